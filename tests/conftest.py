@@ -1,0 +1,29 @@
+"""Test set-up: one persistent compilation cache, float64 on request, data beside the checkout where present."""
+
+import os
+import pathlib
+
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_ROOT / ".cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's notes on CPU features of cached programs.
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+
+@pytest.fixture
+def x64():
+  """Runs the test in float64."""
+  with jax.enable_x64(True):
+    yield
+
+
+@pytest.fixture(scope="session")
+def shared_dir():
+  """Reference numbers and real image material beside the checkout; the test skips where they are absent."""
+  path = _ROOT.parent / "shared"
+  if not path.is_dir():
+    pytest.skip(f"no reference material at {path}")
+  return path
