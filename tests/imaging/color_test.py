@@ -1,0 +1,100 @@
+"""Laws of the colour conversions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from debir_jax.imaging import color
+
+
+def test_srgb_to_linear_known_values():
+  """0 -> 0, 1 -> 1, both ends of the linear segment, and mid grey 0.5 -> 0.21404."""
+  result = color.srgb_to_linear(jnp.array([0.0, 0.04045, 0.5, 1.0]))
+  np.testing.assert_allclose(result, [0, 0.04045 / 12.92, 0.214041, 1], atol=1e-6)
+
+
+def test_srgb_round_trip(x64):
+  """sRGB -> linear -> sRGB and back are no-ops on a range beyond [0, 1]; the curve's two pieces meet to 2e-7."""
+  values = jnp.linspace(-0.2, 1.5, 1001)
+  np.testing.assert_allclose(color.linear_to_srgb(color.srgb_to_linear(values)), values, atol=1e-7)
+  np.testing.assert_allclose(color.srgb_to_linear(color.linear_to_srgb(values)), values, atol=1e-7)
+
+
+@pytest.mark.parametrize("function", [color.srgb_to_linear, color.linear_to_srgb])
+def test_gamma_gradients_are_finite_and_right(function, x64):
+  """Finite at 0 and below; equal to central differences away from the joint."""
+  values = jnp.array([-0.5, 0.0, 1e-9, 0.002, 0.2, 0.9, 1.3])
+  gradient = jax.vmap(jax.grad(function))(values)
+  numeric = (function(values + 1e-6) - function(values - 1e-6)) / 2e-6
+  np.testing.assert_allclose(gradient, numeric, rtol=1e-6)
+
+
+def test_camera_round_trip():
+  """linear sRGB -> camera RGB -> linear sRGB is a no-op for random cameras, jitted and vmapped too."""
+  rgb = jax.random.uniform(jax.random.key(0), (5, 4, 3))
+  there_and_back = lambda colour: color.camera_rgb_to_linear_srgb(color.linear_srgb_to_camera_rgb(rgb, colour), colour)
+  for draw_ccm in (color.random_ccm, color.random_release_ccm):
+    keys = jax.random.split(jax.random.key(1), 8)
+    colours = jax.vmap(lambda key: color.random_camera_color(key, draw_ccm=draw_ccm))(keys)
+    results = jax.jit(jax.vmap(there_and_back))(colours)
+    np.testing.assert_allclose(results, jnp.broadcast_to(rgb, results.shape), atol=5e-6)
+    first = color.random_camera_color(keys[0], draw_ccm=draw_ccm)
+    np.testing.assert_allclose(there_and_back(first), results[0], atol=5e-6)
+
+
+def test_white_balance_and_ccm_invert():
+  """Each step of the chain undoes its partner."""
+  rgb = jax.random.uniform(jax.random.key(0), (7, 3))
+  gains, ccm = jnp.array([2.0, 1.0, 1.7]), color.random_ccm(jax.random.key(2))
+  np.testing.assert_allclose(color.invert_white_balance(color.apply_white_balance(rgb, gains), gains), rgb, rtol=1e-6)
+  np.testing.assert_allclose(color.invert_ccm(color.apply_ccm(rgb, ccm), ccm), rgb, atol=3e-6)
+  np.testing.assert_allclose(color.apply_ccm(rgb, ccm), np.einsum("ij,nj->ni", ccm, rgb), atol=1e-6)
+
+
+def test_ccms_keep_grey_neutral():
+  """Rows of every colour matrix sum to 1."""
+  drawn = jax.vmap(color.random_ccm)(jax.random.split(jax.random.key(0), 16))
+  for ccm in (*color.release_ccms(), *drawn):
+    np.testing.assert_allclose(np.sum(ccm, axis=1), 1, atol=1e-5)
+
+
+def test_release_matrix_known_value():
+  """The inverse of the first release matrix is camera A as published, up to the renormalised rows."""
+  first = np.linalg.inv(np.asarray(color.release_ccms()[0], np.float64))
+  np.testing.assert_allclose(first, [[.6443, .1114, .2443], [.1731, .6422, .1847], [.0687, .2639, .6675]], atol=2e-4)
+
+
+def test_random_ccm_lies_between_the_cameras():
+  """The mean over many draws is close to the mixture with equal weights."""
+  drawn = jax.vmap(color.random_ccm)(jax.random.split(jax.random.key(3), 2000))
+  forward = color._XYZ_TO_CAMERA.mean(axis=0) @ color._SRGB_TO_XYZ
+  mixture = forward / forward.sum(axis=1, keepdims=True)
+  np.testing.assert_allclose(np.linalg.inv(drawn).mean(axis=0), mixture, atol=0.02)
+
+
+def test_random_camera_color_stays_in_its_ranges():
+  """Red and blue gains relative to green, and the brightness, keep to the stated ranges; white never exceeds 1."""
+  colours = jax.vmap(color.random_camera_color)(jax.random.split(jax.random.key(0), 500))
+  red, green, blue = colours.white_balance.T
+  assert 1.9 <= (red / green).min() and (red / green).max() <= 2.4 + 1e-5
+  assert 1.5 <= (blue / green).min() and (blue / green).max() <= 1.9 + 1e-5
+  brightness = 1 / green
+  assert 0.6 - 1e-6 <= brightness.min() and brightness.max() <= 1 + 1e-6
+  assert abs(brightness.mean() - 0.8) < 0.02 and 0.07 < brightness.std() < 0.1
+  white = jax.vmap(lambda colour: color.linear_srgb_to_camera_rgb(jnp.ones(3), colour))(colours)
+  assert white.max() <= 1 + 1e-5
+
+
+def test_release_cameras_keep_colours_in_range():
+  """Colours in [0, 1] stay in [0, 1] in a release camera's RGB."""
+  corners = jnp.array(np.indices((2, 2, 2)).reshape(3, -1).T, jnp.float32)
+  for seed in range(4):
+    camera = color.linear_srgb_to_camera_rgb(corners, color.random_camera_color(jax.random.key(seed)))
+    assert camera.min() > -1e-6 and camera.max() < 1 + 1e-5
+
+
+def test_wrong_channel_count_is_named():
+  """A colour array without three channels raises ValueError that shows its shape."""
+  with pytest.raises(ValueError, match=r"\[\.\.\., 3\], got shape \(4, 4\)"):
+    color.apply_white_balance(jnp.zeros((4, 4)), jnp.ones(3))
