@@ -1,0 +1,14 @@
+"""The differentiable burst simulator: no parameters, no state, exact gradients to the exposure times."""
+
+from debir_jax.simulator.burst import gains_for, simulate_burst, simulate_previews, target_of
+from debir_jax.simulator.capture import CaptureSetup, Shot, draw_shot
+from debir_jax.simulator.noise import IsoNoise, NoiseModel, PaperNoise, PoissonGaussianNoise, add_noise
+from debir_jax.simulator.sensor import clip, quantize
+from debir_jax.simulator.shutter import burst_windows, integrate, integrate_windows, preview_windows, window_weights
+
+__all__ = [
+    "CaptureSetup", "IsoNoise", "NoiseModel", "PaperNoise", "PoissonGaussianNoise", "Shot", "add_noise",
+    "burst_windows", "clip", "draw_shot", "gains_for",
+    "integrate", "integrate_windows", "preview_windows", "quantize", "simulate_burst", "simulate_previews",
+    "target_of", "window_weights",
+]

@@ -1,0 +1,70 @@
+"""Under which conditions bursts are taken: timing, noise and the range of gains, and one random draw of them.
+
+One PRNG key stands for one shot. All that is random in it (gain, camera, noise of previews and of the burst) is derived
+here, in different tags, so that candidates that are compared share everything but what is compared.
+"""
+
+import dataclasses
+
+import jax
+
+from debir_jax.simulator.noise import NoiseModel
+from debir_jax.types import BurstTiming
+
+_GAIN_TAG, _CAMERA_TAG, _PREVIEW_TAG, _BURST_TAG, _EXPOSURE_TAG = range(5)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CaptureSetup:
+  """The conditions that a model is trained for and evaluated under.
+
+  Attributes:
+    timing: see `BurstTiming`.
+    noise_model: see `noise.py`.
+    min_preview_gain, max_preview_gain: the preview's gain is drawn uniformly in between; linear.
+    camera_jitter: draw a camera around the calibration for every shot (`noise_model.sample`), as in training.
+  """
+
+  timing: BurstTiming
+  noise_model: NoiseModel
+  min_preview_gain: float = dataclasses.field(metadata=dict(static=True))
+  max_preview_gain: float = dataclasses.field(metadata=dict(static=True))
+  camera_jitter: bool = dataclasses.field(default=False, metadata=dict(static=True))
+
+  def __post_init__(self):
+    if not 0 < self.min_preview_gain <= self.max_preview_gain:
+      raise ValueError("The range of preview gains must satisfy 0 < min_preview_gain <= max_preview_gain, got "
+                       f"{self.min_preview_gain} and {self.max_preview_gain}.")
+    if self.camera_jitter and not hasattr(self.noise_model, "sample"):
+      raise ValueError(f"camera_jitter needs a noise model with .sample(key); {type(self.noise_model).__name__} has "
+                       "none. Use IsoNoise or switch camera_jitter off.")
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shot:
+  """One random draw of the conditions.
+
+  Attributes:
+    preview_gain: linear.
+    noise_model: of the camera at hand.
+    preview_key, burst_key: noise of previews and burst.
+    exposure_key: for exposure times that are drawn at random.
+  """
+
+  preview_gain: jax.Array
+  noise_model: NoiseModel
+  preview_key: jax.Array
+  burst_key: jax.Array
+  exposure_key: jax.Array
+
+
+def draw_shot(key: jax.Array, setup: CaptureSetup) -> Shot:
+  """Draws the conditions of one shot."""
+  tagged = lambda tag: jax.random.fold_in(key, tag)
+  preview_gain = jax.random.uniform(
+      tagged(_GAIN_TAG), minval=setup.min_preview_gain, maxval=setup.max_preview_gain)
+  noise_model = setup.noise_model.sample(tagged(_CAMERA_TAG)) if setup.camera_jitter else setup.noise_model
+  return Shot(preview_gain=preview_gain, noise_model=noise_model, preview_key=tagged(_PREVIEW_TAG),
+              burst_key=tagged(_BURST_TAG), exposure_key=tagged(_EXPOSURE_TAG))
