@@ -1,0 +1,60 @@
+"""AdamW with cosine decay, split so that one compiled step serves every stage.
+
+The learning rate is not baked into the optimizer: it is computed from the step and a `CosineDecay`, whose numbers are
+arguments of the compiled program. Stage 1, stage 3 and the fine-tuning of every baseline then share one program.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class CosineDecay:
+  """Cosine annealing from `initial` to `final` over `num_steps`, after a linear rise over `rise_steps`.
+
+  Attributes:
+    initial, final: learning rates.
+    num_steps: steps of the whole stage; constant `final` afterwards.
+    rise_steps: steps over which the rate rises from 0 (0: none, as in the paper).
+  """
+
+  initial: float
+  final: float
+  num_steps: int
+  rise_steps: int = 0
+
+  def learning_rate(self, step: jax.Array) -> jax.Array:
+    """Learning rate of the step with this index, counted from 0."""
+    progress = jnp.clip(step / self.num_steps, 0, 1)
+    decayed = self.final + (self.initial - self.final) * (1 + jnp.cos(jnp.pi * progress)) / 2
+    rise = jnp.minimum((step + 1) / jnp.maximum(self.rise_steps, 1), 1)
+    return decayed * jnp.where(self.rise_steps > 0, rise, 1)
+
+
+def adamw_direction(*, clip_norm: float | None, weight_decay: float, decay_all: bool = False):
+  """AdamW without its learning rate: multiply by minus the rate and add to the parameters.
+
+  Args:
+    clip_norm: largest global norm of the gradient; None: no clipping.
+    weight_decay: decoupled weight decay (AdamW).
+    decay_all: decay every parameter, as torch's AdamW does; default: kernels only.
+
+  Returns:
+    An optax transformation.
+  """
+  clip = optax.identity() if clip_norm is None else optax.clip_by_global_norm(clip_norm)
+  decay = optax.add_decayed_weights(weight_decay, mask=None if decay_all else _is_kernel)
+  return optax.chain(clip, optax.scale_by_adam(), decay)
+
+
+def apply_direction(params, direction, learning_rate):
+  """One descent step along an `adamw_direction`."""
+  return jax.tree.map(lambda p, d: p - (learning_rate * d).astype(p.dtype), params, direction)
+
+
+def _is_kernel(params):
+  return jax.tree_util.tree_map_with_path(lambda path, _: str(path[-1].key).endswith("kernel"), params)

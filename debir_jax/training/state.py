@@ -1,0 +1,52 @@
+"""What training changes: two networks and three optimizer states."""
+
+from typing import Any
+
+from flax import struct
+import jax
+import jax.numpy as jnp
+
+from debir_jax.training.build import Models
+from debir_jax.types import BurstTiming
+
+OPTIMIZERS = ("restoration", "bae", "finetune")
+
+
+class TrainState(struct.PyTreeNode):
+  """One state for all stages; a stage moves a part of it.
+
+  Attributes:
+    step: steps done in the current stage.
+    restoration_params: phi.
+    bae_params, bae_stats: theta, and the statistics of BatchNorm (empty with GroupNorm).
+    optimizer_states: one per name in `OPTIMIZERS`: restoration pre-training, BAENet, restoration fine-tuning.
+  """
+
+  step: jax.Array
+  restoration_params: Any
+  bae_params: Any
+  bae_stats: Any
+  optimizer_states: dict[str, Any]
+
+
+def create_state(key: jax.Array, models: Models, optimizers: dict, timing: BurstTiming, crop_size: int) -> TrainState:
+  """Initialises both networks and the three optimizer states.
+
+  Args:
+    key: PRNG key.
+    models: see `build.py`.
+    optimizers: an optax transformation per name in `OPTIMIZERS`.
+    timing: for the number of frames.
+    crop_size: side of the mosaic, px.
+  """
+  restoration_key, bae_key = jax.random.split(key)
+  side = crop_size // 2
+  raw = jnp.zeros((1, timing.num_frames, side, side, 4))
+  restoration_params = jax.jit(models.restorer.init)(restoration_key, raw)["params"]
+  planes = jnp.zeros((1, side, side, models.num_planes))
+  bae = jax.jit(lambda key, planes: models.bae.init(key, planes, train=False))(bae_key, planes)
+  moved = dict(restoration=restoration_params, bae=bae["params"], finetune=restoration_params)
+  return TrainState(
+      step=jnp.zeros((), jnp.int32), restoration_params=restoration_params, bae_params=bae["params"],
+      bae_stats=bae.get("batch_stats", {}),
+      optimizer_states={name: optimizers[name].init(moved[name]) for name in OPTIMIZERS})
