@@ -18,7 +18,7 @@ class FlowEstimator(Protocol):
   Attributes:
     name: what a checkpoint records about the estimator that its motion magnitudes came from.
     preview_size: how a RAW preview is developed for it, both at half the mosaic's size: "binned", each packed RGGB
-      cell is one pixel (`debir_jax.imaging.isp.binned_srgb`); "area_halved", demosaiced and then area-averaged by 2.
+      cell is one pixel (`debir_jax.imaging.binned_srgb`); "halved", demosaiced, then 2x2 means (`halved_srgb`).
   """
 
   name: str
