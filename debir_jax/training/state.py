@@ -50,3 +50,26 @@ def create_state(key: jax.Array, models: Models, optimizers: dict, timing: Burst
       step=jnp.zeros((), jnp.int32), restoration_params=restoration_params, bae_params=bae["params"],
       bae_stats=bae.get("batch_stats", {}),
       optimizer_states={name: optimizers[name].init(moved[name]) for name in OPTIMIZERS})
+
+
+def parts_of(state: TrainState) -> dict[str, Any]:
+  """The state as parts that are saved, and loaded, on their own."""
+  moments = state.optimizer_states
+  return dict(
+      progress=dict(step=state.step),
+      restoration=dict(params=state.restoration_params,
+                       moments={name: moments[name] for name in ("restoration", "finetune")}),
+      bae=dict(params=state.bae_params, stats=state.bae_stats, moments=moments["bae"]))
+
+
+def with_parts(state: TrainState, parts: dict[str, Any]) -> TrainState:
+  """The state with some parts replaced; inverse of `parts_of`."""
+  if "progress" in parts:
+    state = state.replace(step=parts["progress"]["step"])
+  if "restoration" in parts:
+    state = state.replace(restoration_params=parts["restoration"]["params"],
+                          optimizer_states={**state.optimizer_states, **parts["restoration"]["moments"]})
+  if "bae" in parts:
+    state = state.replace(bae_params=parts["bae"]["params"], bae_stats=parts["bae"]["stats"],
+                          optimizer_states={**state.optimizer_states, "bae": parts["bae"]["moments"]})
+  return state

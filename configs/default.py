@@ -1,0 +1,106 @@
+"""Every field of the configuration, with the paper's numbers; the other configs override a handful of them.
+
+Override any field on the command line, e.g. `--config.stage2.learning_rate=1e-4`; a field that is not listed here is an
+error. `:debug` behind a config file shrinks it to one step of every stage, in seconds:
+`--config=configs/stage2.py:debug`.
+"""
+
+import ml_collections
+from ml_collections import config_dict
+
+
+def get_config(mode: str = "") -> ml_collections.ConfigDict:
+  """The paper's configuration; `mode` "debug" shrinks it."""
+  d = ml_collections.ConfigDict
+  config = d()
+
+  # The run.
+  config.seed = 0  # Fixes scenes, noise, weights and order.
+  config.stages = ("stage1", "stage2_warmup", "stage2", "stage3")  # In this order, into --workdir.
+  config.init_from = ""  # Workdir of another run whose last checkpoint the first stage starts from.
+  config.start_from_scratch = False  # Let a stage start from random weights where the one before it is missing.
+  config.batch_size = 4
+  config.log_every_steps = 100
+  config.checkpoint_every_steps = 1000
+  config.compilation_cache = "~/.cache/debir_jax"  # Compiled programs of earlier runs; "" for none.
+
+  # How bursts are taken (Sec. 4).
+  config.capture = d(dict(
+      timing="paper",  # "paper" or "release", see BurstTiming.
+      num_frames=4,  # n, even.
+      noise="iso",  # "iso", "paper" or "poisson_gaussian", see simulator/noise.py.
+      min_preview_gain=512.0,  # Linear; ISO 51,200 at base ISO 100.
+      max_preview_gain=1024.0,
+      camera_jitter=True,  # Draw a camera around the calibration for every training burst.
+  ))
+
+  # Where scenes come from.
+  config.data = d(dict(
+      photos="builtin",  # "builtin" (scikit-image's photos) or a folder with photos.
+      crop_size=256,  # Side of the mosaic, px.
+      num_restore_scenes=4092,  # D_restore, paper Sec. 5.1.
+      num_bae_scenes=1127,  # D_BAENet.
+      num_eval_scenes=532,
+      dead_leaves_share=0.25,  # Of the training scenes; the rest are photos in motion.
+      static_share=0.15,  # Of the photo scenes; without any motion.
+      foreground_share=0.3,  # Of the photo scenes; with a layer that moves on its own.
+      speed_scale=1.0,  # 1: median about 150 px/s for a 256 px crop, in proportion to the crop.
+      seed=0,  # Of the scenes and of the split of the photos.
+      cache=False,  # Keep rendered scenes in memory (small data sets only).
+      num_threads=2,
+  ))
+
+  # Networks (Sec. 4.1, 4.2).
+  config.restorer = d(dict(num_features=48, num_blocks=2))  # Burstormer; blocks per level and per fusion.
+  config.bae = d(dict(
+      width=1.0,  # Of MobileNetV2.
+      norm="batch",  # "batch" or "group".
+      dropout_rate=0.2,
+      use_preview=True,  # Inputs, paper Table 3.
+      use_gain=True,
+      use_motion=True,
+      slack_floor=False,  # True: Eq. 3's range to the letter, see policies/bounded_softmax.py.
+  ))
+  config.motion = d(dict(
+      estimator="lucas_kanade",
+      full_scale_px_per_s=10 / (41 / 1920),  # Half-size pixels; motion magnitude 1.
+  ))
+
+  # Optimisation (Sec. 6). Steps = epochs x scenes / batch size.
+  adamw = lambda **kw: d(dict(clip_norm=0.01, weight_decay=0.01, decay_all=False, **kw))
+  config.restoration_optimizer = adamw()
+  config.bae_optimizer = adamw()
+  config.clamp_loss = False  # True: clamp the restored image before the loss, as the authors' release does.
+  config.stage1 = d(dict(num_steps=511_500, learning_rate=3e-4, final_learning_rate=1e-8, rise_steps=0))
+  config.stage2_warmup = d(dict(num_steps=9_861, learning_rate=1e-7, final_learning_rate=1e-8, rise_steps=0,
+                                label_draws=1))  # Shots per scene that get a pseudo-ground-truth label.
+  config.stage2 = d(dict(num_steps=18_314, learning_rate=1e-7, final_learning_rate=1e-8, rise_steps=0))
+  config.stage3 = d(dict(num_steps=51_150, learning_rate=1e-5, final_learning_rate=1e-7, rise_steps=0))
+
+  # Evaluation on the held-out scenes.
+  config.evaluation = d(dict(
+      num_draws=1,  # Noise and gain draws per scene.
+      seed=1,
+      border=10,  # Packed px cut off before metrics.
+  ))
+  # After the stages: DEBIR against fixed exposure times, see training/comparison.py.
+  config.comparison = d(dict(enabled=False, headroom_scenes=16, headroom_draws=4))
+
+  return _shrunk(config, mode)
+
+
+def _shrunk(config, mode):
+  if mode == "debug":
+    config.update(config_dict.ConfigDict(dict(
+        batch_size=2, log_every_steps=1, checkpoint_every_steps=1, start_from_scratch=True,
+        data=dict(crop_size=32, num_restore_scenes=4, num_bae_scenes=4, num_eval_scenes=2, cache=True),
+        restorer=dict(num_features=8, num_blocks=1),
+        bae=dict(width=0.25),
+        evaluation=dict(border=0),
+        comparison=dict(headroom_scenes=2, headroom_draws=2),
+    )))
+    for stage in ("stage1", "stage2_warmup", "stage2", "stage3"):
+      config[stage].num_steps = 1
+  elif mode:
+    raise ValueError(f"Unknown mode {mode!r} behind the config file; there is only ':debug'.")
+  return config

@@ -1,0 +1,49 @@
+"""Trains DEBIR, or goes on with an interrupted run.
+
+  python -m debir_jax.main --config=configs/quickstart.py --workdir=runs/quickstart   # everything, small, in minutes
+  python -m debir_jax.main --config=configs/all_stages.py --workdir=runs/paper        # the paper's numbers
+  python -m debir_jax.main --config=configs/stage2.py:debug --workdir=/tmp/try        # one step, to see that it runs
+
+Run it from the top folder of the checkout. The same command goes on with a run that was stopped, and skips what is
+finished. Any field of a config can be overridden, e.g. --config.batch_size=8 --config.data.photos=/my/photos;
+configs/default.py lists and explains them all.
+
+The workdir gets a folder per stage (checkpoints, log.jsonl, TensorBoard event files) and, where the config asks for a
+comparison, `results` with tables and pictures.
+"""
+
+# Kept short on purpose: everything that can be tested lies in libraries.
+import sys
+
+from absl import app
+from absl import flags
+from ml_collections import config_flags
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Config file, optionally with ':debug' behind it, e.g. configs/stage2.py.", lock_config=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and results; an earlier run in it goes on.")
+
+
+def main(argv: list[str]) -> None:
+  """Runs the stages that the config names."""
+  if len(argv) > 1:
+    raise app.UsageError(f"Unexpected arguments {argv[1:]}; options start with --.")
+  from debir_jax.training import runner  # After the flags are read, so that --help is quick.
+  try:
+    runner.run(_CONFIG.value, _WORKDIR.value)
+  except runner.USER_ERRORS as error:
+    sys.exit(f"\nError: {error}")
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+  """Parses flags; what is wrong with them comes as one line with the remedy, not as a traceback."""
+  try:
+    flags.mark_flags_as_required(["config", "workdir"])
+    return flags.FLAGS(argv)
+  except (AttributeError, KeyError, TypeError, ValueError, FileNotFoundError, ImportError, flags.Error) as error:
+    sys.exit(f"Error: {error}\nconfigs/default.py lists every field; "
+             "`python -m debir_jax.main --help` explains the options. Run it from the top folder of the checkout.")
+
+
+if __name__ == "__main__":
+  app.run(main, flags_parser=parse_flags)

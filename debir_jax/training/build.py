@@ -1,0 +1,100 @@
+"""From a config to the objects it names: timing, capture setup, networks, optimizers, scenes."""
+
+import dataclasses
+import functools
+from typing import Any
+
+from flax import linen as nn
+import ml_collections
+
+from debir_jax.motion import FlowEstimator, LucasKanade
+from debir_jax.policies import BAENet, network_planes
+from debir_jax.restoration import Burstormer, Restorer
+from debir_jax.simulator import CaptureSetup, IsoNoise, PaperNoise, PoissonGaussianNoise
+from debir_jax.training.optimizer import adamw_direction
+from debir_jax.types import BurstTiming
+
+_TIMINGS = dict(paper=BurstTiming.paper, release=BurstTiming.release)
+_NOISE_MODELS = dict(iso=IsoNoise, paper=PaperNoise, poisson_gaussian=PoissonGaussianNoise)
+_FLOW_ESTIMATORS = dict(lucas_kanade=LucasKanade)
+
+
+@dataclasses.dataclass(frozen=True)
+class Models:
+  """Both networks and how motion is measured.
+
+  Attributes:
+    restorer: maps raw `[..., n, h, w, 4]` to `[..., h, w, 4]`.
+    bae: maps planes `[B, h, w, num_planes]` to logits `[B, n + 1]`.
+    planes: maps an `Observation` to the planes that `bae` sees.
+    num_planes: channels of the planes.
+    slack_floor: form of the bounded softmax.
+    flow_estimator, flow_variables: optical flow between previews and its weights.
+    full_scale_px_per_s: speed at which the motion magnitude reaches 1, in px of the half-size preview.
+  """
+
+  restorer: Restorer
+  bae: nn.Module
+  planes: Any
+  num_planes: int
+  slack_floor: bool
+  flow_estimator: FlowEstimator
+  flow_variables: Any
+  full_scale_px_per_s: float
+
+
+def timing_of(config: ml_collections.ConfigDict) -> BurstTiming:
+  """Timing of `config.capture`."""
+  return _chosen(_TIMINGS, config.capture.timing, "capture.timing")(config.capture.num_frames)
+
+
+def capture_setup_of(config: ml_collections.ConfigDict, *, training: bool) -> CaptureSetup:
+  """Conditions of `config.capture`; cameras are jittered in training only."""
+  capture = config.capture
+  return CaptureSetup(
+      timing=timing_of(config), noise_model=_chosen(_NOISE_MODELS, capture.noise, "capture.noise")(),
+      min_preview_gain=capture.min_preview_gain, max_preview_gain=capture.max_preview_gain,
+      camera_jitter=training and capture.camera_jitter)
+
+
+def models_of(config: ml_collections.ConfigDict) -> Models:
+  """Networks of `config.restorer`, `config.bae` and `config.motion`."""
+  inputs = dict(use_preview=config.bae.use_preview, use_gain=config.bae.use_gain, use_motion=config.bae.use_motion)
+  num_planes = 4 * inputs["use_preview"] + inputs["use_gain"] + inputs["use_motion"]
+  if not num_planes:
+    raise ValueError("BAENet has no input: switch on config.bae.use_preview, use_gain or use_motion.")
+  bae = BAENet(num_frames=config.capture.num_frames, width=config.bae.width, norm=config.bae.norm,
+               dropout_rate=config.bae.dropout_rate)
+  return Models(
+      restorer=restorer_of(config), bae=bae,
+      planes=functools.partial(network_planes, min_preview_gain=config.capture.min_preview_gain, **inputs),
+      num_planes=num_planes, slack_floor=config.bae.slack_floor,
+      flow_estimator=_chosen(_FLOW_ESTIMATORS, config.motion.estimator, "motion.estimator")(), flow_variables={},
+      full_scale_px_per_s=config.motion.full_scale_px_per_s)
+
+
+def restorer_of(config: ml_collections.ConfigDict) -> Restorer:
+  """Restoration network of `config.restorer`."""
+  blocks = config.restorer.num_blocks
+  return Burstormer(num_features=config.restorer.num_features, blocks_per_level=(blocks, blocks), fusion_blocks=blocks)
+
+
+def optimizers_of(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """The three optimizers of `state.OPTIMIZERS`."""
+  restoration = adamw_direction(**config.restoration_optimizer)
+  return dict(restoration=restoration, finetune=restoration, bae=adamw_direction(**config.bae_optimizer))
+
+
+def purposes_of(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """What each part of a checkpoint is trained for; JSON. A part is used under the same purpose only."""
+  timing = dataclasses.asdict(timing_of(config))
+  capture = {name: config.capture[name] for name in ("noise", "min_preview_gain", "max_preview_gain")}
+  conditions = dict(timing=timing, **capture)
+  return dict(restoration=dict(conditions=conditions, network=config.restorer.to_dict()),
+              bae=dict(conditions=conditions, network=config.bae.to_dict(), motion=config.motion.to_dict()))
+
+
+def _chosen(choices, name, field):
+  if name not in choices:
+    raise ValueError(f"Unknown config.{field}={name!r}; choose one of {', '.join(map(repr, choices))}.")
+  return choices[name]

@@ -1,0 +1,97 @@
+"""One run: its config, its networks, its scenes and its compiled steps, in one place."""
+
+import functools
+import pathlib
+from typing import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from debir_jax.training import build
+from debir_jax.training.checkpoint import ALL_PARTS, Checkpoints
+from debir_jax.training.optimizer import CosineDecay
+from debir_jax.training.stages import Stage, stage_named
+from debir_jax.training.state import TrainState, create_state
+from debir_jax.training.step import Outputs, Steps
+from debir_jax.types import Scene
+
+StepFn = Callable[[TrainState, Scene], tuple[TrainState, Outputs]]
+
+
+class Experiment:
+  """What the stages of a run share. Building it checks the whole config before anything is written."""
+
+  def __init__(self, config: ml_collections.ConfigDict):
+    self.config = config
+    self.models = build.models_of(config)
+    self.setup = build.capture_setup_of(config, training=True)
+    self.optimizers = build.optimizers_of(config)
+    self.purposes = build.purposes_of(config)
+    self.scenes = build.scene_sources_of(config)
+    self.steps = Steps(self.models, self.setup, self.optimizers, clamp_loss=config.clamp_loss)
+    self.evaluator = build.evaluator_of(config, self.models)
+
+  def initial_state(self) -> TrainState:
+    """Random weights, the same for every stage of the run."""
+    key = jax.random.key(self.config.seed)
+    return create_state(key, self.models, self.optimizers, self.setup.timing, self.config.data.crop_size)
+
+  def load_stage(self, name: str, workdir: pathlib.Path, state: TrainState) -> TrainState:
+    """The networks as a stage of a run left them; BAENet only where that stage, or one before it, trained it."""
+    parts = ("restoration",) if stage_named(name).starts_from is None else ALL_PARTS
+    checkpoints = Checkpoints(workdir / name / "checkpoints", self.purposes)
+    try:
+      return checkpoints.load_latest(state, parts)
+    finally:
+      checkpoints.close()
+
+  def batches(self, split: str, first_step: int) -> Iterator[Scene]:
+    """Batches of scenes from a step onwards; the same ones whenever the run is resumed."""
+    return build.batches_of(self.config, self.scenes[split], first_step)
+
+  def step_fn(self, stage: Stage, labels: Callable[[Scene, int], tuple] | None = None) -> StepFn:
+    """The step of a stage.
+
+    Args:
+      stage: see `stages.py`.
+      labels: for the warm-up, maps scenes and step to (shots, pseudo-ground-truth times).
+    """
+    decay = self.decay(stage.name)
+    if stage.kind == "random_exposure":
+      times = lambda state, scenes, shots: self.steps.random_exposure_times(shots)
+      return functools.partial(self._restoration_step, self._stage_key(stage), stage.optimizer, times, decay)
+    if stage.kind == "predicted_exposure":
+      times = lambda state, scenes, shots: self.steps.predicted_exposure_times(
+          state.bae_params, state.bae_stats, scenes, shots)
+      return functools.partial(self._restoration_step, self._stage_key(stage), stage.optimizer, times, decay)
+    if stage.kind == "exposure":
+      return lambda state, scenes: self.steps.exposure(
+          state, scenes, self._shots(self._stage_key(stage), state), decay)
+    if stage.kind == "warmup":
+      return lambda state, scenes: self.steps.warmup(state, scenes, *labels(scenes, int(state.step)), decay)
+    raise ValueError(f"Unknown kind of stage {stage.kind!r}.")
+
+  def finetune_step_fn(self, stage: Stage, exposure_times: jax.Array) -> StepFn:
+    """Stage 3 with fixed exposure times in BAENet's place, for the baselines: same key, same schedule."""
+    fixed = jnp.broadcast_to(exposure_times, (self.config.batch_size, self.setup.timing.num_frames))
+    times = lambda state, scenes, shots: fixed
+    return functools.partial(
+        self._restoration_step, self._stage_key(stage), stage.optimizer, times, self.decay(stage.name))
+
+  def decay(self, stage_name: str) -> CosineDecay:
+    """Learning rates of a stage."""
+    section = self.config[stage_name]
+    return CosineDecay(section.learning_rate, section.final_learning_rate, section.num_steps, section.rise_steps)
+
+  def _restoration_step(self, key, optimizer, times, decay, state, scenes):
+    shots = self._shots(key, state)
+    return self.steps.restoration(state, optimizer, scenes, shots, times(state, scenes, shots), decay)
+
+  def _shots(self, key, state):
+    return self.steps.shots(key, state.step, self.config.batch_size)
+
+  def _stage_key(self, stage):
+    """Every stage draws its own noise."""
+    tag = sum(stage.name.encode())  # Stable under reordering of the stages.
+    return jax.random.fold_in(jax.random.key(self.config.seed), tag)
