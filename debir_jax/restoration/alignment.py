@@ -1,0 +1,82 @@
+"""Alignment of all frames to the base frame, frame 0, with deformable convolutions over three scales.
+
+Frames stand on axis -4: `[..., n, H, W, C]`. The offset features and offsets of frame 0 could not reach the result, as the
+base frame passes unaligned, so offsets exist for frames 1 to n - 1 only: `[..., n - 1, H, W, C]`.
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from debir_jax.restoration.attention import BurstFeatureAttention
+from debir_jax.restoration.deform_conv import deform_conv2d
+from debir_jax.restoration.fusion import BurstFeatureFusion, base_pairs
+from debir_jax.restoration.layers import Conv3x3, UpConv3x3, bias_init, gelu, kernel_init
+
+_GROUPS = 8  # Blocks of channels that move together.
+_DILATION = 2
+
+
+class Alignment(nn.Module):
+  """Aligns frames of one scale; returns `(aligned frames, offset features)`."""
+
+  fusion_blocks: int = 2
+
+  @nn.compact
+  def __call__(self, frames, coarse_offset_features=None):
+    features = frames.shape[-1]
+    offset_features = gelu(Conv3x3(features, use_bias=False, name="bottleneck")(base_pairs(frames)[..., 1:, :, :, :]))
+    if coarse_offset_features is not None:
+      both = jnp.concatenate([coarse_offset_features, offset_features], -1)
+      offset_features = gelu(Conv3x3(features, use_bias=False, name="bottleneck_o")(both))
+    moved = self._deform(frames[..., 1:, :, :, :], offset_features)
+    aligned = jnp.concatenate([frames[..., :1, :, :, :], moved], -4)
+    fused = BurstFeatureFusion(sign=1, num_blocks=self.fusion_blocks, name="back_projection")(base_pairs(aligned))
+    return fused, offset_features
+
+  def _deform(self, frames, offset_features):
+    features = frames.shape[-1]
+    offsets = Conv3x3(27 * _GROUPS, use_bias=False, name="offset_conv")(offset_features)
+    mask = jax.nn.sigmoid(offsets[..., 18 * _GROUPS:])
+    shape = (3, 3, features // _GROUPS, features)
+    kernel = self.param("deform_kernel", kernel_init, shape)
+    bias = self.param("deform_bias", bias_init(9 * shape[2]), (features,))
+    return deform_conv2d(frames, offsets[..., :18 * _GROUPS], mask, kernel, bias, dilation=_DILATION)
+
+
+class BurstAlignment(nn.Module):
+  """EDA: features at full, half and quarter size, aligned from coarse to fine and once more at full size.
+
+  Attributes:
+    blocks_per_level: attention blocks at full and at half size.
+    fusion_blocks: attention blocks in every fusion of an aligned frame with the base frame.
+  """
+
+  blocks_per_level: Sequence[int] = (2, 2)
+  fusion_blocks: int = 2
+
+  @nn.compact
+  def __call__(self, frames):
+    features = frames.shape[-1]
+
+    def encode(frames, level, num_heads):
+      for index in range(self.blocks_per_level[level - 1]):
+        frames = BurstFeatureAttention(num_heads, name=f"encoder_level{level}_{index}")(frames)
+      return frames
+
+    def align(frames, coarse_offset_features, name):
+      return Alignment(self.fusion_blocks, name=name)(frames, coarse_offset_features)
+
+    full = encode(frames, level=1, num_heads=1)
+    half = encode(Conv3x3(features, stride=2, name="down1")(full), level=2, num_heads=2)
+    quarter = Conv3x3(features, stride=2, name="down2")(half)
+
+    aligned, offset_features = align(quarter, None, "alignment2")
+    coarse = UpConv3x3(features, name="up2")(aligned)
+    aligned, offset_features = align(half, 2 * UpConv3x3(features, name="offset_up2")(offset_features), "alignment1")
+    coarse = UpConv3x3(features, name="up1")(coarse + aligned)
+    aligned, offset_features = align(full, 2 * UpConv3x3(features, name="offset_up1")(offset_features), "alignment0")
+    aligned, _ = align(coarse + aligned, offset_features, "cascade_alignment")
+    return aligned

@@ -1,0 +1,90 @@
+"""Burstormer for de-noising (https://arxiv.org/abs/2304.01194), as DEBIR restores bursts with it.
+
+`[..., n, H, W, c] -> [..., H, W, out_channels]`: n frames, even, frame 0 is the base that all others are aligned to and
+that the result shows. With packed RAW, 4 channels go in and come out, signals relative to white = 1. No skip from input
+to output, no activation at the end, no clamp: the image is regressed from features.
+
+Names of the weights follow the published PyTorch module, so that `debir_jax.convert` can import them.
+"""
+
+import functools
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from debir_jax.restoration.alignment import BurstAlignment
+from debir_jax.restoration.fusion import BurstFeatureFusion, cyclic_pairs
+from debir_jax.restoration.layers import Conv1x1, Conv3x3, gelu
+
+
+class Burstormer(nn.Module):
+  """Restores the base frame of a burst.
+
+  The number of frames fixes the shape of one weight only (`rec_conv1`); input channels are those of the data.
+
+  Attributes:
+    num_features: features per frame, f, a multiple of 8. 48 in the paper.
+    out_channels: channels of the result.
+    blocks_per_level: attention blocks at full and at half size, one number for both or two.
+    fusion_blocks: attention blocks in each of the six fusion modules.
+    dtype: type to compute in, e.g. `jnp.bfloat16`; None: the type of the burst. Norms, attention weights and sampling
+      positions are at least float32, weights are stored as float32.
+  """
+
+  num_features: int = 48
+  out_channels: int = 4
+  blocks_per_level: int | tuple[int, int] = (2, 2)
+  fusion_blocks: int = 2
+  dtype: jnp.dtype | None = None
+
+  @nn.compact
+  def __call__(self, burst):
+    self._check(burst)
+    features = self.num_features
+    blocks = self.blocks_per_level
+    frames = burst.astype(self.dtype or burst.dtype)
+
+    frames = Conv3x3(features, use_bias=False, name="conv1")(frames)
+    frames = BurstAlignment((blocks, blocks) if isinstance(blocks, int) else blocks, self.fusion_blocks,
+                            name="align")(frames)
+    frames = self._fuse(frames, "back_projection1")
+    frames = gelu(Conv1x1(2 * features, name="rec_conv1")(frames_to_channels(frames)))
+    frames = self._fuse(channels_to_frames(frames, 2), "back_projection2")
+    image = gelu(Conv1x1(features, name="rec_conv2")(frames_to_channels(frames)))
+    return Conv3x3(self.out_channels, use_bias=False, name="out_conv")(image)
+
+  def _fuse(self, frames, name):
+    return BurstFeatureFusion(sign=-1, num_blocks=self.fusion_blocks, name=name)(cyclic_pairs(frames))
+
+  def _check(self, burst):
+    """Raises a ValueError for a burst or a configuration that the network has no meaning for."""
+    if self.num_features < 8 or self.num_features % 8:
+      raise ValueError(f"num_features must be a multiple of 8, got {self.num_features}.")
+    if burst.ndim < 4:
+      raise ValueError(f"Expected a burst [..., n, H, W, c], got the shape {burst.shape}.")
+    num_frames, height, width = burst.shape[-4:-1]
+    if num_frames < 2 or num_frames % 2:
+      raise ValueError(f"Burstormer fuses frames in pairs: the number of frames must be even, got {num_frames}. "
+                       "Drop a frame or repeat one.")
+    if height % 4 or width % 4:
+      raise ValueError(f"Height and width must be multiples of 4, got {height} x {width}. Pad the frames, e.g. by "
+                       "reflection, and crop the result.")
+    known = self.variables.get("params", {}).get("rec_conv1", {}).get("kernel")
+    if known is not None and known.shape[2] != num_frames * self.num_features:
+      raise ValueError(f"These weights belong to bursts of {known.shape[2] / self.num_features:g} frames, got "
+                       f"{num_frames}. Use as many frames, or weights that were trained with {num_frames}.")
+
+
+# The same network at a size for tests, the quickstart and training on a CPU.
+light_burstormer = functools.partial(Burstormer, num_features=8, blocks_per_level=1, fusion_blocks=1)
+
+
+def frames_to_channels(frames):
+  """`[..., n, H, W, f] -> [..., H, W, n * f]`, the channels of frame 0 first."""
+  images = jnp.moveaxis(frames, -4, -2)
+  return images.reshape(images.shape[:-2] + (-1,))
+
+
+def channels_to_frames(images, num_frames):
+  """`[..., H, W, n * f] -> [..., n, H, W, f]`, the inverse of `frames_to_channels`."""
+  return jnp.moveaxis(images.reshape(images.shape[:-1] + (num_frames, -1)), -2, -4)
