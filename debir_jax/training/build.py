@@ -8,7 +8,7 @@ from flax import linen as nn
 import ml_collections
 
 from debir_jax.motion import FlowEstimator, LucasKanade
-from debir_jax.policies import BAENet, network_planes
+from debir_jax.policies import BAENet, BAENetPolicy, network_planes, num_planes
 from debir_jax.restoration import Burstormer, Restorer
 from debir_jax.simulator import CaptureSetup, IsoNoise, PaperNoise, PoissonGaussianNoise
 from debir_jax.training.optimizer import adamw_direction
@@ -59,18 +59,24 @@ def capture_setup_of(config: ml_collections.ConfigDict, *, training: bool) -> Ca
 
 def models_of(config: ml_collections.ConfigDict) -> Models:
   """Networks of `config.restorer`, `config.bae` and `config.motion`."""
-  inputs = dict(use_preview=config.bae.use_preview, use_gain=config.bae.use_gain, use_motion=config.bae.use_motion)
-  num_planes = 4 * inputs["use_preview"] + inputs["use_gain"] + inputs["use_motion"]
-  if not num_planes:
+  inputs = _inputs_of(config)
+  if not num_planes(**inputs):
     raise ValueError("BAENet has no input: switch on config.bae.use_preview, use_gain or use_motion.")
   bae = BAENet(num_frames=config.capture.num_frames, width=config.bae.width, norm=config.bae.norm,
                dropout_rate=config.bae.dropout_rate)
   return Models(
       restorer=restorer_of(config), bae=bae,
       planes=functools.partial(network_planes, min_preview_gain=config.capture.min_preview_gain, **inputs),
-      num_planes=num_planes, slack_floor=config.bae.slack_floor,
+      num_planes=num_planes(**inputs), slack_floor=config.bae.slack_floor,
       flow_estimator=_chosen(_FLOW_ESTIMATORS, config.motion.estimator, "motion.estimator")(), flow_variables={},
       full_scale_px_per_s=config.motion.full_scale_px_per_s)
+
+
+def bae_policy_of(config: ml_collections.ConfigDict, models: Models, params: Any, stats: Any) -> BAENetPolicy:
+  """A trained BAENet as a policy."""
+  variables = {"params": params, "batch_stats": stats} if stats else {"params": params}
+  return BAENetPolicy(module=models.bae, variables=variables, min_preview_gain=config.capture.min_preview_gain,
+                      slack_floor=config.bae.slack_floor, **_inputs_of(config))
 
 
 def restorer_of(config: ml_collections.ConfigDict) -> Restorer:
@@ -92,6 +98,10 @@ def purposes_of(config: ml_collections.ConfigDict) -> dict[str, Any]:
   conditions = dict(timing=timing, **capture)
   return dict(restoration=dict(conditions=conditions, network=config.restorer.to_dict()),
               bae=dict(conditions=conditions, network=config.bae.to_dict(), motion=config.motion.to_dict()))
+
+
+def _inputs_of(config):
+  return {name: config.bae[name] for name in ("use_preview", "use_gain", "use_motion")}
 
 
 def _chosen(choices, name, field):

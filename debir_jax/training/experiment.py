@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
+from debir_jax.evaluation.evaluate import Evaluator
+from debir_jax.policies import BAENetPolicy
 from debir_jax.training import build
 from debir_jax.training.checkpoint import ALL_PARTS, Checkpoints
 from debir_jax.training.optimizer import CosineDecay
@@ -30,7 +32,7 @@ class Experiment:
     self.purposes = build.purposes_of(config)
     self.scenes = build.scene_sources_of(config)
     self.steps = Steps(self.models, self.setup, self.optimizers, clamp_loss=config.clamp_loss)
-    self.evaluator = build.evaluator_of(config, self.models)
+    self.evaluator = self.evaluator_with(num_draws=config.evaluation.num_draws)
 
   def initial_state(self) -> TrainState:
     """Random weights, the same for every stage of the run."""
@@ -49,6 +51,32 @@ class Experiment:
   def batches(self, split: str, first_step: int) -> Iterator[Scene]:
     """Batches of scenes from a step onwards; the same ones whenever the run is resumed."""
     return build.batches_of(self.config, self.scenes[split], first_step)
+
+  def all_scenes(self, split: str, num_scenes: int | None = None) -> Iterator[Scene]:
+    """Every scene of a split once, or the first so many, in batches of one scene."""
+    source = self.scenes[split]
+    for index in range(min(len(source), num_scenes or len(source))):
+      yield jax.tree.map(lambda leaf: leaf[None], source.scene(index))
+
+  def evaluator_with(self, *, num_draws: int) -> Evaluator:
+    """Measures methods on held-out scenes with the calibrated camera."""
+    return self._evaluator(build.capture_setup_of(self.config, training=False), num_draws,
+                           self.config.evaluation.seed)
+
+  def label_evaluator(self, num_draws: int) -> Evaluator:
+    """Searches the pseudo-ground-truth under the conditions of training."""
+    return self._evaluator(self.setup, num_draws, self.config.seed)
+
+  def bae_policy(self, state: TrainState) -> BAENetPolicy:
+    """BAENet of a state as a policy."""
+    return build.bae_policy_of(self.config, self.models, state.bae_params, state.bae_stats)
+
+  def _evaluator(self, setup, num_draws, seed):
+    models = self.models
+    return Evaluator(
+        models.restorer, setup, models.flow_estimator, num_draws=num_draws, seed=seed,
+        batch_size=self.config.batch_size, border=self.config.evaluation.border,
+        flow_variables=models.flow_variables, full_scale_px_per_s=models.full_scale_px_per_s)
 
   def step_fn(self, stage: Stage, labels: Callable[[Scene, int], tuple] | None = None) -> StepFn:
     """The step of a stage.

@@ -1,0 +1,111 @@
+"""After the stages: what the predicted exposure times are worth on held-out scenes.
+
+1. Headroom: every candidate of the set E under the stage 1 restorer, best fixed against best per scene. It bounds what
+   any policy can gain; near zero means that scenes or restorer leave nothing to choose.
+2. Table: DEBIR against fixed exposure times on the same scenes and noise draws, in two columns. With *one* restorer,
+   that of stage 1, only the exposure times differ. With a *fine-tuned* restorer for each method, trained by the same
+   number of steps as stage 3 and from the same start, the comparison is the paper's.
+3. Pictures: previews, bursts and results through a viewing ISP; predicted times against motion and gain (Fig. 3).
+"""
+
+import json
+import pathlib
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from debir_jax.evaluation import plots
+from debir_jax.evaluation.candidates import headroom
+from debir_jax.evaluation.evaluate import Method
+from debir_jax.evaluation.records import write_records
+from debir_jax.evaluation.summary import format_headroom, format_table, summarize
+from debir_jax.policies import Policy, bracket, candidate_set, uniform
+from debir_jax.training.experiment import Experiment
+from debir_jax.training.logs import say, write_text
+from debir_jax.training.loop import train_stage
+from debir_jax.training.stages import STAGES
+from debir_jax.training.state import TrainState
+from debir_jax.types import SUBFRAME_RATE_HZ
+
+OURS = "DEBIR"
+_UNIFORM_SUBFRAMES = (8, 16, 24, 32)
+_NUM_PICTURED = 3
+
+
+def compare(experiment: Experiment, workdir: pathlib.Path) -> str:
+  """Writes tables, records and pictures into `workdir/results`; returns the table.
+
+  Needs finished stages 1 and 3 in `workdir`. Fine-tuned baselines go into `workdir/finetuned`.
+  """
+  results = workdir / "results"
+  results.mkdir(exist_ok=True)
+  initial = experiment.initial_state()
+  pretrained = experiment.load_stage("stage1", workdir, initial)
+  trained = experiment.load_stage("stage3", workdir, initial)
+  _report_headroom(experiment, pretrained.restoration_params, results)
+  policies = {OURS: experiment.bae_policy(trained)} | _fixed_policies(experiment)
+  restorers = {OURS: trained.restoration_params} | {
+      name: _finetuned(experiment, name, policy, pretrained, workdir)
+      for name, policy in policies.items() if name != OURS}
+
+  say("evaluating all methods on the held-out scenes ...")
+  columns = {"one restorer": {name: pretrained.restoration_params for name in policies}, "fine-tuned": restorers}
+  records = {}
+  for column, params in columns.items():
+    methods = [Method(name, policy, params[name]) for name, policy in policies.items()]
+    records[column] = experiment.evaluator.evaluate(methods, experiment.all_scenes("eval"))
+    write_records(results / f"records_{column.replace(' ', '_')}.jsonl", records[column])
+  summaries = {column: summarize(rows, reference=OURS) for column, rows in records.items()}
+  write_text(results / "table.md", format_table(summaries, reference=OURS, markdown=True) + "\n")
+  _draw(experiment, policies, restorers, records["fine-tuned"], workdir)
+  table = format_table(summaries, reference=OURS)
+  say("\n" + table)
+  return table
+
+
+def _fixed_policies(experiment: Experiment) -> dict[str, Policy]:
+  timing = experiment.setup.timing
+  times = bracket(timing).exposure_times
+  name = "bracket {" + ",".join(f"{t * SUBFRAME_RATE_HZ:.3g}" for t in times) + "}"
+  return {name: bracket(timing)} | {
+      f"uniform {{{t}}}": uniform(t / SUBFRAME_RATE_HZ) for t in _UNIFORM_SUBFRAMES}
+
+
+def _report_headroom(experiment: Experiment, restoration_params: Any, results: pathlib.Path) -> None:
+  section = experiment.config.comparison
+  say("measuring the headroom: every candidate exposure under the stage 1 restorer ...")
+  evaluator = experiment.evaluator_with(num_draws=section.headroom_draws)
+  candidates = candidate_set(experiment.setup.timing)
+  scores = evaluator.score_candidates(
+      candidates.exposure_times, experiment.all_scenes("eval", section.headroom_scenes), restoration_params)
+  result = headroom(scores.psnr)
+  write_text(results / "headroom.json", json.dumps(dict(
+      candidates=candidates.names, mean_psnr=result.mean_psnr.tolist(), best_fixed=candidates.names[result.best_fixed],
+      share_best=result.share_best.tolist(), gain_per_scene_db=result.per_scene, gain_per_shot_db=result.per_shot,
+      gain_cross_validated_db=result.unbiased, gain_cross_validated_error_db=result.unbiased_error,
+      num_scenes=result.num_scenes, num_draws=result.num_draws), indent=2))
+  write_text(results / "headroom.md", format_headroom(result, scores, markdown=True) + "\n")
+  say("\n" + format_headroom(result, scores) + "\n")
+
+
+def _finetuned(experiment: Experiment, name: str, policy: Policy, pretrained: TrainState, workdir: pathlib.Path) -> Any:
+  """Parameters of the stage 1 restorer after stage 3 with a fixed policy in BAENet's place."""
+  stage = STAGES["stage3"]
+  times = policy(None, None, experiment.setup.timing)
+  folder = "".join(c if c.isalnum() else "_" for c in name).strip("_")
+  step_fn = experiment.finetune_step_fn(stage, jnp.asarray(times))
+  state = train_stage(experiment, stage, workdir / "finetuned" / folder, pretrained, step_fn,
+                      experiment.config[stage.name].num_steps)
+  return state.restoration_params
+
+
+def _draw(experiment, policies, restorers, records, workdir) -> None:
+  results = workdir / "results"
+  methods = [Method(name, policies[name], restorers[name]) for name in list(policies)[:2]]
+  examples = experiment.evaluator.examples(methods, experiment.all_scenes("eval", _NUM_PICTURED))
+  plots.comparison_sheet(results / "comparison.png", examples)
+  ours = [record for record in records if record.method == OURS]
+  plots.exposure_scatter(results / "exposure_times.png", ours)
+  logs = [workdir / name / "log.jsonl" for name in experiment.config.stages]
+  plots.training_curves(results / "training.png", [path for path in logs if path.exists()])
