@@ -1,0 +1,333 @@
+"""One evaluator with common random numbers: every method sees the same scenes, gains, previews and noise draws.
+
+A shot is one scene under one draw of the conditions (gain, camera, noise). Its key is
+`fold_in(fold_in(key(seed), scene_id), draw)`, so it depends neither on the methods that are compared, nor on their
+order, nor on how scenes are batched. Differences between methods are therefore paired.
+
+Network parameters, keys and exposure times are arguments of the compiled programs: taking, restoring and measuring
+compile once for all methods, candidates and draws.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from debir_jax.evaluation.candidates import CandidateScores
+from debir_jax.evaluation.metrics import psnr, ssim
+from debir_jax.evaluation.records import Record
+from debir_jax.motion import FlowEstimator
+from debir_jax.policies import FULL_SCALE_PX_PER_S, Policy, format_exposure_times, observe
+from debir_jax.simulator import CaptureSetup, Shot, draw_shot, gains_for, simulate_burst, simulate_previews, target_of
+from debir_jax.types import BurstTiming, CameraColor, Observation, Scene
+
+_MAX_OVERHANG_SUBFRAMES = 1e-3  # Rounding of times in float32.
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+  """A way to choose exposure times, with the restoration network that belongs to it.
+
+  Attributes:
+    name: unique among the methods of an evaluation.
+    policy: `policy(key, observation, timing) -> exposure_times [n]`, for one shot. If it is a pytree, its arrays are
+      arguments of the compiled program, so that new weights do not compile again.
+    restorer_params: parameters of the evaluator's restorer.
+  """
+
+  name: str
+  policy: Policy
+  restorer_params: Any
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Example:
+  """One shot with all its images, to look at.
+
+  Attributes:
+    method, scene_id, draw, psnr: see `Record`.
+    previews: `[2, h, w, 4]`; preview_gain: linear.
+    raw: `[n, h, w, 4]`; exposure_times: `[n]`, s; gains: `[n]`, linear.
+    restored, target: `[h, w, 4]`.
+    colour: how to view them.
+  """
+
+  method: str
+  scene_id: int
+  draw: int
+  psnr: float
+  previews: np.ndarray
+  preview_gain: float
+  raw: np.ndarray
+  exposure_times: np.ndarray
+  gains: np.ndarray
+  restored: np.ndarray
+  target: np.ndarray
+  colour: CameraColor
+
+
+class Evaluator:
+  """Measures methods and candidates of exposure times under one set of conditions.
+
+  `scenes` is always a batch of scenes (a `Scene` with a leading axis) or an iterable of such batches, of any sizes;
+  it is gone through once. Scene ids must be unique.
+  """
+
+  def __init__(self, restorer: nn.Module, setup: CaptureSetup, flow_estimator: FlowEstimator, *, num_draws: int = 1,
+               seed: int = 0, batch_size: int = 4, border: int = 0, mse_floor: float = 0.0, flow_variables: Any = None,
+               full_scale_px_per_s: float = FULL_SCALE_PX_PER_S):
+    """
+    Args:
+      restorer: `restorer.apply({"params": params}, raw [..., n, h, w, 4]) -> [..., h, w, 4]`.
+      setup: conditions; switch its `camera_jitter` off to evaluate on the calibrated camera.
+      flow_estimator: where the motion magnitude comes from.
+      num_draws: shots per scene.
+      seed: of all shots.
+      batch_size: scenes that go through a program at once; a matter of speed only.
+      border, mse_floor: see `metrics.psnr`.
+      flow_variables: weights of the flow estimator; none for Lucas-Kanade.
+      full_scale_px_per_s: speed at which the motion magnitude reaches 1, see `policies.observe`.
+    """
+    if num_draws < 1 or batch_size < 1:
+      raise ValueError(f"num_draws and batch_size must be at least 1, got {num_draws} and {batch_size}.")
+    self.num_draws, self.seed, self.batch_size = num_draws, seed, batch_size
+    self._setup, self._flow_estimator = setup, flow_estimator
+    self._border, self._mse_floor = border, mse_floor
+    self._flow_variables, self._full_scale_px_per_s = flow_variables, full_scale_px_per_s
+    self._shots_program = jax.jit(self._draw_shots)
+    self._observe_program = jax.jit(self._observe_shots)
+    self._predict_program = jax.jit(self._predict)
+    self._predict_program_of_function = jax.jit(self._predict, static_argnums=0)
+    self._take_program = jax.jit(self._take_bursts)
+    self._restore_program = jax.jit(lambda params, raw: restorer.apply({"params": params}, raw))
+    self._measure_program = jax.jit(self._measure)
+
+  @property
+  def timing(self) -> BurstTiming:
+    """Timing of the bursts."""
+    return self._setup.timing
+
+  def shots(self, scene_ids: jax.Array, draw: int) -> Shot:
+    """The shots `[B]` of scenes `[B]` at this draw: what every method and candidate is measured on."""
+    return self._shots_program(jnp.asarray(scene_ids), draw)
+
+  def observe_shots(self, scenes: Scene, draw: int = 0) -> Observation:
+    """What a policy sees of a batch of scenes at this draw; leaves have a leading axis `[B]`."""
+    return self._observe_program(scenes, self.shots(scenes.scene_id, draw), self._flow_variables)
+
+  def evaluate(self, methods: Sequence[Method], scenes: Scene | Iterable[Scene]) -> list[Record]:
+    """Measures every method on every shot.
+
+    Returns:
+      One record per scene, draw and method.
+
+    Raises:
+      ValueError: method names or scene ids repeat; a policy gives impossible exposure times; a restored image is not
+        finite.
+    """
+    _check_names(methods)
+    records = []
+    for batch in self._batches(scenes, range(self.num_draws)):
+      observations = self._observe_program(batch.scenes, batch.shots, self._flow_variables)
+      for method in methods:
+        times = self._exposure_times(method, batch, observations)
+        scores, _, _ = self._score(_label(method), method.restorer_params, batch, times)
+        records += _records_of(method, batch, observations, times, scores)
+    return records
+
+  def score_candidates(self, candidates: jax.Array, scenes: Scene | Iterable[Scene],
+                       restorer_params: Any) -> CandidateScores:
+    """Measures every fixed choice of exposure times on every shot, as the search of Sec. 5.3 needs it.
+
+    Args:
+      candidates: exposure times `[m, n]`, s; the set E.
+      scenes: see the class.
+      restorer_params: of the pre-trained restorer.
+    """
+    candidates = np.asarray(candidates, np.float32)
+    if candidates.ndim != 2 or candidates.shape[1] != self.timing.num_frames:
+      raise ValueError(f"candidates must be exposure times [m, {self.timing.num_frames}] in s, got shape "
+                       f"{candidates.shape}.")
+    of_draw = [[] for _ in range(self.num_draws)]
+    for batch in self._batches(scenes, range(self.num_draws)):
+      of_draw[batch.draw].append(self._score_candidates_of(batch, candidates, restorer_params))
+    if not of_draw[0]:
+      raise ValueError("There are no scenes to score candidates on.")
+    gather = lambda name: np.stack([np.concatenate([part[name] for part in parts]) for parts in of_draw], axis=1)
+    return CandidateScores(candidates=candidates, scene_ids=gather("scene_ids")[:, 0],
+                           preview_gain=gather("preview_gain"), psnr=gather("psnr"), l1=gather("l1"))
+
+  def examples(self, methods: Sequence[Method], scenes: Scene | Iterable[Scene], *, draw: int = 0) -> list[Example]:
+    """All images of one draw of each scene, scene by scene, methods in their order; for a few scenes only."""
+    _check_names(methods)
+    examples = []
+    for batch in self._batches(scenes, [draw]):
+      observations = self._observe_program(batch.scenes, batch.shots, self._flow_variables)
+      of_methods = []
+      for method in methods:
+        times = self._exposure_times(method, batch, observations)
+        scores, raw, restored = self._score(_label(method), method.restorer_params, batch, times)
+        of_methods.append(self._examples_of(method, batch, observations, times, scores, raw, restored))
+      examples += [example for of_scene in zip(*of_methods) for example in of_scene]
+    return examples
+
+  def _batches(self, scenes, draws) -> Iterator["_Batch"]:
+    """Every draw of batches of exactly `batch_size` scenes; where some lack, the last one is repeated."""
+    seen = set()
+    for scenes in [scenes] if isinstance(scenes, Scene) else scenes:
+      scene_ids = _check_batched(scenes)
+      for first in range(0, len(scene_ids), self.batch_size):
+        true_ids = scene_ids[first:first + self.batch_size]
+        _check_new(true_ids, seen)
+        indices = np.minimum(np.arange(first, first + self.batch_size), len(scene_ids) - 1)
+        part = jax.tree.map(lambda x, indices=indices: jnp.asarray(x)[indices], scenes)
+        for draw in draws:
+          yield _Batch(part, true_ids, draw, self.shots(part.scene_id, draw))
+
+  def _exposure_times(self, method, batch, observations) -> np.ndarray:
+    is_pytree = not jax.tree_util.all_leaves([method.policy])
+    program = self._predict_program if is_pytree else self._predict_program_of_function
+    times = np.asarray(program(method.policy, batch.shots, observations))
+    for scene_id, times_of_shot in zip(batch.scene_ids, times):
+      _check_times(f"{_label(method)}, scene {scene_id}", times_of_shot, batch.scenes.radiance.shape[1], self.timing)
+    return times
+
+  def _score_candidates_of(self, batch, candidates, restorer_params) -> dict[str, np.ndarray]:
+    """One draw of a batch: `[B, m]` for the metrics, `[B]` for the rest."""
+    all_scores = []
+    for times in candidates:
+      label = f"Candidate {format_exposure_times(times)}"
+      _check_times(label, times, batch.scenes.radiance.shape[1], self.timing)
+      repeated = np.broadcast_to(times, (self.batch_size, len(times)))
+      all_scores.append(self._score(label, restorer_params, batch, repeated)[0])
+    gains = np.asarray(batch.shots.preview_gain)[:len(batch.scene_ids)]
+    return dict(scene_ids=batch.scene_ids, preview_gain=gains,
+                psnr=np.stack([scores["psnr"] for scores in all_scores], axis=1),
+                l1=np.stack([scores["l1"] for scores in all_scores], axis=1))
+
+  def _score(self, label, restorer_params, batch, times):
+    """Metrics of the true scenes of a batch as numpy arrays, and the images of all."""
+    raw = self._take_program(batch.scenes.radiance, batch.shots, times)
+    restored = self._restore_program(restorer_params, raw)
+    scores = jax.tree.map(np.asarray, self._measure_program(restored, batch.scenes.radiance))
+    for scene_id, is_finite, quality in zip(batch.scene_ids, scores["finite"], scores["psnr"]):
+      _check_result(f"{label}, scene {scene_id}, draw {batch.draw}", is_finite, quality)
+    return {name: values[:len(batch.scene_ids)] for name, values in scores.items()}, raw, restored
+
+  def _draw_shots(self, scene_ids, draw) -> Shot:
+    key = jax.random.key(self.seed)
+    fold_in = jax.random.fold_in
+    return jax.vmap(lambda scene_id: draw_shot(fold_in(fold_in(key, scene_id), draw), self._setup))(scene_ids)
+
+  def _observe_shots(self, scenes, shots, flow_variables) -> Observation:
+    def observe_one(radiance, colour, shot):
+      previews = simulate_previews(shot.preview_key, radiance, shot.preview_gain, shot.noise_model, self.timing)
+      return observe(previews, shot.preview_gain, colour, self._flow_estimator, self.timing,
+                     flow_variables=flow_variables, full_scale_px_per_s=self._full_scale_px_per_s)
+
+    return jax.vmap(observe_one)(scenes.radiance, scenes.colour, shots)
+
+  def _predict(self, policy, shots, observations) -> jax.Array:
+    return jax.vmap(lambda key, observation: policy(key, observation, self.timing))(shots.exposure_key, observations)
+
+  def _take_bursts(self, radiance, shots, exposure_times) -> jax.Array:
+    def take(radiance, shot, times):
+      return simulate_burst(shot.burst_key, radiance, times, shot.preview_gain, shot.noise_model, self.timing)
+
+    return jax.vmap(take)(radiance, shots, exposure_times)
+
+  def _measure(self, restored, radiance) -> dict[str, jax.Array]:
+    def measure_one(restored, radiance):
+      target = target_of(radiance, self.timing)
+      return dict(psnr=psnr(restored, target, border=self._border, mse_floor=self._mse_floor),
+                  ssim=ssim(restored, target, border=self._border),
+                  l1=jnp.mean(jnp.abs(restored - target)), finite=jnp.all(jnp.isfinite(restored)))
+
+    return jax.vmap(measure_one)(restored, radiance)
+
+  def _examples_of(self, method, batch, observations, times, scores, raw, restored) -> list[Example]:
+    of_scene = lambda tree, index: jax.tree.map(lambda x: np.asarray(x[index]), tree)
+    return [
+        Example(method=method.name, scene_id=int(scene_id), draw=batch.draw, psnr=float(scores["psnr"][index]),
+                previews=of_scene(observations.previews, index), preview_gain=float(observations.preview_gain[index]),
+                raw=of_scene(raw, index), exposure_times=times[index],
+                gains=np.asarray(gains_for(times[index], observations.preview_gain[index], self.timing)),
+                restored=of_scene(restored, index),
+                target=np.asarray(target_of(batch.scenes.radiance[index], self.timing)),
+                colour=of_scene(batch.scenes.colour, index))
+        for index, scene_id in enumerate(batch.scene_ids)]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Batch:
+  """One draw of a batch of scenes, padded to the batch size; `scene_ids` are those of the true ones."""
+
+  scenes: Scene
+  scene_ids: np.ndarray
+  draw: int
+  shots: Shot
+
+
+def _records_of(method, batch, observations, times, scores) -> list[Record]:
+  gains, motions = np.asarray(observations.preview_gain), np.asarray(observations.motion_magnitude)
+  return [
+      Record(method=method.name, scene_id=int(scene_id), draw=batch.draw, psnr=float(scores["psnr"][index]),
+             ssim=float(scores["ssim"][index]), l1=float(scores["l1"][index]),
+             exposure_times=tuple(map(float, times[index])), preview_gain=float(gains[index]),
+             motion_magnitude=float(motions[index]))
+      for index, scene_id in enumerate(batch.scene_ids)]
+
+
+def _label(method):
+  return f"Method {method.name!r}"
+
+
+def _check_names(methods):
+  names = [method.name for method in methods]
+  if len(set(names)) < len(names) or not names:
+    raise ValueError(f"Every method needs its own name, and there must be one, got {names}.")
+
+
+def _check_batched(scenes):
+  scene_ids = np.asarray(scenes.scene_id)
+  if scene_ids.ndim != 1 or scenes.radiance.ndim != 5:
+    raise ValueError("Scenes must come in batches: radiance [B, num_subframes, h, w, 4] and scene_id [B], got "
+                     f"{scenes.radiance.shape} and {scene_ids.shape}. Add a leading axis to a single scene.")
+  return scene_ids
+
+
+def _check_new(scene_ids, seen):
+  for scene_id in scene_ids.tolist():
+    if scene_id in seen:
+      raise ValueError(f"scene_id {scene_id} occurs twice. Its shots would be the same; give every scene its own id.")
+    seen.add(scene_id)
+
+
+def _check_result(what, is_finite, quality):
+  if not is_finite:
+    raise ValueError(f"{what}: the restored image is not finite. The parameters of the restorer have diverged; go back "
+                     "to an earlier checkpoint or lower the learning rate.")
+  if not np.isfinite(quality):
+    raise ValueError(f"{what}: restored image and target are equal, which no burst with noise allows. Look at the "
+                     "scene (is it black?), or set mse_floor.")
+
+
+def _check_times(what, times, num_subframes, timing):
+  """Inside `jit` a window that leaves the sequence is cut silently, so it is refused here."""
+  times = np.asarray(times, np.float64)
+  if times.shape != (timing.num_frames,):
+    raise ValueError(f"{what}: expected {timing.num_frames} exposure times, got shape {times.shape}.")
+  if not np.all(np.isfinite(times)):
+    raise ValueError(f"{what}: exposure times must be finite, got {times} s. The weights of the policy have diverged.")
+  if np.any(times <= timing.exposure_offset_s):
+    raise ValueError(f"{what}: exposure times must be longer than {timing.exposure_offset_s} s, got {times} s.")
+  end_s = timing.burst_start_s + times.sum() + (timing.num_frames - 1) * timing.frame_gap_s - timing.exposure_offset_s
+  end_subframes = end_s / timing.subframe_interval_s
+  if end_subframes > num_subframes + _MAX_OVERHANG_SUBFRAMES:
+    raise ValueError(f"{what}: exposure times {times * 1e3} ms end at subframe {end_subframes:.2f}, but the sequences "
+                     f"have {num_subframes}. Expose less, or render timing.num_subframes(total exposure) = "
+                     f"{timing.num_subframes(times.sum())} subframes.")

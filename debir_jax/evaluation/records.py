@@ -1,0 +1,101 @@
+"""What was measured, one record per method, scene and draw, and its JSON-lines file."""
+
+from collections.abc import Iterable, Sequence
+import dataclasses
+import json
+import os
+import pathlib
+import tempfile
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Record:
+  """One restored burst.
+
+  Attributes:
+    method: its name.
+    scene_id, draw: which shot; methods with the same numbers saw the same gain, previews and noise draws.
+    psnr: dB.
+    ssim: at most 1.
+    l1: mean absolute error, neither clamped nor cropped: the loss of Eq. 11 and 13.
+    exposure_times: s, one per frame.
+    preview_gain: linear.
+    motion_magnitude: in [0, 1].
+  """
+
+  method: str
+  scene_id: int
+  draw: int
+  psnr: float
+  ssim: float
+  l1: float
+  exposure_times: tuple[float, ...]
+  preview_gain: float
+  motion_magnitude: float
+
+
+def write_records(path: str | os.PathLike, records: Iterable[Record]) -> None:
+  """Writes one JSON object per line; the file appears complete or not at all, also where an older one stood."""
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  lines = [json.dumps(dataclasses.asdict(record), allow_nan=False) + "\n" for record in records]
+  with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, suffix=".tmp", delete=False) as file:
+    file.writelines(lines)
+  os.replace(file.name, path)
+
+
+def read_records(path: str | os.PathLike) -> list[Record]:
+  """Reads what `write_records` wrote.
+
+  Raises:
+    ValueError: a line is not a record.
+  """
+  with open(path) as file:
+    return [_parse(line, f"{path}:{number}") for number, line in enumerate(file, start=1)]
+
+
+def by_method(records: Sequence[Record]) -> dict[str, list[Record]]:
+  """Records of each method in order of scene and draw; methods in the order in which they first appear.
+
+  Raises:
+    ValueError: there are none, a shot was measured twice, or methods were measured on different shots.
+  """
+  if not records:
+    raise ValueError("There are no records; evaluate at least one method on at least one scene.")
+  groups = {}
+  for record in sorted(records, key=_shot_of):
+    groups.setdefault(record.method, []).append(record)
+  groups = {record.method: groups[record.method] for record in records}  # Back to the order of appearance.
+  first, *others = groups
+  _check_unique(groups[first])
+  for other in others:
+    _check_unique(groups[other])
+    _check_same_shots(groups[first], groups[other])
+  return groups
+
+
+def _shot_of(record):
+  return record.scene_id, record.draw
+
+
+def _check_unique(records):
+  for record, following in zip(records, records[1:]):
+    if _shot_of(record) == _shot_of(following):
+      raise ValueError(f"Method {record.method!r} has two records for scene {record.scene_id}, draw {record.draw}. "
+                       "Give every method its own name and do not mix the records of several runs.")
+
+
+def _check_same_shots(records, others):
+  different = {_shot_of(record) for record in records} ^ {_shot_of(record) for record in others}
+  if different:
+    raise ValueError(f"Methods {records[0].method!r} and {others[0].method!r} were measured on different sets: "
+                     f"{len(different)} shots (scene, draw) are in one only, such as {min(different)}. Evaluate them "
+                     "on the same scenes and draws.")
+
+
+def _parse(line, where):
+  try:
+    fields = json.loads(line)
+    return Record(**{**fields, "exposure_times": tuple(fields["exposure_times"])})
+  except (ValueError, TypeError, KeyError) as error:
+    raise ValueError(f"{where} is not a record of an evaluation ({error}): {line.strip()[:80]!r}") from error

@@ -1,0 +1,170 @@
+"""From records to a table: means, paired differences and their standard errors over scenes.
+
+Scenes are what is drawn at random from the world, draws of a scene are not independent of each other. So draws are
+averaged within a scene first, and every standard error is one over scenes.
+"""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+
+import numpy as np
+
+from debir_jax.evaluation.candidates import CandidateScores, Headroom, mean_and_error
+from debir_jax.evaluation.records import Record, by_method
+from debir_jax.policies import format_exposure_times
+from debir_jax.types import SUBFRAME_RATE_HZ
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MethodSummary:
+  """A method in numbers; `*_error` is a standard error over scenes (NaN for a single scene).
+
+  Attributes:
+    method: its name.
+    psnr, psnr_error: dB.
+    ssim, ssim_error: at most 1.
+    difference, difference_error: PSNR less that of the reference method on the same shots, dB; positive: better.
+    ssim_difference, ssim_difference_error: the same for SSIM.
+    win_rate: share of the scenes on which it beats the reference method by PSNR; a tie counts half.
+    exposure_times: mean of each frame, `[n]`, s.
+    num_scenes, num_draws: measured on.
+  """
+
+  method: str
+  psnr: float
+  psnr_error: float
+  ssim: float
+  ssim_error: float
+  difference: float
+  difference_error: float
+  ssim_difference: float
+  ssim_difference_error: float
+  win_rate: float
+  exposure_times: tuple[float, ...]
+  num_scenes: int
+  num_draws: int
+
+
+def summarize(records: Sequence[Record], *, reference: str = "DEBIR") -> list[MethodSummary]:
+  """One summary per method, in the order in which they first appear.
+
+  Raises:
+    ValueError: the reference method is missing, methods were measured on different shots, or scenes have different
+      numbers of draws.
+  """
+  groups = by_method(records)
+  if reference not in groups:
+    raise ValueError(f"There is no method {reference!r} to compare with; there are {', '.join(map(repr, groups))}.")
+  return [_summarize(method, group, groups[reference]) for method, group in groups.items()]
+
+
+def scene_means(records: Sequence[Record], metric: str) -> np.ndarray:
+  """Mean over draws of a field of one method's records, per scene `[S]` or `[S, n]`, in order of scene ids."""
+  scene_ids = np.array([record.scene_id for record in records])
+  values = np.array([getattr(record, metric) for record in records], np.float64)
+  unique, counts = np.unique(scene_ids, return_counts=True)
+  if counts.min() != counts.max():
+    raise ValueError(f"Scenes have between {counts.min()} and {counts.max()} draws; the set is incomplete. Evaluate "
+                     "all scenes with the same number of draws.")
+  return np.array([values[scene_ids == scene_id].mean(axis=0) for scene_id in unique])
+
+
+def format_table(groups: Mapping[str, Sequence[MethodSummary]], *, reference: str = "DEBIR",
+                 markdown: bool = False) -> str:
+  """A table with a row per method and a set of columns per group.
+
+  Args:
+    groups: summaries of the same methods by heading, such as {"one restorer": ..., "fine-tuned": ...}; a single one
+      may have the heading "".
+    reference: the method that differences are taken to.
+    markdown: a Markdown table instead of aligned plain text.
+  """
+  tables = list(groups.values())
+  methods = [summary.method for summary in tables[0]]
+  for heading, summaries in groups.items():
+    if [summary.method for summary in summaries] != methods:
+      raise ValueError(f"Column {heading!r} must hold the methods {methods} in this order, got "
+                       f"{[summary.method for summary in summaries]}.")
+  header, rows = ["method"], [[method] for method in methods]
+  for heading, summaries in groups.items():
+    suffix = f", {heading}" if heading else ""
+    header += [f"PSNR{suffix}", "SSIM", f"difference to {reference}", "wins"]
+    for row, summary in zip(rows, summaries):
+      row += _quality_cells(summary, is_reference=summary.method == reference)
+  # Usually both columns rest on the same exposure times: print them once.
+  shown = {heading: times for heading, times in zip(groups, map(_time_cells, tables))}
+  shown = shown if len({tuple(times) for times in shown.values()}) > 1 else {"": shown[next(iter(shown))]}
+  for heading, times in shown.items():
+    header.append("mean times in 1/1920 s" + (f", {heading}" if heading else ""))
+    for row, cell in zip(rows, times):
+      row.append(cell)
+  return f"{_layout(header, rows, markdown)}\n\n{_footnote(tables[0][0], reference)}"
+
+
+def format_headroom(result: Headroom, scores: CandidateScores, *, markdown: bool = False) -> str:
+  """The candidates as a table, and in words what choosing per scene gains."""
+  header = ["candidate (1/1920 s)", "in all", "PSNR", "best for"]
+  rows = [[format_exposure_times(times), f"{times.sum() * SUBFRAME_RATE_HZ:.0f}", _plus_minus(quality, error, 2),
+           f"{100 * share:.0f} % of scenes"]
+          for times, quality, error, share in zip(scores.candidates, result.mean_psnr, result.psnr_error,
+                                                  result.share_best)]
+  fixed = format_exposure_times(scores.candidates[result.best_fixed])
+  gains = [
+      ("best per scene", result.per_scene, result.per_scene_error, "optimistic: chosen on the draws it is measured on"),
+      ("cross-validated", result.unbiased, result.unbiased_error, "chosen on half of the draws, measured on the others"),
+      ("best per shot", result.per_shot, result.per_shot_error, "bounds any policy that chooses among these")]
+  lines = [f"Gain over the best fixed candidate {fixed} in dB, {_count(result.num_scenes, result.num_draws)}:"]
+  lines += [f"  {name:<15}  {_plus_minus(gain, error, 3)}  ({meaning})" for name, gain, error, meaning in gains]
+  text = "\n".join(lines)
+  return f"{_layout(header, rows, markdown)}\n\n" + (f"```\n{text}\n```" if markdown else text)
+
+
+def _summarize(method, records, reference) -> MethodSummary:
+  fields = {}
+  for metric, difference in (("psnr", "difference"), ("ssim", "ssim_difference")):
+    values = scene_means(records, metric)
+    paired = values - scene_means(reference, metric)
+    fields[metric], fields[f"{metric}_error"] = map(float, mean_and_error(values))
+    fields[difference], fields[f"{difference}_error"] = map(float, mean_and_error(paired))
+    if metric == "psnr":
+      fields["win_rate"] = float(np.mean((paired > 0) + (paired == 0) / 2))
+  num_scenes = len({record.scene_id for record in records})
+  times = scene_means(records, "exposure_times").mean(axis=0)
+  return MethodSummary(method=method, exposure_times=tuple(times.tolist()), num_scenes=num_scenes,
+                       num_draws=len(records) // num_scenes, **fields)
+
+
+def _quality_cells(summary, *, is_reference):
+  difference = "" if is_reference else _plus_minus(summary.difference, summary.difference_error, 3, signed=True)
+  wins = "" if is_reference else f"{100 * summary.win_rate:.0f} %"
+  return [_plus_minus(summary.psnr, summary.psnr_error, 2), f"{summary.ssim:.4f}", difference, wins]
+
+
+def _time_cells(summaries):
+  return [" ".join(f"{time * SUBFRAME_RATE_HZ:.1f}" for time in summary.exposure_times) for summary in summaries]
+
+
+def _footnote(summary, reference):
+  return (f"{_count(summary.num_scenes, summary.num_draws)}, the same for all methods. PSNR and its paired "
+          f"difference to {reference} in dB, ± one standard error over scenes; wins: share of the scenes on which a method beats "
+          f"{reference}.")
+
+
+def _count(num_scenes, num_draws):
+  return f"{num_scenes} scene{'s' * (num_scenes != 1)} with {num_draws} noise draw{'s' * (num_draws != 1)} each"
+
+
+def _plus_minus(value, error, digits, *, signed=False):
+  if not np.isfinite(value):
+    return "n/a"
+  text = f"{value:{'+' if signed else ''}.{digits}f}"
+  return f"{text} ± {error:.{digits}f}" if np.isfinite(error) else text
+
+
+def _layout(header, rows, markdown):
+  widths = [max(map(len, column)) for column in zip(header, *rows)]
+  lines = [[cell.ljust(width) for cell, width in zip(row, widths)] for row in [header, *rows]]
+  rule = ["-" * width for width in widths]
+  if markdown:
+    return "\n".join("| " + " | ".join(line) + " |" for line in [lines[0], rule, *lines[1:]])
+  return "\n".join("  ".join(line).rstrip() for line in [lines[0], rule, *lines[1:]])
