@@ -195,7 +195,7 @@ def _box_means_by_loop(radiance, start, end):
 @jax.custom_batching.custom_vmap
 def _box_means_of_batch(radiance, start, end):
   """`[B, F, h, w, c]`, `[B, n]`, `[B, n]` -> `[B, n, h, w, c]`, one window after the other."""
-  bursts = jnp.repeat(jnp.arange(start.shape[0]), start.shape[1])
+  bursts = jnp.repeat(jnp.arange(start.shape[0], dtype=jnp.int32), start.shape[1])
   means = jax.lax.map(lambda window: _box_mean(radiance, *window), (bursts, start.ravel(), end.ravel()))
   return means.reshape(start.shape + radiance.shape[2:])
 
@@ -223,13 +223,14 @@ def _box_mean(radiance, burst, start, end):
   first = jnp.floor(start).astype(jnp.int32)
   num_passes = (jnp.ceil(end).astype(jnp.int32) - first + _ENTRIES_PER_PASS - 1) // _ENTRIES_PER_PASS
   entry_shape = radiance.shape[2:]
+  origin = (jnp.int32(0),) * len(entry_shape)
 
   def add_entries(index, total):
     for offset in range(_ENTRIES_PER_PASS):
       entry = first + index * _ENTRIES_PER_PASS + offset
       position = entry.astype(start.dtype)
       overlap = jnp.clip(end - position, 0, 1) - jnp.clip(start - position, 0, 1)  # 0 behind the window's end
-      where = (burst, jnp.minimum(entry, num_subframes - 1), 0, 0, 0)
+      where = (burst, jnp.minimum(entry, num_subframes - 1), *origin)
       values = jax.lax.dynamic_slice(radiance, where, (1, 1, *entry_shape)).reshape(entry_shape)
       total += overlap.astype(radiance.dtype) * values
     return total
