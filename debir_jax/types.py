@@ -55,6 +55,11 @@ class BurstTiming:
           f"num_frames must be even and at least 2 (frames are fused in pairs), got {self.num_frames}.")
     if self.subframe_support < 1:
       raise ValueError(f"subframe_support must be at least 1, got {self.subframe_support}.")
+    for name, value in ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self)):
+      if not 0 <= value < math.inf:  # a negative gap would let frames overlap
+        raise ValueError(f"{name} must be finite and not negative, got {value}.")
+    if self.subframe_interval_s == 0:
+      raise ValueError("subframe_interval_s must be positive, e.g. 1/1920, got 0.")
     if not 0 < self.min_exposure_s <= self.max_exposure_s:
       raise ValueError("Exposure limits must satisfy 0 < min_exposure_s <= max_exposure_s, "
                        f"got {self.min_exposure_s} and {self.max_exposure_s}.")
