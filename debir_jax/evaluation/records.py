@@ -5,7 +5,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import tempfile
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,9 +38,9 @@ def write_records(path: str | os.PathLike, records: Iterable[Record]) -> None:
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   lines = [json.dumps(dataclasses.asdict(record), allow_nan=False) + "\n" for record in records]
-  with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, suffix=".tmp", delete=False) as file:
-    file.writelines(lines)
-  os.replace(file.name, path)
+  unfinished = path.with_name(path.name + ".tmp")
+  unfinished.write_text("".join(lines))
+  os.replace(unfinished, path)
 
 
 def read_records(path: str | os.PathLike) -> list[Record]:

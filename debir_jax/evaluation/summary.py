@@ -74,8 +74,8 @@ def format_table(groups: Mapping[str, Sequence[MethodSummary]], *, reference: st
   """A table with a row per method and a set of columns per group.
 
   Args:
-    groups: summaries of the same methods by heading, such as {"one restorer": ..., "fine-tuned": ...}; a single one
-      may have the heading "".
+    groups: summaries of the same methods by heading, such as {"stage 1": ..., "fine-tuned": ...}; a single one may
+      have the heading "".
     reference: the method that differences are taken to.
     markdown: a Markdown table instead of aligned plain text.
   """
@@ -88,14 +88,14 @@ def format_table(groups: Mapping[str, Sequence[MethodSummary]], *, reference: st
   header, rows = ["method"], [[method] for method in methods]
   for heading, summaries in groups.items():
     suffix = f", {heading}" if heading else ""
-    header += [f"PSNR{suffix}", "SSIM", f"difference to {reference}", "wins"]
+    header += [f"PSNR{suffix}", "SSIM", f"vs {reference}", "wins"]
     for row, summary in zip(rows, summaries):
       row += _quality_cells(summary, is_reference=summary.method == reference)
   # Usually both columns rest on the same exposure times: print them once.
   shown = {heading: times for heading, times in zip(groups, map(_time_cells, tables))}
   shown = shown if len({tuple(times) for times in shown.values()}) > 1 else {"": shown[next(iter(shown))]}
   for heading, times in shown.items():
-    header.append("mean times in 1/1920 s" + (f", {heading}" if heading else ""))
+    header.append("mean times (1/1920 s)" + (f", {heading}" if heading else ""))
     for row, cell in zip(rows, times):
       row.append(cell)
   return f"{_layout(header, rows, markdown)}\n\n{_footnote(tables[0][0], reference)}"
@@ -145,8 +145,8 @@ def _time_cells(summaries):
 
 
 def _footnote(summary, reference):
-  return (f"{_count(summary.num_scenes, summary.num_draws)}, the same for all methods. PSNR and its paired "
-          f"difference to {reference} in dB, ± one standard error over scenes; wins: share of the scenes on which a method beats "
+  return (f"{_count(summary.num_scenes, summary.num_draws)}, the same for all methods. PSNR in dB, ± one standard error "
+          f"over scenes.\nvs {reference}: paired difference in PSNR; wins: share of the scenes with a higher PSNR than "
           f"{reference}.")
 
 

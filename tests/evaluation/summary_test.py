@@ -1,0 +1,114 @@
+"""Laws of the summaries: errors over scenes, paired differences, tables."""
+
+import numpy as np
+import pytest
+
+from debir_jax.evaluation import Record, format_table, summarize
+
+# psnr[scene][draw]
+DEBIR = [[30.0, 32.0], [20.0, 22.0], [25.0, 25.0]]
+BRACKET = [[30.0, 31.0], [20.0, 20.0], [25.5, 25.5]]
+
+
+def _records(method, psnr, times=((8, 24), (16, 32))):
+  return [Record(method=method, scene_id=scene, draw=draw, psnr=value, ssim=value / 100, l1=0.01,
+                 exposure_times=tuple(t / 1920 for t in times[draw % len(times)]), preview_gain=600.0,
+                 motion_magnitude=0.2)
+          for scene, row in enumerate(psnr) for draw, value in enumerate(row)]
+
+
+@pytest.fixture
+def records():
+  return _records("DEBIR", DEBIR) + _records("bracket", BRACKET)
+
+
+def test_means_and_errors_by_hand(records):
+  """Draws are averaged within a scene first: scene means 31, 21, 25 have std 5.033 and error 2.906."""
+  debir, _ = summarize(records)
+  np.testing.assert_allclose(debir.psnr, 77 / 3)
+  np.testing.assert_allclose(debir.psnr_error, np.std([31, 21, 25], ddof=1) / np.sqrt(3))
+  np.testing.assert_allclose(debir.ssim_error, debir.psnr_error / 100)
+  np.testing.assert_allclose(np.array(debir.exposure_times) * 1920, [12, 28])
+  assert (debir.num_scenes, debir.num_draws) == (3, 2)
+
+
+def test_paired_difference_by_hand(records):
+  """Scene differences bracket - DEBIR are -0.5, -1, +0.5; it wins one scene of three."""
+  _, bracket = summarize(records)
+  np.testing.assert_allclose(bracket.difference, -1 / 3)
+  np.testing.assert_allclose(bracket.difference_error, np.std([-0.5, -1, 0.5], ddof=1) / np.sqrt(3))
+  np.testing.assert_allclose(bracket.ssim_difference, -1 / 300)
+  np.testing.assert_allclose(bracket.win_rate, 1 / 3)
+
+
+def test_pairing_removes_what_scenes_have_in_common(records):
+  """A constant gain on scenes of very different difficulty has a difference without error."""
+  shifted = _records("better", (np.array(DEBIR) + 0.2).tolist())
+  better = summarize(records + shifted)[-1]
+  np.testing.assert_allclose(better.difference, 0.2)
+  assert better.difference_error < 1e-12 < 1 < better.psnr_error
+
+
+def test_the_reference_differs_from_itself_by_zero_and_swapping_changes_the_sign(records):
+  """Differences are antisymmetric; a tie counts as half a win."""
+  debir, bracket = summarize(records)
+  swapped, itself = summarize(records, reference="bracket")
+  assert debir.difference == itself.difference == 0 and debir.win_rate == 0.5
+  np.testing.assert_allclose(swapped.difference, -bracket.difference)
+  np.testing.assert_allclose(swapped.win_rate, 1 - bracket.win_rate)
+
+
+def test_repeating_a_draw_does_not_shrink_the_error():
+  """Ten identical draws of each scene know no more than one: errors are over scenes."""
+  once, many = (summarize(_records("DEBIR", np.repeat([[30.], [20.], [25.]], num, axis=1).tolist()))[0]
+                for num in (1, 10))
+  np.testing.assert_allclose(once.psnr_error, many.psnr_error)
+
+
+def test_a_single_scene_has_no_error():
+  """NaN, and the table leaves it out."""
+  summaries = summarize(_records("DEBIR", DEBIR[:1]) + _records("bracket", BRACKET[:1]))
+  assert np.isnan(summaries[0].psnr_error)
+  text = format_table({"": summaries})
+  assert "nan" not in text and "1 scene with 2 noise draws each" in text and "31.00  " in text
+
+
+def test_missing_reference_and_uneven_draws_are_refused(records):
+  """The message says what there is."""
+  with pytest.raises(ValueError, match="no method 'x'.*'DEBIR', 'bracket'"):
+    summarize(records, reference="x")
+  with pytest.raises(ValueError, match="between 1 and 2 draws"):
+    summarize([record for record in records if (record.scene_id, record.draw) != (1, 1)])
+
+
+def test_plain_table_is_aligned_and_holds_the_numbers(records):
+  """Columns start at the same place in every line; a single set of times is printed once."""
+  summaries = summarize(records)
+  lines = format_table({"one restorer": summaries, "fine-tuned": summaries}).splitlines()
+  header, rule, debir, bracket = lines[:4]
+  for start in [match for match in range(len(rule)) if rule[match - 1:match + 1] == " -"]:
+    assert header[start - 2:start] == "  " and header[start] != " "
+    assert bracket[start - 2:start] == "  " and bracket[start] != " "
+  assert "25.67 ± 2.91" in debir and "-0.333 ± 0.441" in bracket and "33 %" in bracket
+  assert header.count("mean times") == 1 and "12.0 28.0" in bracket
+  assert "PSNR, one restorer" in header and "PSNR, fine-tuned" in header
+  assert "3 scenes with 2 noise draws each" in lines[-2]
+
+
+def test_times_that_differ_between_groups_are_both_printed(records):
+  """Nothing is dropped silently."""
+  other = summarize(_records("DEBIR", DEBIR, times=((9, 9),)) + _records("bracket", BRACKET))
+  text = format_table({"a": summarize(records), "b": other})
+  assert text.count("mean times") == 2 and "9.0 9.0" in text and "12.0 28.0" in text
+
+
+def test_markdown_table_has_the_same_cells(records):
+  """Every row has as many cells as the header, and the second line is the rule."""
+  lines = format_table({"": summarize(records)}, markdown=True).splitlines()
+  assert len({line.count("|") for line in lines[:4]}) == 1 and set(lines[1]) == set("|- ")
+
+
+def test_groups_must_hold_the_same_methods(records):
+  """Rows of two columns belong to one method."""
+  with pytest.raises(ValueError, match=r"'b' must hold the methods \['DEBIR', 'bracket'\]"):
+    format_table({"a": summarize(records), "b": summarize(records)[:1]})
