@@ -1,0 +1,144 @@
+"""A camera that moves like a hand holding it: smooth, random, and known exactly at every instant.
+
+Axis order is (y, x). Image positions p are mosaic pixels from the centre of the crop; scene positions q are pixels
+of the same size from the centre of the scene. At time t the camera sees, at p, the scene at
+
+  q = orientation @ (exp(log_zoom(t)) * rotation(t) @ p) + shift(t)
+
+where shift, rotation and log_zoom are sums of a few slow sinusoids with mean 0 over the sequence.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from debir_jax.types import SUBFRAME_RATE_HZ
+
+_NUM_SINUSOIDS = 3
+_FREQUENCY_RANGE_HZ = (0.5, 6.0)  # Pans and hand tremor.
+_NUM_MEASURED_TIMES = 128  # Steps in which means over the sequence are taken.
+
+# The speed of what rotation (zoom) moves half a crop side from the centre, up to this part of the shift's speed.
+_ROTATION_SHARE, _ZOOM_SHARE = 0.3, 0.15
+
+# Speeds at a crop of 256 mosaic pixels, which scale with the crop side. With 15 % static scenes the median of all is
+# about 150 px/s; two in a hundred are cut at the maximum.
+REFERENCE_CROP_SIZE = 256
+_MEDIAN_MOVING_SPEED_PX_S, _LOG_SPEED_STD, _MAX_SPEED_PX_S = 180.0, 0.85, 1000.0
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CameraPath:
+  """Sums of K sinusoids for four quantities: shift in y and x (px), rotation (rad), log zoom.
+
+  Attributes:
+    amplitude, frequency_hz, phase_rad: `[4, K]`.
+    offset: `[4]`, added so that each quantity has mean 0 over the sequence.
+    orientation: `[2, 2]`, one of the eight rotations and mirrorings of the square.
+  """
+
+  amplitude: jax.Array
+  frequency_hz: jax.Array
+  phase_rad: jax.Array
+  offset: jax.Array
+  orientation: jax.Array
+
+
+def subframe_times_s(num_subframes: int) -> jax.Array:
+  """Times `[num_subframes]` that radiance entries are rendered at: the middle of each interval of 1/1920 s."""
+  return (jnp.arange(num_subframes) + 0.5) / SUBFRAME_RATE_HZ
+
+
+def random_speed(
+    key: jax.Array, *, crop_size: int, static_share: float = 0.15, speed_scale: float | None = None) -> jax.Array:
+  """Speed of a scene in mosaic px/s: 0 for a share of scenes, else log-normal, cut at 1000 px/s per 256 px of crop.
+
+  Args:
+    key: a PRNG key.
+    crop_size: side of the crop in mosaic pixels.
+    static_share: chance of a static scene.
+    speed_scale: factor on the speeds for a crop of 256; by default crop_size / 256.
+  """
+  static_key, speed_key = jax.random.split(key)
+  scale = crop_size / REFERENCE_CROP_SIZE if speed_scale is None else speed_scale
+  speed = _MEDIAN_MOVING_SPEED_PX_S * jnp.exp(_LOG_SPEED_STD * jax.random.normal(speed_key))
+  is_static = jax.random.uniform(static_key) < static_share
+  return jnp.where(is_static, 0.0, scale * jnp.minimum(speed, _MAX_SPEED_PX_S))
+
+
+def random_camera_path(key: jax.Array, *, speed_px_s: jax.Array, duration_s: float, crop_size: int) -> CameraPath:
+  """A path whose shift has this mean speed over the duration; the camera stands still if it is 0.
+
+  Args:
+    key: a PRNG key.
+    speed_px_s: mean speed of the crop's centre over the scene, in mosaic px/s.
+    duration_s: length of the sequence.
+    crop_size: side of the crop in mosaic pixels: what rotation and zoom are measured against.
+  """
+  velocity_key, frequency_key, phase_key, share_key, orientation_key = jax.random.split(key, 5)
+  shape = (4, _NUM_SINUSOIDS)
+  lowest, highest = _FREQUENCY_RANGE_HZ
+  frequency_hz = lowest * (highest / lowest)**jax.random.uniform(frequency_key, shape)
+  phase_rad = 2 * jnp.pi * jax.random.uniform(phase_key, shape)
+  velocity = jax.random.normal(velocity_key, shape)
+
+  # Each quantity is scaled to its mean rate over the sequence; rotation and zoom come in px/s at half a crop side.
+  times_s = (jnp.arange(_NUM_MEASURED_TIMES) + 0.5) / _NUM_MEASURED_TIMES * duration_s
+  rates = _sum_of_sinusoids(velocity, frequency_hz, phase_rad + jnp.pi / 2, times_s)
+  shares = jax.random.uniform(share_key, (2,)) * jnp.array([_ROTATION_SHARE, _ZOOM_SHARE]) * 2 / crop_size
+  shift_scale = 1 / jnp.mean(jnp.hypot(rates[:, 0], rates[:, 1]))
+  turn_scale = shares / jnp.mean(jnp.abs(rates[:, 2:]), axis=0)
+  scale = speed_px_s * jnp.concatenate([jnp.stack([shift_scale, shift_scale]), turn_scale])
+
+  amplitude = scale[:, None] * velocity / (2 * jnp.pi * frequency_hz)
+  offset = -jnp.mean(_sum_of_sinusoids(amplitude, frequency_hz, phase_rad, times_s), axis=0)
+  return CameraPath(amplitude=amplitude, frequency_hz=frequency_hz, phase_rad=phase_rad, offset=offset,
+                    orientation=_random_orientation(orientation_key))
+
+
+def camera_affine(path: CameraPath, times_s: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Matrix `[T, 2, 2]` and shift `[T, 2]` at times `[T]`: what is seen at p is the scene at matrix @ p + shift."""
+  shift_y, shift_x, angle, log_zoom = jnp.moveaxis(
+      path.offset + _sum_of_sinusoids(path.amplitude, path.frequency_hz, path.phase_rad, times_s), -1, 0)
+  cosine, sine = jnp.exp(log_zoom) * jnp.cos(angle), jnp.exp(log_zoom) * jnp.sin(angle)
+  turn = jnp.stack([jnp.stack([cosine, -sine], -1), jnp.stack([sine, cosine], -1)], -2)
+  matrix = jnp.sum(path.orientation[:, :, None] * turn[..., None, :, :], axis=-2)
+  return matrix, jnp.stack([shift_y, shift_x], axis=-1)
+
+
+def affine_motion(path: CameraPath, positions: jax.Array, start_s: jax.Array, end_s: jax.Array) -> jax.Array:
+  """Where scene points seen at image `positions [..., 2]` at start_s have moved to by end_s: displacement (y, x), px."""
+  matrices, shifts = camera_affine(path, jnp.stack([jnp.asarray(start_s), jnp.asarray(end_s)]))
+  scene = apply_matrix(matrices[0], positions) + shifts[0]
+  return apply_matrix(jnp.linalg.inv(matrices[1]), scene - shifts[1]) - positions
+
+
+def pixel_positions(crop_size: int) -> jax.Array:
+  """Image positions (y, x) of all mosaic pixels, `[crop_size, crop_size, 2]`."""
+  line = jnp.arange(crop_size) - (crop_size - 1) / 2
+  return jnp.stack(jnp.meshgrid(line, line, indexing="ij"), axis=-1)
+
+
+def packed_positions(crop_size: int) -> tuple[jax.Array, jax.Array]:
+  """Image positions of the packed samples: y `[h, 1, 4]` and x `[1, w, 4]`."""
+  line = jnp.arange(0, crop_size, 2) - (crop_size - 1) / 2
+  return line[:, None, None] + jnp.array([0, 0, 1, 1]), line[None, :, None] + jnp.array([0, 1, 0, 1])
+
+
+def apply_matrix(matrix: jax.Array, positions: jax.Array) -> jax.Array:
+  """matrix @ position for positions `[..., 2]`, in full precision also on accelerators."""
+  return positions[..., 0:1] * matrix[:, 0] + positions[..., 1:2] * matrix[:, 1]
+
+
+def _sum_of_sinusoids(amplitude, frequency_hz, phase_rad, times_s):
+  """Sums over the last axis of `[4, K]` at times `[T]`: `[T, 4]`."""
+  angles = 2 * jnp.pi * frequency_hz * times_s[:, None, None] + phase_rad
+  return jnp.sum(amplitude * jnp.sin(angles), axis=-1)
+
+
+def _random_orientation(key):
+  flips_key, swap_key = jax.random.split(key)
+  signed = jnp.diag(jax.random.rademacher(flips_key, (2,), dtype=jnp.float32))
+  return jnp.where(jax.random.bernoulli(swap_key), signed[::-1], signed)

@@ -1,0 +1,249 @@
+"""Photos as raw material for scenes: where they come from, how they are split, and how a piece is cut out.
+
+Photos are 8-bit sRGB `[H, W, 3]` on the host. A cut-out is linear sRGB, reduced in linear light, on a grid
+`SOURCE_DENSITY` times as fine as the mosaic's pixels, averaged over about one pixel of the sensor. On this grid
+bilinear interpolation blurs nearly alike at every subpixel position, so that a scene that moves is as sharp as one
+that stands: the mean gradient varies with the position by 6 to 11 %, by 24 to 50 % on a grid of density 1, and by
+14 to 27 % without the average (photos reduced by 4; measured on three of the built-in photos).
+"""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import functools
+import math
+import pathlib
+import re
+import struct
+import zlib
+
+import numpy as np
+
+SOURCE_DENSITY = 2  # Source pixels per mosaic pixel.
+CANVAS_TO_CROP = 2  # Side of the cut-out per side of the crop: room to move before the border is mirrored.
+
+_SUFFIXES = (".png", ".jpg", ".jpeg")
+_BUILTIN_FILES = ("astronaut.png", "chelsea.png", "coffee.png", "ihc.png", "motorcycle_left.png",
+                  "motorcycle_right.png", "rocket.jpg")
+_MAX_REDUCTION = 4.0  # Photo pixels per mosaic pixel.
+_MIN_REDUCTION = 2.0  # A photo's own pixels are demosaicked and sharpened or noisy: use them halved where possible.
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # In entropy-coded data: neither stuffing nor a restart.
+
+
+@dataclasses.dataclass(frozen=True)
+class Photo:
+  """A photo on disk; its pixels are decoded when they are needed.
+
+  Attributes:
+    path: the file.
+    group: photos of one group show the same thing and stay in one split.
+    size: (height, width) in pixels, before rotation by the EXIF orientation.
+  """
+
+  path: pathlib.Path
+  group: str
+  size: tuple[int, int]
+
+  @property
+  def name(self) -> str:
+    return self.path.name
+
+  def pixels(self) -> np.ndarray:
+    """sRGB `[H, W, 3]`, uint8, turned upright."""
+    return _decode(self.path)
+
+
+def default_group(path: pathlib.Path) -> str:
+  """The file's name without a trailing _left or _right: both images of a stereo pair are one scene."""
+  return re.sub(r"[_-](left|right)$", "", path.stem, flags=re.IGNORECASE)
+
+
+def builtin_photos() -> list[Photo]:
+  """Seven real colour photos from the data folder of the installed scikit-image wheel; nothing is downloaded.
+
+  A portrait, a cat, a cup, a stained tissue, a motorcycle seen from left and right, and a rocket launch.
+  """
+  import skimage  # pylint: disable=g-import-not-at-top
+  folder = pathlib.Path(skimage.__file__).parent / "data"
+  missing = [name for name in _BUILTIN_FILES if not (folder / name).is_file()]
+  if missing:
+    raise ValueError(f"scikit-image at {folder} lacks {', '.join(missing)}. Reinstall it from its wheel "
+                     "(pip install --force-reinstall scikit-image), or use photo_folder(path).")
+  return [_inspect(folder / name, default_group) for name in _BUILTIN_FILES]
+
+
+def photo_folder(path: str | pathlib.Path, *, group: Callable[[pathlib.Path], str] = default_group) -> list[Photo]:
+  """All png and jpg files of a folder, sorted by name, each checked for being complete.
+
+  Args:
+    path: the folder; its subfolders are not searched.
+    group: names the group of a file; photos of one group stay in one split.
+
+  Raises:
+    ValueError: there is no such folder, no photo in it, or a file is truncated or unreadable.
+  """
+  folder = pathlib.Path(path)
+  if not folder.is_dir():
+    raise ValueError(f"{folder} is not a folder. Give a folder with .png or .jpg files.")
+  files = sorted(file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES)
+  if not files:
+    raise ValueError(f"No .png, .jpg or .jpeg file in {folder}. Put photos there, or use builtin_photos().")
+  return [_inspect(file, group) for file in files]
+
+
+@dataclasses.dataclass(frozen=True)
+class PhotoSplits:
+  """Photos for the restoration network, for BAENet, and for evaluation."""
+
+  restore: list[Photo]
+  bae: list[Photo]
+  held_out: list[Photo]
+
+
+def split_photos(
+    photos: Sequence[Photo], *, fractions: tuple[float, float, float] = (0.5, 0.25, 0.25),
+    seed: int = 0) -> PhotoSplits:
+  """Deals whole groups into three splits, the same way for the same photos and seed.
+
+  Every split gets at least one group. With two groups only, restoration and BAENet share one: what counts is that
+  nothing that is evaluated was trained on.
+
+  Raises:
+    ValueError: fewer than two groups, or fractions that are not positive.
+  """
+  if min(fractions) <= 0:
+    raise ValueError(f"fractions must be positive, got {fractions}.")
+  groups = sorted({photo.group for photo in photos})
+  if len(groups) < 2:
+    raise ValueError(f"{len(groups)} group(s) of photos cannot be split into training and held-out photos. "
+                     "Add photos of other things.")
+  order = [groups[i] for i in np.random.default_rng([seed, 0x5917]).permutation(len(groups))]
+  num_bae, num_held_out = (len(order) * share / sum(fractions) for share in fractions[1:])
+  num_bae, num_held_out = max(1, int(num_bae)), max(1, math.ceil(num_held_out))  # Few groups: rather evaluate more.
+  held_out, rest = order[:num_held_out], order[num_held_out:]
+  bae, restore = (rest[:num_bae], rest[num_bae:]) if len(rest) > num_bae else (rest[:1], rest[1:] or rest)
+  member = lambda chosen: [photo for photo in photos if photo.group in chosen]
+  return PhotoSplits(restore=member(restore), bae=member(bae), held_out=member(held_out))
+
+
+def check_large_enough(photos: Sequence[Photo], crop_size: int) -> None:
+  """Raises ValueError, naming the photo, if one is smaller than the crop."""
+  for photo in photos:
+    if min(photo.size) < crop_size:
+      raise ValueError(f"{photo.path} has {photo.size[0]}x{photo.size[1]} pixels, less than crop_size={crop_size}. "
+                       "Remove the photo or choose a smaller crop_size.")
+
+
+def random_cutout(rng: np.random.Generator, pixels: np.ndarray, *, crop_size: int) -> np.ndarray:
+  """A random piece of a photo at a random scale, as linear sRGB `[S, S, 3]`, float32.
+
+  S = crop_size * CANVAS_TO_CROP * SOURCE_DENSITY. One mosaic pixel stands for 2 to 4 photo pixels where the photo is
+  large enough, for fewer where it is not; never for less than one. The piece around the crop is mirrored where it
+  leaves the photo; the crop itself lies within.
+
+  Args:
+    rng: draws scale and place.
+    pixels: sRGB `[H, W, 3]`, uint8, with sides of at least crop_size.
+    crop_size: side of the mosaic that will be rendered.
+  """
+  import cv2  # pylint: disable=g-import-not-at-top
+  reduction = _random_reduction(rng, min(pixels.shape[:2]) / crop_size)
+  side = int(round(crop_size * CANVAS_TO_CROP * reduction))
+  starts = [_random_start(rng, length, side, min(length, crop_size * reduction)) for length in pixels.shape[:2]]
+  rows, columns = (_mirror(start + np.arange(side), length) for start, length in zip(starts, pixels.shape[:2]))
+  piece = pixels[rows][:, columns]
+  linear = cv2.LUT(piece, _linear_of_byte())
+  source_side = crop_size * CANVAS_TO_CROP * SOURCE_DENSITY
+  method = cv2.INTER_AREA if side >= source_side else cv2.INTER_CUBIC
+  reduced = cv2.resize(linear, (source_side, source_side), interpolation=method)
+  # A pixel of the sensor collects light from its whole area.
+  aperture = np.array([0.25, 0.5, 0.25], np.float32)
+  return np.clip(cv2.sepFilter2D(reduced, -1, aperture, aperture, borderType=cv2.BORDER_REFLECT_101), 0, 1)
+
+
+def _random_reduction(rng, largest):
+  """Log-uniform photo pixels per mosaic pixel, so that the crop fits into the photo."""
+  highest = min(_MAX_REDUCTION, largest)
+  lowest = min(_MIN_REDUCTION, max(1.0, 0.7 * highest))
+  return lowest * (highest / lowest)**rng.uniform()
+
+
+def _random_start(rng, length, side, crop_side):
+  """Start of a piece in a photo of this length: inside it if it fits, else with its central crop inside."""
+  if side <= length:
+    return int(rng.integers(0, length - side + 1))
+  first = -(side - crop_side) / 2
+  return int(round(first + rng.uniform() * (length - crop_side)))
+
+
+def _mirror(indices, length):
+  """Indices into an axis of this length, mirrored about its first and last element."""
+  period = max(1, 2 * (length - 1))
+  folded = np.abs(indices) % period
+  return np.minimum(folded, period - folded)
+
+
+@functools.lru_cache(maxsize=1)
+def _linear_of_byte():
+  srgb = np.arange(256) / 255
+  return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055)**2.4).astype(np.float32)
+
+
+@functools.lru_cache(maxsize=64)  # Decoding a large photo takes longer than rendering a scene from it.
+def _decode(path):
+  import cv2  # pylint: disable=g-import-not-at-top
+  bgr = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)  # Applies the EXIF orientation.
+  if bgr is None:
+    raise ValueError(f"{path} cannot be decoded. Remove or replace the file.")
+  return np.ascontiguousarray(bgr[..., ::-1])
+
+
+def _inspect(path, group):
+  """The photo without its pixels, after a check of the file's structure.
+
+  OpenCV fills the missing part of a truncated JPEG with grey without a word, so the end of the data is looked for.
+  """
+  data = path.read_bytes()
+  try:
+    size = _png_size(data) if data.startswith(_PNG_SIGNATURE) else _jpeg_size(data)
+  except (ValueError, struct.error, IndexError) as error:
+    raise ValueError(f"{path} is truncated or not a readable photo ({error}). Remove or replace the file.") from error
+  return Photo(path=path, group=group(path), size=size)
+
+
+def _png_size(data):
+  position, size, name = len(_PNG_SIGNATURE), None, None
+  while name != b"IEND":
+    length, name = struct.unpack_from(">I4s", data, position)
+    body = data[position + 4:position + 8 + length]
+    checksum, = struct.unpack_from(">I", data, position + 8 + length)
+    if zlib.crc32(body) != checksum:
+      raise ValueError(f"damaged PNG chunk at byte {position}")
+    if name == b"IHDR":
+      width, height = struct.unpack_from(">II", body, 4)
+      size = (height, width)
+    position += 12 + length
+  if size is None:
+    raise ValueError("PNG without header")
+  return size
+
+
+def _jpeg_size(data):
+  """(height, width), after following the segments up to the end-of-image marker."""
+  if not data.startswith(b"\xff\xd8"):
+    raise ValueError("neither PNG nor JPEG")
+  position, size = 2, None
+  while True:
+    marker = _JPEG_MARKER.search(data, position)
+    if marker is None:
+      raise ValueError("JPEG without end-of-image marker")
+    code, position = data[marker.start() + 1], marker.end()
+    if code == 0xd9:
+      break
+    length, = struct.unpack_from(">H", data, position)
+    if 0xc0 <= code <= 0xcf and code not in (0xc4, 0xc8, 0xcc):  # A frame header.
+      size = struct.unpack_from(">HH", data, position + 3)
+    position += length
+  if size is None:
+    raise ValueError("JPEG without frame header")
+  return size
