@@ -110,8 +110,8 @@ def format_headroom(result: Headroom, scores: CandidateScores, *, markdown: bool
                                                   result.share_best)]
   fixed = format_exposure_times(scores.candidates[result.best_fixed])
   gains = [
-      ("best per scene", result.per_scene, result.per_scene_error, "optimistic: chosen on the draws it is measured on"),
-      ("cross-validated", result.unbiased, result.unbiased_error, "chosen on half of the draws, measured on the others"),
+      ("best per scene", result.per_scene, result.per_scene_error, "optimistic: chosen on the draws that measure it"),
+      ("cross-validated", result.unbiased, result.unbiased_error, "chosen on half of the draws, measured on the rest"),
       ("best per shot", result.per_shot, result.per_shot_error, "bounds any policy that chooses among these")]
   lines = [f"Gain over the best fixed candidate {fixed} in dB, {_count(result.num_scenes, result.num_draws)}:"]
   lines += [f"  {name:<15}  {_plus_minus(gain, error, 3)}  ({meaning})" for name, gain, error, meaning in gains]
@@ -145,9 +145,9 @@ def _time_cells(summaries):
 
 
 def _footnote(summary, reference):
-  return (f"{_count(summary.num_scenes, summary.num_draws)}, the same for all methods. PSNR in dB, ± one standard error "
-          f"over scenes.\nvs {reference}: paired difference in PSNR; wins: share of the scenes with a higher PSNR than "
-          f"{reference}.")
+  return (f"{_count(summary.num_scenes, summary.num_draws)}, the same for all methods. PSNR in dB, ± one standard "
+          f"error over scenes.\nvs {reference}: paired difference in PSNR; wins: share of the scenes with a higher "
+          f"PSNR than {reference}.")
 
 
 def _count(num_scenes, num_draws):

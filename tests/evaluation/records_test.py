@@ -10,7 +10,8 @@ from debir_jax.evaluation.records import by_method
 
 
 def _record(method="DEBIR", scene_id=1, draw=0, **values):
-  fields = dict(psnr=30.1, ssim=0.91, l1=0.02, exposure_times=(8 / 1920, 1 / 3), preview_gain=512.3, motion_magnitude=0.1)
+  fields = dict(psnr=30.1, ssim=0.91, l1=0.02, exposure_times=(8 / 1920, 1 / 3), preview_gain=512.3,
+                motion_magnitude=0.1)
   return Record(method=method, scene_id=scene_id, draw=draw, **{**fields, **values})
 
 
