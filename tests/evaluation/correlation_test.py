@@ -30,11 +30,12 @@ def test_rank_correlation_ignores_monotone_changes():
 
 
 def test_interval_is_that_of_fisher_on_independent_normal_data():
-  """Bootstrap and Fisher's z agree to 0.04 for 300 scenes with one draw each."""
+  """Bootstrap and Fisher's z agree for 300 scenes with one draw each, to 15 % of the width."""
   x, y = _correlated(300, 0.7)
   result = correlate(x, y, np.arange(300))
   expected = scipy.stats.pearsonr(x, y).confidence_interval(0.95)
-  np.testing.assert_allclose([result.low, result.high], expected, atol=0.04)
+  np.testing.assert_allclose([result.low, result.high], expected, atol=0.15 * (expected.high - expected.low))
+  np.testing.assert_allclose(result.high - result.low, expected.high - expected.low, rtol=0.15)
   assert result.low < result.value < result.high
 
 
