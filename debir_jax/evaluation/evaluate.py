@@ -5,14 +5,14 @@ A shot is one scene under one draw of the conditions (gain, camera, noise). Its 
 order, nor on how scenes are batched. Differences between methods are therefore paired.
 
 Network parameters, keys and exposure times are arguments of the compiled programs: taking, restoring and measuring
-compile once for all methods, candidates and draws.
+compile once for all methods, candidates, draws and evaluators of the same batch size.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 import dataclasses
+import functools
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +22,7 @@ from debir_jax.evaluation.metrics import psnr, ssim
 from debir_jax.evaluation.records import Record
 from debir_jax.motion import FlowEstimator
 from debir_jax.policies import FULL_SCALE_PX_PER_S, Policy, format_exposure_times, observe
+from debir_jax.restoration import Restorer
 from debir_jax.simulator import CaptureSetup, Shot, draw_shot, gains_for, simulate_burst, simulate_previews, target_of
 from debir_jax.types import BurstTiming, CameraColor, Observation, Scene
 
@@ -74,17 +75,17 @@ class Evaluator:
   """Measures methods and candidates of exposure times under one set of conditions.
 
   `scenes` is always a batch of scenes (a `Scene` with a leading axis) or an iterable of such batches, of any sizes;
-  it is gone through once. Scene ids must be unique.
+  it is gone through once and regrouped. Scene ids must be unique.
   """
 
-  def __init__(self, restorer: nn.Module, setup: CaptureSetup, flow_estimator: FlowEstimator, *, num_draws: int = 1,
+  def __init__(self, restorer: Restorer, setup: CaptureSetup, flow_estimator: FlowEstimator, *, num_draws: int = 1,
                seed: int = 0, batch_size: int = 4, border: int = 0, mse_floor: float = 0.0, flow_variables: Any = None,
                full_scale_px_per_s: float = FULL_SCALE_PX_PER_S):
     """
     Args:
-      restorer: `restorer.apply({"params": params}, raw [..., n, h, w, 4]) -> [..., h, w, 4]`.
+      restorer: a network for bursts `[B, n, h, w, 4]`; hashable, as a Flax module is.
       setup: conditions; switch its `camera_jitter` off to evaluate on the calibrated camera.
-      flow_estimator: where the motion magnitude comes from.
+      flow_estimator: where the motion magnitude comes from; hashable.
       num_draws: shots per scene.
       seed: of all shots.
       batch_size: scenes that go through a program at once; a matter of speed only.
@@ -95,16 +96,10 @@ class Evaluator:
     if num_draws < 1 or batch_size < 1:
       raise ValueError(f"num_draws and batch_size must be at least 1, got {num_draws} and {batch_size}.")
     self.num_draws, self.seed, self.batch_size = num_draws, seed, batch_size
-    self._setup, self._flow_estimator = setup, flow_estimator
-    self._border, self._mse_floor = border, mse_floor
-    self._flow_variables, self._full_scale_px_per_s = flow_variables, full_scale_px_per_s
-    self._shots_program = jax.jit(self._draw_shots)
-    self._observe_program = jax.jit(self._observe_shots)
-    self._predict_program = jax.jit(self._predict)
-    self._predict_program_of_function = jax.jit(self._predict, static_argnums=0)
-    self._take_program = jax.jit(self._take_bursts)
-    self._restore_program = jax.jit(lambda params, raw: restorer.apply({"params": params}, raw))
-    self._measure_program = jax.jit(self._measure)
+    self._restorer, self._setup = restorer, setup
+    self._observe = functools.partial(_observe, timing=setup.timing, flow_variables=flow_variables,
+                                      flow_estimator=flow_estimator, full_scale_px_per_s=full_scale_px_per_s)
+    self._measure = functools.partial(_measure, timing=setup.timing, border=border, mse_floor=mse_floor)
 
   @property
   def timing(self) -> BurstTiming:
@@ -113,11 +108,11 @@ class Evaluator:
 
   def shots(self, scene_ids: jax.Array, draw: int) -> Shot:
     """The shots `[B]` of scenes `[B]` at this draw: what every method and candidate is measured on."""
-    return self._shots_program(jnp.asarray(scene_ids), draw)
+    return _draw_shots(self._setup, self.seed, jnp.asarray(scene_ids), draw)
 
   def observe_shots(self, scenes: Scene, draw: int = 0) -> Observation:
     """What a policy sees of a batch of scenes at this draw; leaves have a leading axis `[B]`."""
-    return self._observe_program(scenes, self.shots(scenes.scene_id, draw), self._flow_variables)
+    return self._observe(scenes, self.shots(scenes.scene_id, draw))
 
   def evaluate(self, methods: Sequence[Method], scenes: Scene | Iterable[Scene]) -> list[Record]:
     """Measures every method on every shot.
@@ -132,7 +127,7 @@ class Evaluator:
     _check_names(methods)
     records = []
     for batch in self._batches(scenes, range(self.num_draws)):
-      observations = self._observe_program(batch.scenes, batch.shots, self._flow_variables)
+      observations = self._observe(batch.scenes, batch.shots)
       for method in methods:
         times = self._exposure_times(method, batch, observations)
         scores, _, _ = self._score(_label(method), method.restorer_params, batch, times)
@@ -166,7 +161,7 @@ class Evaluator:
     _check_names(methods)
     examples = []
     for batch in self._batches(scenes, [draw]):
-      observations = self._observe_program(batch.scenes, batch.shots, self._flow_variables)
+      observations = self._observe(batch.scenes, batch.shots)
       of_methods = []
       for method in methods:
         times = self._exposure_times(method, batch, observations)
@@ -178,20 +173,18 @@ class Evaluator:
   def _batches(self, scenes, draws) -> Iterator["_Batch"]:
     """Every draw of batches of exactly `batch_size` scenes; where some lack, the last one is repeated."""
     seen = set()
-    for scenes in [scenes] if isinstance(scenes, Scene) else scenes:
-      scene_ids = _check_batched(scenes)
-      for first in range(0, len(scene_ids), self.batch_size):
-        true_ids = scene_ids[first:first + self.batch_size]
-        _check_new(true_ids, seen)
-        indices = np.minimum(np.arange(first, first + self.batch_size), len(scene_ids) - 1)
-        part = jax.tree.map(lambda x, indices=indices: jnp.asarray(x)[indices], scenes)
-        for draw in draws:
-          yield _Batch(part, true_ids, draw, self.shots(part.scene_id, draw))
+    for group in _groups(scenes, self.batch_size):
+      scene_ids = np.array([int(scene.scene_id) for scene in group])
+      _check_new(scene_ids, seen)
+      padded = group + group[-1:] * (self.batch_size - len(group))
+      batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), *padded)
+      for draw in draws:
+        yield _Batch(batch, scene_ids, draw, self.shots(batch.scene_id, draw))
 
   def _exposure_times(self, method, batch, observations) -> np.ndarray:
     is_pytree = not jax.tree_util.all_leaves([method.policy])
-    program = self._predict_program if is_pytree else self._predict_program_of_function
-    times = np.asarray(program(method.policy, batch.shots, observations))
+    predict = _predict if is_pytree else _predict_of_function
+    times = np.asarray(predict(method.policy, batch.shots, observations, self.timing))
     for scene_id, times_of_shot in zip(batch.scene_ids, times):
       _check_times(f"{_label(method)}, scene {scene_id}", times_of_shot, batch.scenes.radiance.shape[1], self.timing)
     return times
@@ -211,43 +204,12 @@ class Evaluator:
 
   def _score(self, label, restorer_params, batch, times):
     """Metrics of the true scenes of a batch as numpy arrays, and the images of all."""
-    raw = self._take_program(batch.scenes.radiance, batch.shots, times)
-    restored = self._restore_program(restorer_params, raw)
-    scores = jax.tree.map(np.asarray, self._measure_program(restored, batch.scenes.radiance))
+    raw = _take(batch.scenes.radiance, batch.shots, times, self.timing)
+    restored = _restore(self._restorer, restorer_params, raw)
+    scores = jax.tree.map(np.asarray, self._measure(restored, batch.scenes.radiance))
     for scene_id, is_finite, quality in zip(batch.scene_ids, scores["finite"], scores["psnr"]):
       _check_result(f"{label}, scene {scene_id}, draw {batch.draw}", is_finite, quality)
     return {name: values[:len(batch.scene_ids)] for name, values in scores.items()}, raw, restored
-
-  def _draw_shots(self, scene_ids, draw) -> Shot:
-    key = jax.random.key(self.seed)
-    fold_in = jax.random.fold_in
-    return jax.vmap(lambda scene_id: draw_shot(fold_in(fold_in(key, scene_id), draw), self._setup))(scene_ids)
-
-  def _observe_shots(self, scenes, shots, flow_variables) -> Observation:
-    def observe_one(radiance, colour, shot):
-      previews = simulate_previews(shot.preview_key, radiance, shot.preview_gain, shot.noise_model, self.timing)
-      return observe(previews, shot.preview_gain, colour, self._flow_estimator, self.timing,
-                     flow_variables=flow_variables, full_scale_px_per_s=self._full_scale_px_per_s)
-
-    return jax.vmap(observe_one)(scenes.radiance, scenes.colour, shots)
-
-  def _predict(self, policy, shots, observations) -> jax.Array:
-    return jax.vmap(lambda key, observation: policy(key, observation, self.timing))(shots.exposure_key, observations)
-
-  def _take_bursts(self, radiance, shots, exposure_times) -> jax.Array:
-    def take(radiance, shot, times):
-      return simulate_burst(shot.burst_key, radiance, times, shot.preview_gain, shot.noise_model, self.timing)
-
-    return jax.vmap(take)(radiance, shots, exposure_times)
-
-  def _measure(self, restored, radiance) -> dict[str, jax.Array]:
-    def measure_one(restored, radiance):
-      target = target_of(radiance, self.timing)
-      return dict(psnr=psnr(restored, target, border=self._border, mse_floor=self._mse_floor),
-                  ssim=ssim(restored, target, border=self._border),
-                  l1=jnp.mean(jnp.abs(restored - target)), finite=jnp.all(jnp.isfinite(restored)))
-
-    return jax.vmap(measure_one)(restored, radiance)
 
   def _examples_of(self, method, batch, observations, times, scores, raw, restored) -> list[Example]:
     of_scene = lambda tree, index: jax.tree.map(lambda x: np.asarray(x[index]), tree)
@@ -272,6 +234,68 @@ class _Batch:
   shots: Shot
 
 
+@jax.jit
+def _draw_shots(setup, seed, scene_ids, draw) -> Shot:
+  key, fold_in = jax.random.key(seed), jax.random.fold_in
+  return jax.vmap(lambda scene_id: draw_shot(fold_in(fold_in(key, scene_id), draw), setup))(scene_ids)
+
+
+@functools.partial(jax.jit, static_argnames=("flow_estimator", "full_scale_px_per_s"))
+def _observe(scenes, shots, *, timing, flow_variables, flow_estimator, full_scale_px_per_s) -> Observation:
+  def observe_one(radiance, colour, shot):
+    previews = simulate_previews(shot.preview_key, radiance, shot.preview_gain, shot.noise_model, timing)
+    return observe(previews, shot.preview_gain, colour, flow_estimator, timing, flow_variables=flow_variables,
+                   full_scale_px_per_s=full_scale_px_per_s)
+
+  return jax.vmap(observe_one)(scenes.radiance, scenes.colour, shots)
+
+
+def _predict_times(policy, shots, observations, timing) -> jax.Array:
+  return jax.vmap(lambda key, observation: policy(key, observation, timing))(shots.exposure_key, observations)
+
+
+_predict = jax.jit(_predict_times)
+_predict_of_function = jax.jit(_predict_times, static_argnums=0)
+
+
+@jax.jit
+def _take(radiance, shots, exposure_times, timing) -> jax.Array:
+  def take_one(radiance, shot, times):
+    return simulate_burst(shot.burst_key, radiance, times, shot.preview_gain, shot.noise_model, timing)
+
+  return jax.vmap(take_one)(radiance, shots, exposure_times)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _restore(restorer, params, raw) -> jax.Array:
+  return restorer.apply({"params": params}, raw)
+
+
+@functools.partial(jax.jit, static_argnames=("border", "mse_floor"))
+def _measure(restored, radiance, *, timing, border, mse_floor) -> dict[str, jax.Array]:
+  def measure_one(restored, radiance):
+    target = target_of(radiance, timing)
+    return dict(psnr=psnr(restored, target, border=border, mse_floor=mse_floor),
+                ssim=ssim(restored, target, border=border),
+                l1=jnp.mean(jnp.abs(restored - target)), finite=jnp.all(jnp.isfinite(restored)))
+
+  return jax.vmap(measure_one)(restored, radiance)
+
+
+def _groups(scenes, size) -> Iterator[list[Scene]]:
+  """Single scenes in groups of `size`, the last one smaller, however they came."""
+  group = []
+  for batch in [scenes] if isinstance(scenes, Scene) else scenes:
+    _check_batched(batch)
+    for index in range(batch.radiance.shape[0]):
+      group.append(jax.tree.map(lambda leaf, index=index: leaf[index], batch))
+      if len(group) == size:
+        yield group
+        group = []
+  if group:
+    yield group
+
+
 def _records_of(method, batch, observations, times, scores) -> list[Record]:
   gains, motions = np.asarray(observations.preview_gain), np.asarray(observations.motion_magnitude)
   return [
@@ -293,11 +317,10 @@ def _check_names(methods):
 
 
 def _check_batched(scenes):
-  scene_ids = np.asarray(scenes.scene_id)
-  if scene_ids.ndim != 1 or scenes.radiance.ndim != 5:
+  scene_ids = np.shape(scenes.scene_id)
+  if len(scene_ids) != 1 or np.ndim(scenes.radiance) != 5:
     raise ValueError("Scenes must come in batches: radiance [B, num_subframes, h, w, 4] and scene_id [B], got "
-                     f"{scenes.radiance.shape} and {scene_ids.shape}. Add a leading axis to a single scene.")
-  return scene_ids
+                     f"{np.shape(scenes.radiance)} and {scene_ids}. Add a leading axis to a single scene.")
 
 
 def _check_new(scene_ids, seen):

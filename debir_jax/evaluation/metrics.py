@@ -6,6 +6,8 @@ Images are `[h, w, c]`, signals relative to white = 1, usually packed RAW (c = 4
 The authors' release measures packed RAW with `border=10` and `mse_floor=1e-6`.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,6 +39,7 @@ def psnr(image: jax.Array, reference: jax.Array, *, border: int = 0, mse_floor: 
   return -10 * jnp.log10(jnp.mean((image - reference)**2) + mse_floor)
 
 
+@functools.partial(jax.jit, static_argnames="border")  # Some sixty small operations: slow one by one.
 def ssim(image: jax.Array, reference: jax.Array, *, border: int = 0) -> jax.Array:
   """Structural similarity: mean over channels and over all windows that lie inside the image, at most 1.
 

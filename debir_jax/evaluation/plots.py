@@ -4,7 +4,7 @@ Every function writes one file and creates its folder. Matplotlib is imported in
 that nothing else needs it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 import json
 import os
 import pathlib
@@ -94,19 +94,19 @@ def exposure_scatter(path: str | os.PathLike, records: Iterable[Record], *, meth
   _save(figure, path)
 
 
-def training_curves(path: str | os.PathLike, logs: Mapping[str, str | os.PathLike]) -> None:
+def training_curves(path: str | os.PathLike, logs: Sequence[str | os.PathLike]) -> None:
   """Loss and PSNR of each stage against its steps.
 
   Args:
     path: of the PNG.
-    logs: JSON-lines file by title, such as {"stage1": "runs/a/stage1/log.jsonl"}; each line holds `step`, `loss` and,
-      where the stage restores images, `psnr`. Long logs are drawn pale, with a running mean on top.
+    logs: a JSON-lines file per stage; each line holds `stage`, `step`, `loss` and, where the stage restores images,
+      `psnr`. Long logs are drawn pale, with a running mean on top.
   """
-  curves = {title: _read_log(log) for title, log in logs.items()}
+  curves = [_read_log(log) for log in logs]
   if not curves:
     raise ValueError("There are no logs to plot.")
   figure, axes = _figure(2, len(curves), (len(curves) * _PANEL_INCHES[0], 2 * _PANEL_INCHES[1] * 0.8))
-  for column, (title, lines) in zip(axes.T, curves.items()):
+  for column, lines in zip(axes.T, curves):
     for axis, name, label in zip(column, ("loss", "psnr"), ("loss", "PSNR in dB")):
       steps, values = _curve(lines, name)
       if not steps.size:
@@ -119,7 +119,7 @@ def training_curves(path: str | os.PathLike, logs: Mapping[str, str | os.PathLik
       axis.tick_params(labelsize=8)
     if np.all([line["loss"] > 0 for line in lines]):
       _use_log_scale(column[0])
-    column[0].set_title(title, fontsize=10)
+    column[0].set_title(lines[0]["stage"], fontsize=10)
   _save(figure, path)
 
 
@@ -136,9 +136,10 @@ def _read_log(path) -> list[dict]:
     for number, line in enumerate(file, start=1):
       try:
         fields = json.loads(line)
-        lines.append({**fields, "step": int(fields["step"]), "loss": float(fields["loss"])})
+        lines.append({**fields, "stage": str(fields["stage"]), "step": int(fields["step"]),
+                      "loss": float(fields["loss"])})
       except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}:{number} is not a line of a training log with step and loss ({error!r}): "
+        raise ValueError(f"{path}:{number} is not a line of a training log with stage, step and loss ({error!r}): "
                          f"{line[:80]!r}") from error
   if not lines:
     raise ValueError(f"{path} is empty: the stage has not logged anything yet.")

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from debir_jax.evaluation import Evaluator, Method, metrics, pseudo_ground_truth, summarize
+from debir_jax.evaluation import Evaluator, Method, evaluate, metrics, pseudo_ground_truth, summarize
 from debir_jax.policies import Fixed, candidate_set
 from debir_jax.simulator import CaptureSetup, IsoNoise, simulate_burst, target_of
 from debir_jax.types import BurstTiming, CameraColor, Scene
@@ -165,22 +165,27 @@ def test_records_equal_the_obvious_loop_over_single_shots(evaluator, scenes, rec
     np.testing.assert_allclose(record.preview_gain, shot.preview_gain, rtol=1e-6)
 
 
-def test_restorer_compiles_once_for_all_methods_candidates_and_draws(scenes):
-  """Parameters, keys and times are arguments: the restorer is traced a single time."""
-  evaluator = _evaluator()
+def test_restorer_compiles_once_for_all_methods_candidates_draws_and_evaluators(evaluator, scenes, records):
+  """Parameters, keys and times are arguments: the restorer is not traced again once it has been."""
+  del records  # Has compiled it.
+  other = Evaluator(WeightedMean(), dataclasses.replace(_setup(), max_preview_gain=64.0), DifferenceAsFlow(),
+                    flow_variables={"scale": 1.0}, num_draws=1, batch_size=2)
   WeightedMean.num_traces = 0
-  evaluator.evaluate([Method(f"{count}", Fixed(_times(count, count)), _params(count, 0)) for count in (8, 9)], scenes)
-  evaluator.score_candidates(candidate_set(TIMING).exposure_times, scenes, _params(1, 2))
-  evaluator.examples([Method("a", Fixed(_times(8, 8)), _params(0, 0))], scenes)
-  assert WeightedMean.num_traces == 1
+  for one in (evaluator, other):
+    one.evaluate([Method(f"{count}", Fixed(_times(count, count)), _params(count, 0)) for count in (8, 9)], scenes)
+    one.score_candidates(candidate_set(TIMING).exposure_times, scenes, _params(1, 2))
+    one.examples([Method("a", Fixed(_times(8, 8)), _params(0, 0))], scenes)
+  assert WeightedMean.num_traces == 0
+  _evaluator(batch_size=3).examples([Method("a", Fixed(_times(8, 8)), _params(0, 0))], scenes)
+  assert WeightedMean.num_traces == 1  # Another shape: the counter counts.
 
 
 def test_new_weights_of_a_pytree_policy_do_not_compile_again(evaluator, scenes, records):
   """A policy that is a pytree hands its arrays over as arguments, and they matter."""
   del records  # Has compiled the policy.
-  traces = evaluator._predict_program._cache_size()
+  num_programs = evaluate._predict._cache_size()
   changed = evaluator.evaluate([Method("DEBIR", Brightest(jnp.float32(0.1)), _params(0, 0))], scenes)
-  assert evaluator._predict_program._cache_size() == traces == 1
+  assert evaluate._predict._cache_size() == num_programs > 0
   assert changed[0].exposure_times[0] < 9.5 / 1920
 
 

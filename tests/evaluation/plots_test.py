@@ -71,9 +71,9 @@ def test_scatter_has_a_panel_per_frame_and_cause_with_its_correlation(tmp_path, 
 
 def test_curves_show_every_point_and_a_mean_of_long_logs(tmp_path, figures):
   """A stage without PSNR has a loss only; a running mean appears above 40 points."""
-  short = _log(tmp_path / "a.jsonl", [dict(step=step, loss=0.1, psnr=20 + step) for step in range(5)])
-  long = _log(tmp_path / "b.jsonl", [dict(step=step, loss=1 / (1 + step)) for step in range(60)])
-  plots.training_curves(tmp_path / "curves.png", {"stage1": short, "stage2_warmup": long})
+  short = _log(tmp_path / "a.jsonl", [dict(stage="stage1", step=step, loss=0.1, psnr=20 + step) for step in range(5)])
+  long = _log(tmp_path / "b.jsonl", [dict(stage="stage2_warmup", step=step, loss=1 / (1 + step)) for step in range(60)])
+  plots.training_curves(tmp_path / "curves.png", [short, long])
   assert _is_png(tmp_path / "curves.png")
   (loss1, loss2), (psnr1, psnr2) = np.reshape(figures[0].axes, (2, 2))
   assert [len(axis.lines) for axis in (loss1, loss2, psnr1, psnr2)] == [1, 2, 1, 0]
@@ -91,9 +91,10 @@ def test_bad_input_is_refused(tmp_path):
   with pytest.raises(ValueError, match="no records of method 'oracle'"):
     plots.exposure_scatter(path, _records(), method="oracle")
   with pytest.raises(ValueError, match="no logs"):
-    plots.training_curves(path, {})
+    plots.training_curves(path, [])
   with pytest.raises(ValueError, match="empty"):
-    plots.training_curves(path, {"a": _log(tmp_path / "empty.jsonl", [])})
+    plots.training_curves(path, [_log(tmp_path / "empty.jsonl", [])])
   with pytest.raises(ValueError, match="bad.jsonl:2 is not a line .*loss"):
-    plots.training_curves(path, {"a": _log(tmp_path / "bad.jsonl", [dict(step=1, loss=1), dict(step=2)])})
+    lines = [dict(stage="a", step=1, loss=1), dict(stage="a", step=2)]
+    plots.training_curves(path, [_log(tmp_path / "bad.jsonl", lines)])
   assert not path.exists()
