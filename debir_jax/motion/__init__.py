@@ -3,3 +3,5 @@
 from debir_jax.motion.flow import FlowEstimator
 from debir_jax.motion.flow import mean_flow_magnitude
 from debir_jax.motion.lucas_kanade import LucasKanade
+
+__all__ = ["FlowEstimator", "LucasKanade", "mean_flow_magnitude"]

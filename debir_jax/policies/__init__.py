@@ -1,5 +1,8 @@
 """Which exposure times? One file per method behind one Protocol, `Policy`."""
 
+from debir_jax.policies.baenet import BAENet
+from debir_jax.policies.baenet import BAENetPolicy
+from debir_jax.policies.baenet import init_baenet
 from debir_jax.policies.bounded_softmax import bounded_softmax
 from debir_jax.policies.bounded_softmax import exposure_times_from_shares
 from debir_jax.policies.bounded_softmax import predict_exposure_times
@@ -11,9 +14,16 @@ from debir_jax.policies.fixed import Fixed
 from debir_jax.policies.fixed import format_exposure_times
 from debir_jax.policies.fixed import random_exposure_times
 from debir_jax.policies.fixed import uniform
+from debir_jax.policies.mobilenet_v2 import MobileNetV2
 from debir_jax.policies.policy import develop_previews
 from debir_jax.policies.policy import FULL_SCALE_PX_PER_S
 from debir_jax.policies.policy import network_planes
 from debir_jax.policies.policy import num_planes
 from debir_jax.policies.policy import observe
 from debir_jax.policies.policy import Policy
+
+__all__ = [
+    "BAENet", "BAENetPolicy", "bounded_softmax", "bracket", "candidate_set", "CandidateSet", "check_exposure_times",
+    "develop_previews", "exposure_times_from_shares", "Fixed", "format_exposure_times", "FULL_SCALE_PX_PER_S",
+    "init_baenet", "MobileNetV2", "network_planes", "num_planes", "observe", "Policy", "predict_exposure_times",
+    "random_exposure_times", "uniform"]

@@ -5,7 +5,8 @@ NHWC; planes in, logits out. Seventeen inverted residual blocks: a 1x1 convoluti
 
 Details that weights of the PyTorch model depend on: paddings of one pixel on every side (Flax's "SAME" pads stride 2
 differently), ReLU6, BatchNorm with epsilon 1e-5 and momentum 0.1 (0.9 in Flax's convention), no bias but in the last layer,
-channels rounded to multiples of 8. 1x1 convolutions are dense layers over the channels.
+channels rounded to multiples of 8. 1x1 convolutions are dense layers over the channels. One difference remains: the
+running variance of BatchNorm averages biased variances here, unbiased ones in PyTorch.
 
 Initialisation is Xavier uniform for every kernel, as the authors of DEBIR train it from scratch (torchvision's own is
 Kaiming normal over outputs); the norms make the scale of all kernels but the last immaterial, and Xavier keeps the first
@@ -22,7 +23,7 @@ import jax.numpy as jnp
 from debir_jax.depthwise_conv import depthwise_conv3x3
 
 # Per row: expansion, output channels at width 1, number of blocks, stride of the first block (Table 2 of MobileNetV2).
-_BLOCKS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+BLOCKS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 _STEM_CHANNELS, _HEAD_CHANNELS = 32, 1280
 _CHANNEL_MULTIPLE = 8
 
@@ -38,12 +39,14 @@ class MobileNetV2(nn.Module):
     norm: "batch", statistics over the batch in training and running ones otherwise; "group", groups of 8 channels of
       one image, the same in training and use, for batches too small for "batch".
     dropout_rate: before the last layer, in training only.
+    blocks: the table of the architecture, rows as in `BLOCKS`; a shorter one makes a lighter network.
   """
 
   num_outputs: int
   width: float = 1.0
   norm: Literal["batch", "group"] = "batch"
   dropout_rate: float = 0.2
+  blocks: tuple[tuple[int, int, int, int], ...] = BLOCKS
 
   @nn.compact
   def __call__(self, planes: jax.Array, train: bool) -> jax.Array:
@@ -52,7 +55,7 @@ class MobileNetV2(nn.Module):
     x = _Conv3x3(channels(_STEM_CHANNELS), stride=2, name="stem_conv")(planes)
     x = nn.relu6(norm(name="stem_norm")(x))
     index = 0
-    for expansion, out_channels, num_blocks, stride in _BLOCKS:
+    for expansion, out_channels, num_blocks, stride in self.blocks:
       for repeat in range(num_blocks):
         block = _InvertedResidual(channels(out_channels), expansion, stride if repeat == 0 else 1, norm,
                                   name=f"block_{index}")
@@ -80,7 +83,8 @@ class _InvertedResidual(nn.Module):
       y = nn.relu6(self.norm(name="expand_norm")(_conv1x1(hidden, name="expand_conv")(y)))
     y = nn.relu6(self.norm(name="depthwise_norm")(_DepthwiseConv3x3(self.stride, name="depthwise_conv")(y)))
     y = self.norm(name="project_norm")(_conv1x1(self.out_channels, name="project_conv")(y))
-    return x + y if x.shape == y.shape else y
+    keeps_shape = self.stride == 1 and self.out_channels == x.shape[-1]
+    return x + y if keeps_shape else y
 
 
 class _DepthwiseConv3x3(nn.Module):
