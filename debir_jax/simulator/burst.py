@@ -55,6 +55,7 @@ def simulate_burst(key: jax.Array, radiance: jax.Array, exposure_times: jax.Arra
   _check_positive("preview_gain", preview_gain)
   if gains is None:
     gains = gains_for(exposure_times, preview_gain, timing)
+  _check_positive("gains", gains)
   start_s, end_s = burst_windows(exposure_times, timing)
   return _take(key, radiance, start_s, end_s, gains, noise_model, timing, bits)
 

@@ -33,8 +33,8 @@ class CaptureSetup:
   camera_jitter: bool = dataclasses.field(default=False, metadata=dict(static=True))
 
   def __post_init__(self):
-    if not 0 < self.min_preview_gain <= self.max_preview_gain:
-      raise ValueError("The range of preview gains must satisfy 0 < min_preview_gain <= max_preview_gain, got "
+    if not 0 < self.min_preview_gain <= self.max_preview_gain < float("inf"):
+      raise ValueError("The range of preview gains must satisfy 0 < min_preview_gain <= max_preview_gain < inf, got "
                        f"{self.min_preview_gain} and {self.max_preview_gain}.")
     if self.camera_jitter and not hasattr(self.noise_model, "sample"):
       raise ValueError(f"camera_jitter needs a noise model with .sample(key); {type(self.noise_model).__name__} has "

@@ -104,11 +104,14 @@ def integrate_windows(radiance: jax.Array, start_s: jax.Array, end_s: jax.Array,
     `[n, h, w, c]`.
 
   Raises:
-    ValueError: a window leaves the sequence by more than 1e-3 subframes, or is shorter than one entry's own
-      exposure (checked where the times are concrete, that is outside `jit`).
+    ValueError: radiance of the wrong rank or type; a window leaves the sequence by more than 1e-3 subframes, or is
+      shorter than one entry's own exposure (checked where the times are concrete, that is outside `jit`).
   """
   if radiance.ndim != 4:
     raise ValueError(f"radiance must be [num_subframes, h, w, c], got shape {radiance.shape}.")
+  if not jnp.issubdtype(radiance.dtype, jnp.floating):
+    raise ValueError(f"radiance must be floating point relative to white = 1, got {radiance.dtype}. Subtract the black "
+                     "level and divide by white - black first.")
   start, end = _entry_positions(start_s, end_s, timing)
   _check_windows(start, end, radiance.shape[0], timing)
   return _box_means(radiance, start, end)

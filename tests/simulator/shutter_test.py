@@ -502,10 +502,12 @@ def test_times_that_are_not_finite_are_an_error(bad):
     window_weights(np.array([bad]), np.array([5 * _S]), 60, PAPER)
 
 
-def test_wrong_shapes_are_an_error():
-  """A batch where one sequence is due, weights of another sequence, times of another burst length."""
+def test_wrong_shapes_and_integers_are_an_error():
+  """A batch where one sequence is due, weights of another sequence, times of another burst length, sensor counts."""
   with pytest.raises(ValueError, match=r"\[num_subframes, h, w, c\], got shape \(2, 60, 1, 1, 4\)"):
     integrate_windows(np.ones((2, 60, 1, 1, 4)), np.array([0.0]), np.array([5 * _S]), PAPER)
+  with pytest.raises(ValueError, match="floating point relative to white = 1, got uint16"):
+    integrate_windows(np.ones((60, 1, 1, 4), np.uint16), np.array([0.0]), np.array([5 * _S]), PAPER)
   with pytest.raises(ValueError, match=r"weights must have shape \[n, 60\].*got \(2, 59\)"):
     integrate(jnp.ones((60, 1, 1, 4)), jnp.ones((2, 59)))
   for times in (np.ones(3), np.ones((4, 1)), np.float64(1)):

@@ -1,0 +1,110 @@
+"""Laws of the capture conditions: what one key draws, and that its parts are independent."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from debir_jax.simulator import CaptureSetup
+from debir_jax.simulator import IsoNoise
+from debir_jax.simulator import PaperNoise
+from debir_jax.simulator import draw_shot
+from debir_jax.simulator import simulate_burst
+from debir_jax.simulator import simulate_previews
+from debir_jax.types import BurstTiming
+
+PAPER = BurstTiming.paper()
+
+
+def _setup(**changes):
+  return CaptureSetup(**dict(timing=PAPER, noise_model=IsoNoise(), min_preview_gain=512.0, max_preview_gain=1024.0)
+                      | changes)
+
+
+def _shots(setup, num):
+  return jax.jit(jax.vmap(draw_shot, (0, None)))(jax.random.split(jax.random.key(0), num), setup)
+
+
+def test_preview_gains_are_uniform_in_their_range(x64):
+  """Never outside; mean, variance and deciles of a uniform law."""
+  num = 20_000
+  share = np.sort(np.asarray(_shots(_setup(), num).preview_gain) - 512) / 512
+  assert share[0] >= 0 and share[-1] <= 1
+  uniform = (np.arange(num) + 0.5) / num
+  assert np.abs(share - uniform).max() < 2 / np.sqrt(num)  # Kolmogorov-Smirnov, far beyond the 1e-3 level
+
+
+def test_one_gain_is_a_range_too(x64):
+  """Minimum equal to maximum draws that gain."""
+  np.testing.assert_allclose(_shots(_setup(max_preview_gain=512.0), 10).preview_gain, 512)
+
+
+def test_same_key_same_shot_and_another_key_another(x64):
+  """All that is random comes from the key."""
+  def draw(seed):
+    shot = draw_shot(jax.random.key(seed), _setup(camera_jitter=True))
+    keys = (shot.preview_key, shot.burst_key, shot.exposure_key)
+    return [shot.preview_gain, shot.noise_model.shot_jitter, shot.noise_model.log_read_jitter,
+            *map(jax.random.key_data, keys)]
+
+  for first, again, other in zip(draw(1), draw(1), draw(2)):
+    np.testing.assert_array_equal(first, again)
+    assert np.any(first != other)
+
+
+def test_keys_of_a_shot_differ_from_each_other_and_from_its_own():
+  """Noise of previews, noise of the burst and random exposure times never share a key."""
+  key = jax.random.key(3)
+  shot = draw_shot(key, _setup())
+  keys = [tuple(np.ravel(jax.random.key_data(k))) for k in (key, shot.preview_key, shot.burst_key, shot.exposure_key)]
+  assert len(set(keys)) == 4
+
+
+def test_noise_of_previews_and_burst_is_uncorrelated(x64):
+  """Two previews and four frames of one shot of a static scene: all correlations within 5 standard errors of 0."""
+  radiance, shot = jnp.full((230, 20, 20, 4), 0.5), draw_shot(jax.random.key(4), _setup())
+  take = dict(preview_gain=20.0, noise_model=IsoNoise(), timing=PAPER)
+  previews = simulate_previews(shot.preview_key, radiance, **take)
+  burst = simulate_burst(shot.burst_key, radiance, np.full(4, 32 / 1920), **take)
+  correlation = np.corrcoef(np.concatenate([previews, burst]).reshape(6, -1))
+  assert np.abs(correlation - np.eye(6)).max() < 5 / np.sqrt(1600)
+
+
+def test_camera_is_drawn_only_where_asked_for(x64):
+  """Without camera_jitter the calibration itself; with it one camera per shot, for previews and burst alike."""
+  assert draw_shot(jax.random.key(5), _setup()).noise_model == IsoNoise()
+  cameras = _shots(_setup(camera_jitter=True), 1000).noise_model
+  assert len(np.unique(cameras.shot_jitter)) == 1000
+  np.testing.assert_allclose(np.std(cameras.log_read_jitter), 0.25, rtol=0.1)
+  gains = np.asarray(_shots(_setup(camera_jitter=True), 1000).preview_gain)
+  assert abs(np.corrcoef(gains, cameras.log_read_jitter)[0, 1]) < 5 / np.sqrt(1000)
+
+
+def test_jitter_leaves_gains_and_keys_as_they_are(x64):
+  """Each random part has its own tag: switching the camera on does not change what else is drawn."""
+  plain, jittered = (draw_shot(jax.random.key(6), _setup(camera_jitter=on)) for on in (False, True))
+  assert plain.preview_gain == jittered.preview_gain
+  for name in ("preview_key", "burst_key", "exposure_key"):
+    np.testing.assert_array_equal(*(jax.random.key_data(getattr(shot, name)) for shot in (plain, jittered)))
+
+
+def test_setup_is_a_pytree_whose_conditions_are_static():
+  """Only the parameters of the noise model are leaves; it passes through jit and comes back equal."""
+  setup = _setup(camera_jitter=True)
+  assert jax.tree.leaves(setup) == [100.0, 0.0, 0.0]
+  back = jax.jit(lambda x: x)(setup)
+  assert (back.timing, back.min_preview_gain, back.max_preview_gain, back.camera_jitter) == (PAPER, 512, 1024, True)
+
+
+@pytest.mark.parametrize("lo, hi", ((0.0, 10.0), (-1.0, 10.0), (20.0, 10.0), (float("nan"), 10.0), (1.0, float("nan")),
+                                    (1.0, float("inf"))))
+def test_impossible_ranges_of_gains_are_an_error(lo, hi):
+  """Positive, finite, in order."""
+  with pytest.raises(ValueError, match="0 < min_preview_gain <= max_preview_gain.*got"):
+    _setup(min_preview_gain=lo, max_preview_gain=hi)
+
+
+def test_camera_jitter_without_cameras_is_an_error():
+  """PaperNoise knows no spread; the remedy is named."""
+  with pytest.raises(ValueError, match="PaperNoise has none. Use IsoNoise or switch camera_jitter off"):
+    _setup(noise_model=PaperNoise(), camera_jitter=True)
