@@ -59,7 +59,7 @@ class Checkpoints:
       if part in self._purposes:
         check_purpose(found.get(part), self._purposes[part], f"{part} network of {where}")
     like = {part: tree for part, tree in parts_of(state).items() if part in parts}
-    abstract = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), like)
+    abstract = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), like)
     try:
       loaded = self._checkpointer.load_checkpointables(step, abstract)
     except (ValueError, KeyError, OSError, TypeError) as error:

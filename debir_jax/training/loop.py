@@ -10,6 +10,7 @@ from clu import metrics as clu_metrics
 from clu import parameter_overview
 import flax
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from debir_jax.training.checkpoint import Checkpoints, check_purpose
@@ -73,7 +74,8 @@ def train_stage(experiment: Experiment, stage: Stage, directory: pathlib.Path, s
   """
   _check_config(experiment, stage, directory)
   checkpoints = Checkpoints(directory / "checkpoints", experiment.purposes)
-  state = state.replace(step=jax.numpy.zeros((), jax.numpy.int32))
+  # A copy, as the steps give their input away; the caller may start other runs from it.
+  state = jax.tree.map(jnp.copy, state.replace(step=jnp.zeros((), jnp.int32)))
   if checkpoints.latest_step() is not None:
     state = checkpoints.load_latest(state)
   first_step = int(state.step)
