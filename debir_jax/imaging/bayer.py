@@ -43,8 +43,8 @@ def demosaic_malvar(mosaicked: jax.Array) -> jax.Array:
   """RGGB mosaic `[..., H, W]` -> RGB `[..., H, W, 3]` by gradient-corrected linear interpolation.
 
   H. S. Malvar, L. He, R. Cutler, "High-quality linear interpolation for demosaicing of Bayer-patterned color
-  images", ICASSP 2004, Fig. 2. Measured samples are kept; linear images of equal slope in all channels come back exactly away
-  from the two outermost pixels, where the mosaic is mirrored. The result can leave the range of the mosaic.
+  images", ICASSP 2004, Fig. 2. Measured samples are kept. Linear images of equal slope in all channels come back
+  exactly away from the two outermost pixels, where the mosaic is mirrored. The result can leave the mosaic's range.
 
   The five-by-five filters are sums of shifted slices, taken only where their output is used: XLA runs
   single-channel convolutions slowly on CPU.

@@ -1,5 +1,6 @@
 """Where radiance comes from: scenes as sequences of packed camera RAW with 1920 entries per second."""
 
+from debir_jax.scenes.dead_leaves import DeadLeavesScenes
 from debir_jax.scenes.photos import builtin_photos
 from debir_jax.scenes.photos import Photo
 from debir_jax.scenes.photos import photo_folder
@@ -15,5 +16,5 @@ from debir_jax.scenes.pipeline import SceneSource
 from debir_jax.scenes.pipeline import stack_scenes
 
 __all__ = [
-    "CachedScenes", "MixedScenes", "Photo", "PhotoMotionScenes", "PhotoSplits", "SceneBatches", "SceneSource",
-    "batches", "builtin_photos", "check_sequence_length", "photo_folder", "split_photos", "stack_scenes"]
+    "CachedScenes", "DeadLeavesScenes", "MixedScenes", "Photo", "PhotoMotionScenes", "PhotoSplits", "SceneBatches",
+    "SceneSource", "batches", "builtin_photos", "check_sequence_length", "photo_folder", "split_photos", "stack_scenes"]

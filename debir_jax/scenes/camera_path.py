@@ -77,11 +77,11 @@ def random_camera_path(key: jax.Array, *, speed_px_s: jax.Array, duration_s: flo
     duration_s: length of the sequence.
     crop_size: side of the crop in mosaic pixels: what rotation and zoom are measured against.
   """
-  velocity_key, frequency_key, phase_key, share_key, orientation_key = jax.random.split(key, 5)
+  velocity_key, sinusoid_key, share_key, orientation_key = jax.random.split(key, 4)
   shape = (4, _NUM_SINUSOIDS)
   lowest, highest = _FREQUENCY_RANGE_HZ
-  frequency_hz = lowest * (highest / lowest)**jax.random.uniform(frequency_key, shape)
-  phase_rad = 2 * jnp.pi * jax.random.uniform(phase_key, shape)
+  log_frequency, phase = jax.random.uniform(sinusoid_key, (2, *shape))
+  frequency_hz, phase_rad = lowest * (highest / lowest)**log_frequency, 2 * jnp.pi * phase
   velocity = jax.random.normal(velocity_key, shape)
 
   # Each quantity is scaled to its mean rate over the sequence; rotation and zoom come in px/s at half a crop side.
@@ -109,7 +109,7 @@ def camera_affine(path: CameraPath, times_s: jax.Array) -> tuple[jax.Array, jax.
 
 
 def affine_motion(path: CameraPath, positions: jax.Array, start_s: jax.Array, end_s: jax.Array) -> jax.Array:
-  """Where scene points seen at image `positions [..., 2]` at start_s have moved to by end_s: displacement (y, x), px."""
+  """Displacement (y, x) in px, from start_s to end_s, of the scene points seen at image `positions [..., 2]`."""
   matrices, shifts = camera_affine(path, jnp.stack([jnp.asarray(start_s), jnp.asarray(end_s)]))
   scene = apply_matrix(matrices[0], positions) + shifts[0]
   return apply_matrix(jnp.linalg.inv(matrices[1]), scene - shifts[1]) - positions
@@ -139,6 +139,6 @@ def _sum_of_sinusoids(amplitude, frequency_hz, phase_rad, times_s):
 
 
 def _random_orientation(key):
-  flips_key, swap_key = jax.random.split(key)
-  signed = jnp.diag(jax.random.rademacher(flips_key, (2,), dtype=jnp.float32))
-  return jnp.where(jax.random.bernoulli(swap_key), signed[::-1], signed)
+  flip_y, flip_x, swap = jax.random.bernoulli(key, shape=(3,))
+  signs = jnp.diag(1.0 - 2.0 * jnp.stack([flip_y, flip_x]))
+  return jnp.where(swap, signs[::-1], signs)

@@ -21,10 +21,12 @@ from debir_jax.types import CameraColor
 from debir_jax.types import Scene
 
 _CROP_MULTIPLE = 8  # Mosaic pixels: two for a Bayer cell, four for the two downsamplings of the networks.
+_MANY_EPOCHS = 2**31  # Endless for all purposes; grain's own endless repeat overflows with batches of one.
 
 _draw_params = jax.jit(photo_motion.random_scene_params, static_argnames=(
     "num_subframes", "crop_size", "static_share", "foreground_share", "speed_scale", "draw_colour"))
 _render_photos = jax.jit(photo_motion.render_scene, static_argnames=("num_subframes", "crop_size"))
+_stack = jax.jit(lambda trees: jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees))  # One copy; op by op, two.
 
 
 class SceneSource(Protocol):
@@ -204,7 +206,7 @@ def batches(
   if start_step < 0:
     raise ValueError(f"start_step must not be negative, got {start_step}.")
   part = slice(index * batch_size // count, (index + 1) * batch_size // count)
-  stream = (grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat().batch(batch_size)
+  stream = (grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat(_MANY_EPOCHS).batch(batch_size)
             .map(lambda indices: stack_scenes([source.scene(int(i)) for i in indices[part]])))
   iterator = iter(stream.to_iter_dataset(grain.ReadOptions(
       num_threads=num_threads, prefetch_buffer_size=max(num_prefetched, num_threads))))
@@ -215,15 +217,15 @@ def batches(
 
 def stack_scenes(scenes: Sequence[Scene]) -> Scene:
   """One `Scene` with a leading batch axis, computed to the end (so that no work is left to the consumer)."""
-  return jax.block_until_ready(jax.tree.map(lambda *leaves: jnp.stack(leaves), *scenes))
+  return jax.block_until_ready(_stack(list(scenes)))
 
 
 def check_sequence_length(source: SceneSource, timing: BurstTiming, max_total_exposure_s: float) -> None:
   """Raises ValueError if the source's sequences cannot hold every burst with this total exposure time."""
   needed = timing.num_subframes(max_total_exposure_s)
   if source.num_subframes < needed:
-    raise ValueError(f"Sequences have {source.num_subframes} subframes, but bursts of up to {max_total_exposure_s:.6f} s "
-                     f"need {needed}. Set num_subframes={needed}.")
+    raise ValueError(f"Sequences have {source.num_subframes} subframes, but bursts of up to "
+                     f"{max_total_exposure_s:.6f} s need {needed}. Set num_subframes={needed}.")
 
 
 def check_source_sizes(*, crop_size: int, num_subframes: int, num_scenes: int) -> None:

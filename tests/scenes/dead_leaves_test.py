@@ -1,0 +1,149 @@
+"""Laws of the moving dead leaves."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from debir_jax.imaging import bayer
+from debir_jax.scenes import camera_path
+from debir_jax.scenes import dead_leaves
+from debir_jax.types import CameraColor
+
+_CROP = 24  # One whole tile of 16 pixels and one in part.
+_SUBFRAMES = 40  # One whole chunk of 32 subframes and one in part.
+_NEUTRAL = CameraColor(white_balance=jnp.ones(3), ccm=jnp.eye(3))
+_SIZES = dict(num_subframes=_SUBFRAMES, crop_size=_CROP)
+
+_draw = jax.jit(dead_leaves.random_scene_params, static_argnames=(
+    "num_subframes", "crop_size", "num_leaves", "static_share", "speed_scale"))
+_render = jax.jit(dead_leaves.render_scene, static_argnames=("num_subframes", "crop_size"))
+
+
+def _drawn(seed, speed_scale=2.0, static_share=0.0):
+  params = _draw(jax.random.key(seed), num_leaves=20, static_share=static_share, speed_scale=speed_scale, **_SIZES)
+  return dataclasses.replace(params, colour=_NEUTRAL)
+
+
+def _painted(params):
+  """The obvious way: every leaf over every pixel of every subframe, back to front, RGB, then mosaicked."""
+  leaves = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params.leaves)
+  times_s = (np.arange(_SUBFRAMES) + 0.5) / 1920
+  matrices, shifts = camera_path.camera_affine(params.path, jnp.asarray(times_s, jnp.float32))
+  line = np.arange(_CROP) - (_CROP - 1) / 2
+  positions = np.stack(np.meshgrid(line, line, indexing="ij"))
+  frames = []
+  for time_s, matrix, shift in zip(times_s, matrices, shifts):
+    image = np.broadcast_to(np.asarray(params.background), (_CROP, _CROP, 3))
+    scene = np.tensordot(np.asarray(matrix, np.float64), positions, axes=1) + np.asarray(shift)[:, None, None]
+    for i in reversed(range(len(leaves.radius_px))):
+      offset = scene - (leaves.centre_px[i] + time_s * leaves.velocity_px_s[i])[:, None, None]
+      u, v = np.tensordot(leaves.frame[i], offset, axes=1)**2
+      level = np.maximum(u, v) + leaves.roundness[i] * np.minimum(u, v)
+      coverage = np.clip(0.5 + (1 - level) * leaves.radius_px[i] / 2.4, 0, 1)[..., None]
+      cycles = np.tensordot(leaves.wave_per_px[i], offset, axes=1) + leaves.wave_phase[i]
+      within = cycles - np.round(cycles)
+      shade = 1 + leaves.contrast[i] * 16 * within * (0.5 - np.abs(within))
+      image = (1 - coverage) * image + coverage * np.minimum(leaves.rgb[i] * shade[..., None], 1)
+    frames.append(bayer.pack(bayer.mosaic(jnp.asarray(image))))
+  return np.stack(frames)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_scene_equals_the_obvious_painter(seed):
+  """Cells and lists change nothing: no seams, no missing leaf, the right order, in every subframe."""
+  params = _drawn(seed)
+  radiance = _render(params, **_SIZES)
+  assert radiance.shape == (_SUBFRAMES, _CROP // 2, _CROP // 2, 4)
+  assert np.abs(radiance[-1] - radiance[0]).max() > 0.05
+  np.testing.assert_allclose(radiance, _painted(params), atol=2e-3)
+
+
+def test_static_scene_is_static():
+  """With static_share 1 all subframes are equal."""
+  radiance = _render(_drawn(0, static_share=1.0), **_SIZES)
+  np.testing.assert_allclose(radiance, jnp.broadcast_to(radiance[0], radiance.shape), atol=1e-6)
+
+
+def test_single_leaf_moves_at_its_velocity():
+  """The centroid of a white disc on black under a camera at rest advances by velocity x time."""
+  params = _drawn(1, static_share=1.0)
+  leaves = jax.tree.map(lambda leaf: jnp.zeros((1, *leaf.shape[1:])), params.leaves)
+  leaves = dataclasses.replace(
+      leaves, centre_px=jnp.array([[-3.0, 2.0]]), velocity_px_s=jnp.array([[240.0, -100.0]]),
+      frame=jnp.eye(2)[None] / 5, radius_px=jnp.array([5.0]), roundness=jnp.ones(1), rgb=jnp.ones((1, 3)))
+  path = dataclasses.replace(params.path, orientation=jnp.eye(2))
+  params = dataclasses.replace(params, leaves=leaves, path=path, background=jnp.zeros(3))
+  line = np.arange(_CROP) - (_CROP - 1) / 2
+  frames = np.asarray(bayer.unpack(_render(params, **_SIZES)))
+  centroids = [[(frame.sum(axis=1 - axis) * line).sum() / frame.sum() for axis in (0, 1)] for frame in frames]
+  times_s = (np.arange(_SUBFRAMES) + 0.5) / 1920
+  np.testing.assert_allclose(centroids, np.array([-3, 2]) + times_s[:, None] * np.array([240, -100]), atol=0.03)
+  np.testing.assert_allclose(frames.sum(axis=(1, 2)), np.pi * 25, rtol=0.03)
+
+
+def test_crowded_scene_has_no_seams():
+  """With more leaves than lists hold, each leaf is painted everywhere or nowhere.
+
+  All leaves are the same disc at rest: the accepted ones cover it alike in all four tiles that it touches.
+  """
+  params = _drawn(1, static_share=1.0)
+  leaves = jax.tree.map(lambda leaf: jnp.zeros((60, *leaf.shape[1:])), params.leaves)
+  leaves = dataclasses.replace(leaves, frame=jnp.broadcast_to(jnp.eye(2) / 7, (60, 2, 2)), radius_px=jnp.full(60, 7.0),
+                               roundness=jnp.ones(60), rgb=jnp.full((60, 3), 0.5))
+  crowd = leaves.centre_px.at[:40].set(jnp.array([-6.0, -6.0]))  # Fills the lists of the first tiles.
+  params = dataclasses.replace(params, leaves=dataclasses.replace(leaves, centre_px=crowd), background=jnp.zeros(3),
+                               path=dataclasses.replace(params.path, orientation=jnp.eye(2)))
+  mosaic = np.asarray(bayer.unpack(_render(params, **_SIZES)[0]))
+  alone = dataclasses.replace(params, leaves=jax.tree.map(lambda leaf: leaf[:1], params.leaves))
+  expected = np.asarray(bayer.unpack(_render(alone, **_SIZES)[0]))
+  # The discs at the centre come later and find full lists: they must be missing in all tiles.
+  np.testing.assert_allclose(mosaic[14:, 14:], expected[14:, 14:], atol=1e-6)
+
+
+def test_radii_follow_the_power_law():
+  """The distribution function of r^-3 between its limits, to 2 %."""
+  radii = dead_leaves.power_law_radii(jax.random.key(0), 20_000, smallest=2.0, largest=20.0)
+  assert radii.min() >= 2 and radii.max() <= 20.001
+  for radius in (3.0, 5.0, 10.0):
+    exact = (2.0**-2 - radius**-2) / (2.0**-2 - 20.0**-2)
+    assert np.mean(radii < radius) == pytest.approx(exact, abs=0.02)
+
+
+def test_colours_are_in_range_and_mostly_muted():
+  """Linear values in (0, 0.9]; brightness varies much more than the ratio of channels, and blue is weaker than red."""
+  colours = dead_leaves.natural_colours(jax.random.key(0), 5000)
+  assert colours.min() > 0 and colours.max() <= 0.9 + 1e-6
+  log = np.log(colours[np.asarray(colours).max(axis=1) < 0.9])
+  assert np.std(log.mean(axis=1)) > 2 * np.std(log[:, 0] - log[:, 1])
+  assert log[:, 0].mean() > log[:, 2].mean()
+
+
+def test_leaves_cover_most_of_the_scene():
+  """With the default number of leaves, under 30 % of the samples show the background."""
+  params = _draw(jax.random.key(0), static_share=0.0, **_SIZES)
+  bright = dataclasses.replace(params, background=jnp.full(3, 1.0), colour=_NEUTRAL)
+  dark = dataclasses.replace(params, background=jnp.zeros(3), colour=_NEUTRAL)
+  difference = np.asarray(_render(bright, **_SIZES) - _render(dark, **_SIZES))
+  assert difference.min() > -1e-6 and difference.mean() < 0.3
+
+
+def test_source_is_deterministic_and_numbers_its_scenes():
+  """Scene i is the same when asked again and from an equal source; another index or seed is another scene."""
+  make = lambda seed: dead_leaves.DeadLeavesScenes(num_scenes=3, seed=seed, **_SIZES)
+  first = make(0).scene(2)
+  for leaf, again in zip(jax.tree.leaves(first), jax.tree.leaves(make(0).scene(2))):
+    np.testing.assert_array_equal(leaf, again)
+  assert first.scene_id == 2
+  for other in (make(0).scene(1), make(1).scene(2)):
+    assert np.abs(first.radiance - other.radiance).max() > 0.05
+  with pytest.raises(ValueError, match="no scene 3; scenes are numbered 0 to 2"):
+    make(0).scene(3)
+
+
+def test_wrong_sizes_are_named():
+  """A crop that is not a multiple of 8 raises ValueError that shows it."""
+  with pytest.raises(ValueError, match="multiple of 8 mosaic pixels, got 20"):
+    dead_leaves.DeadLeavesScenes(crop_size=20, num_subframes=4, num_scenes=1)

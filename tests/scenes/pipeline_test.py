@@ -1,0 +1,176 @@
+"""Laws of the batches of scenes."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from debir_jax import scenes
+from debir_jax.types import BurstTiming
+from debir_jax.types import CameraColor
+from debir_jax.types import Scene
+
+
+class _Numbered:
+  """A source whose scenes hold nothing but their number."""
+
+  crop_size, num_subframes = 8, 2
+
+  def __init__(self, num_scenes, delay_s=0.0):
+    self._num_scenes, self._delay_s, self.num_rendered = num_scenes, delay_s, 0
+
+  def __len__(self):
+    return self._num_scenes
+
+  def scene(self, index):
+    self.num_rendered += 1
+    time.sleep(self._delay_s)
+    return Scene(radiance=jnp.full((2, 4, 4, 4), index / 7, jnp.float32), scene_id=jnp.asarray(index, jnp.int32),
+                 colour=CameraColor(white_balance=jnp.ones(3), ccm=jnp.eye(3)))
+
+
+def _ids(source, batch_size, seed, num_steps, **options):
+  stream = scenes.batches(source, batch_size, seed, **options)
+  return np.array([np.asarray(next(stream).scene_id) for _ in range(num_steps)])
+
+
+@pytest.fixture(scope="module")
+def photo_source():
+  return scenes.PhotoMotionScenes(scenes.builtin_photos()[:3], crop_size=16, num_subframes=4, num_scenes=7, seed=1,
+                                  foreground_share=0.5)
+
+
+def _assert_equal(first, second):
+  for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_batches_of_rendered_scenes_are_the_same_after_resuming(photo_source):
+  """Batch s of a run that starts at s equals, bit for bit, batch s of a run that starts at 0."""
+  stream = scenes.batches(photo_source, 2, 5)
+  whole = [next(stream) for _ in range(6)]
+  resumed = scenes.batches(photo_source, 2, 5, start_step=4)
+  assert resumed.step == 4
+  _assert_equal([next(resumed) for _ in range(2)], whole[4:])
+  assert resumed.step == 6
+  assert whole[0].radiance.shape == (2, 4, 8, 8, 4) and whole[0].colour.ccm.shape == (2, 3, 3)
+
+
+def test_scene_is_a_function_of_seed_and_index(photo_source):
+  """An equal source gives equal scenes in any order; another seed gives others."""
+  make = lambda seed: scenes.PhotoMotionScenes(scenes.builtin_photos()[:3], crop_size=16, num_subframes=4,
+                                               num_scenes=7, seed=seed, foreground_share=0.5)
+  again = make(1)
+  _assert_equal([again.scene(i) for i in (6, 0)], [photo_source.scene(i) for i in (6, 0)])
+  assert np.abs(make(2).scene(0).radiance - again.scene(0).radiance).max() > 0.02
+
+
+def test_every_epoch_shows_every_scene_once_in_a_new_order():
+  """Seven scenes in batches of one: each seven steps are a permutation, and not always the same."""
+  epochs = _ids(_Numbered(7), 1, 0, 28).reshape(4, 7)
+  np.testing.assert_array_equal(np.sort(epochs, axis=1), np.broadcast_to(np.arange(7), (4, 7)))
+  assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+def test_order_depends_on_the_seed_alone():
+  """Threads and prefetching do not change it; the seed does."""
+  order = _ids(_Numbered(20), 4, 3, 10)
+  np.testing.assert_array_equal(_ids(_Numbered(20), 4, 3, 10, num_threads=3, num_prefetched=5), order)
+  assert np.any(_ids(_Numbered(20), 4, 4, 10) != order)
+
+
+def test_shards_are_disjoint_parts_of_the_same_batch():
+  """Two shards of a step, put together, are the batch of one host."""
+  whole = _ids(_Numbered(20), 4, 3, 10)
+  parts = [_ids(_Numbered(20), 4, 3, 10, shard=(index, 2)) for index in (0, 1)]
+  np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
+
+
+def test_waiting_time_is_counted():
+  """A consumer faster than a source that takes 20 ms per scene waits; a slow consumer hardly does."""
+  stream = scenes.batches(_Numbered(50, delay_s=0.02), 1, 0)
+  next(stream)
+  before = stream.wait_s
+  for _ in range(10):
+    next(stream)
+  assert stream.wait_s - before > 0.05
+  time.sleep(0.2)  # Now two are ready.
+  before = stream.wait_s
+  next(stream)
+  assert stream.wait_s - before < 0.02
+
+
+def test_cache_renders_each_scene_once_and_changes_nothing(photo_source):
+  """Batches through the cache equal those without, and no scene is rendered twice."""
+  direct = scenes.batches(photo_source, 2, 0)
+  cached = scenes.batches(scenes.CachedScenes(photo_source), 2, 0)
+  _assert_equal([next(cached) for _ in range(8)], [next(direct) for _ in range(8)])
+  counted = _Numbered(5)
+  cache = scenes.CachedScenes(counted)
+  for _ in range(3):
+    [cache.scene(i) for i in range(5)]
+  assert counted.num_rendered == 5
+
+
+def test_16_bit_cache_rounds_alike_every_time(photo_source):
+  """The first and later copies are equal, within 1/131070 of the rendered scene."""
+  cache = scenes.CachedScenes(photo_source, use_16_bits=True)
+  first = cache.scene(3)
+  _assert_equal(first, cache.scene(3))
+  assert first.radiance.dtype == jnp.float32
+  np.testing.assert_allclose(first.radiance, photo_source.scene(3).radiance, atol=7.8e-6)
+
+
+def test_cache_refuses_what_does_not_fit():
+  """The message has both sizes."""
+  with pytest.raises(ValueError, match=r"Caching 5 scenes takes .* GiB, more than max_bytes"):
+    scenes.CachedScenes(_Numbered(5), max_bytes=1000)
+
+
+def test_mixture_shows_all_scenes_under_new_numbers():
+  """Scenes of the second source follow those of the first; ids stay unique."""
+  mixture = scenes.MixedScenes([_Numbered(3), _Numbered(2)])
+  mixed = [mixture.scene(i) for i in range(len(mixture))]
+  assert [int(scene.scene_id) for scene in mixed] == [0, 1, 2, 3, 4]
+  np.testing.assert_allclose([scene.radiance[0, 0, 0, 0] for scene in mixed], np.array([0, 1, 2, 0, 1]) / 7)
+
+
+def test_mixture_of_unlike_sources_is_refused(photo_source):
+  """Sequences of different shape cannot share a batch."""
+  with pytest.raises(ValueError, match=r"common \(crop_size, num_subframes\), got \[\(8, 2\), \(16, 4\)\]"):
+    scenes.MixedScenes([_Numbered(3), photo_source])
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (dict(batch_size=3, shard=(0, 2)), "batch_size=3 must be a positive multiple of the number of shards, 2"),
+    (dict(batch_size=0), "batch_size=0"),
+    (dict(batch_size=9), "batch_size=9 exceeds the 8 scenes"),
+    (dict(batch_size=2, shard=(2, 2)), r"shard must be \(index, count\).*got \(2, 2\)"),
+    (dict(batch_size=2, start_step=-1), "start_step must not be negative, got -1")])
+def test_impossible_batches_are_named(arguments, message):
+  """Each raises ValueError with the value seen."""
+  with pytest.raises(ValueError, match=message):
+    scenes.batches(_Numbered(8), seed=0, **arguments)
+
+
+@pytest.mark.parametrize("changes, message", [
+    (dict(crop_size=20), "multiple of 8 mosaic pixels, got 20"),
+    (dict(crop_size=512), "chelsea.png has 300x451 pixels, less than crop_size=512"),
+    (dict(num_subframes=0), "must be positive, got 0 and 4"),
+    (dict(photos=[]), "No photos")])
+def test_impossible_photo_sources_are_named(changes, message):
+  """Each raises ValueError with the value seen and the remedy."""
+  options = dict(photos=scenes.builtin_photos(), crop_size=16, num_subframes=4, num_scenes=4) | changes
+  with pytest.raises(ValueError, match=message):
+    scenes.PhotoMotionScenes(**options)
+
+
+def test_short_sequences_are_refused():
+  """A source for evaluation (230 subframes) cannot serve stage 1 (358); the message has both numbers."""
+  source, timing = _Numbered(3), BurstTiming.paper()
+  source.num_subframes = 230
+  scenes.check_sequence_length(source, timing, 128 / 1920)
+  with pytest.raises(ValueError, match="have 230 subframes.*need 358. Set num_subframes=358"):
+    scenes.check_sequence_length(source, timing, 256 / 1920)
