@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from debir_jax.restoration.attention import BurstFeatureAttention
-from debir_jax.restoration.deform_conv import deform_conv2d
+from debir_jax.restoration.deform_conv import deform_conv2d_split
 from debir_jax.restoration.fusion import BurstFeatureFusion, base_pairs
-from debir_jax.restoration.layers import Conv3x3, UpConv3x3, bias_init, gelu, kernel_init
+from debir_jax.restoration.layers import Conv3x3, Kernel, UpConv3x3, bias_init, conv3x3, gelu, kernel_init
 
 _GROUPS = 8  # Blocks of channels that move together.
 _DILATION = 2
@@ -38,12 +38,15 @@ class Alignment(nn.Module):
 
   def _deform(self, frames, offset_features):
     features = frames.shape[-1]
-    offsets = Conv3x3(27 * _GROUPS, use_bias=False, name="offset_conv")(offset_features)
-    mask = jax.nn.sigmoid(offsets[..., 18 * _GROUPS:])
+    points = 9 * _GROUPS
+    kernel = Kernel((3, 3, features, 3 * points), name="offset_conv")(frames.dtype)
+    # The kernel's outputs are (down, right) in turns, then the mask; all of one kind together are faster to read.
+    kernel = jnp.concatenate([kernel[..., 0:2 * points:2], kernel[..., 1:2 * points:2], kernel[..., 2 * points:]], -1)
+    down, right, mask = jnp.split(conv3x3(offset_features, kernel), 3, -1)
     shape = (3, 3, features // _GROUPS, features)
     kernel = self.param("deform_kernel", kernel_init, shape)
     bias = self.param("deform_bias", bias_init(9 * shape[2]), (features,))
-    return deform_conv2d(frames, offsets[..., :18 * _GROUPS], mask, kernel, bias, dilation=_DILATION)
+    return deform_conv2d_split(frames, down, right, jax.nn.sigmoid(mask), kernel, bias, dilation=_DILATION)
 
 
 class BurstAlignment(nn.Module):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from debir_jax.depthwise_conv import depthwise_conv3x3
-from debir_jax.restoration.layers import Conv1x1, Kernel, gelu
+from debir_jax.restoration.layers import Conv1x1, Kernel, dense, gelu
 
 _EXPANSION = 2.66  # Hidden channels of the feed-forward network per channel.
 _NORM_EPSILON = 1e-5
@@ -55,7 +55,7 @@ class ChannelAttention(nn.Module):
     depthwise = [Kernel((3, 3, 1, width * channels), name=f"{name}_dwconv")(x.dtype)
                  for name, width in (("qk", 2), ("v", 1))]
     project_out = Kernel((1, 1, channels, channels), name="project_out")(x.dtype)
-    features = jnp.dot(x, jnp.concatenate(pointwise, -1)[0, 0])
+    features = dense(x, jnp.concatenate(pointwise, -1)[0, 0])
     features = depthwise_conv3x3(features, jnp.concatenate(depthwise, -1))
     features = features.reshape(x.shape[:-3] + (-1, 3 * channels))
     attention = channel_attention(features[..., :2 * channels], temperature)

@@ -46,7 +46,7 @@ class Conv1x1(nn.Module):
   @nn.compact
   def __call__(self, x):
     kernel = self.param("kernel", kernel_init, (1, 1, x.shape[-1], self.features))
-    return jnp.dot(x, kernel[0, 0].astype(x.dtype))
+    return dense(x, kernel[0, 0].astype(x.dtype))
 
 
 class Conv3x3(nn.Module):
@@ -85,6 +85,37 @@ def conv3x3(x: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax.Array:
   images = x.reshape((-1,) + x.shape[-3:])
   out = lax.conv_general_dilated(images, kernel, (stride, stride), ((1, 1), (1, 1)), dimension_numbers=_DIMENSIONS)
   return out.reshape(x.shape[:-3] + out.shape[1:])
+
+
+@jax.custom_vjp
+def dense(x: jax.Array, matrix: jax.Array) -> jax.Array:
+  """`[..., in] @ [in, out]`, for few channels and many pixels.
+
+  The gradient of the matrix is written out: XLA on CPU transposes the left operand of such a product, so the narrower
+  one stands there. Otherwise whatever computes the wide one is repeated inside a transposing copy.
+  """
+  return jnp.dot(x, matrix)
+
+
+def _dense_fwd(x, matrix):
+  return jnp.dot(x, matrix), (x, matrix)
+
+
+def _dense_bwd(residuals, cotangent):
+  x, matrix = residuals
+  flat_x, flat_cotangent = [array.reshape(-1, array.shape[-1]) for array in (x, cotangent)]
+  if x.shape[-1] <= cotangent.shape[-1]:
+    matrix_grad = _contract_pixels(flat_x, flat_cotangent)
+  else:
+    matrix_grad = _contract_pixels(flat_cotangent, flat_x).T
+  return jnp.dot(cotangent, matrix.T), matrix_grad
+
+
+dense.defvjp(_dense_fwd, _dense_bwd)
+
+
+def _contract_pixels(left, right):
+  return lax.dot_general(left, right, (((0,), (0,)), ((), ())))
 
 
 def gelu(x: jax.Array) -> jax.Array:

@@ -1,0 +1,80 @@
+"""Imported weights are the published ones, whole, under our names, or the import says what is wrong."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import traverse_util
+
+from debir_jax.convert import burstormer_config, burstormer_params, burstormer_path
+from debir_jax.restoration import Burstormer, light_burstormer
+
+
+def published_name(path):
+  """Our path as the published network would name it (the inverse of `burstormer_path`)."""
+  parts = path.replace("deform_kernel", "deform/kernel").replace("deform_bias", "deform/bias").split("/")
+  parts[-1] = {"kernel": "weight", "scale": "weight"}.get(parts[-1], parts[-1])
+  name = ".".join(parts)
+  for old, new in (("encoder_level1_", "encoder_level1."), ("encoder_level2_", "encoder_level2."),
+                   ("encoder1_", "encoder1."), ("norm1.", "norm1.body."), ("norm2.", "norm2.body.")):
+    name = name.replace(old, new)
+  sequential = ("conv1", "rec_conv2", "out_conv", "rec_conv1", "bottleneck", "bottleneck_o", "feat_fusion",
+                "feat_expand", "diff_fusion")
+  return ".".join(part + ".0" if part in sequential else part for part in name.split("."))
+
+
+@pytest.fixture(scope="module")
+def state_dict():
+  """Random weights of a light network with six frames in the published layout."""
+  shapes = jax.eval_shape(light_burstormer().init, jax.random.key(0), jnp.zeros((6, 4, 4, 4)))["params"]
+  rng = np.random.default_rng(0)
+  weights = {published_name(path): rng.normal(size=leaf.shape).astype(np.float32)
+             for path, leaf in traverse_util.flatten_dict(shapes, sep="/").items()}
+  return {name: weight.transpose(3, 2, 0, 1) if weight.ndim == 4 else weight for name, weight in weights.items()}
+
+
+def test_names_of_the_published_network():
+  assert burstormer_path("align.alignment0.back_projection.encoder1.1.ffn.project_in.weight") == (
+      "align/alignment0/back_projection/encoder1_1/ffn/project_in/kernel")
+  assert burstormer_path("align.encoder_level2.0.norm1.body.weight") == "align/encoder_level2_0/norm1/scale"
+  assert burstormer_path("align.cascade_alignment.deform.weight") == "align/cascade_alignment/deform_kernel"
+  assert burstormer_path("rec_conv1.0.weight") == "rec_conv1/kernel"
+
+
+def test_weights_arrive_whole_and_turned(state_dict):
+  params = burstormer_params(state_dict)["params"]
+  assert sum(leaf.size for leaf in jax.tree.leaves(params)) == sum(weight.size for weight in state_dict.values())
+  np.testing.assert_array_equal(params["conv1"]["kernel"][2, 0, 3, 5], state_dict["conv1.0.weight"][5, 3, 2, 0])
+  np.testing.assert_array_equal(params["align"]["up1"]["kernel"][1, 2, 3, 4],  # Transposed: [in, out, 3, 3].
+                                state_dict["align.up1.weight"][4, 3, 1, 2])
+
+
+def test_configuration_is_read_off_the_weights(state_dict):
+  config = burstormer_config(state_dict)
+  assert Burstormer(**config) == light_burstormer(blocks_per_level=(1, 1))
+
+
+def test_reference_state_dict_is_imported_whole(shared_dir):
+  prefix = "official_color_f16_n8/state_dict/"
+  with np.load(shared_dir / "golden" / "burstormer.npz") as file:
+    state_dict = {name.removeprefix(prefix): file[name] for name in file if name.startswith(prefix)}
+  assert len(state_dict) == len(jax.tree.leaves(burstormer_params(state_dict))) == 279
+
+
+def test_missing_unknown_and_misshapen_weights_are_listed_by_name(state_dict):
+  broken = dict(state_dict)
+  del broken["align.down1.bias"]
+  broken["align.down3.bias"] = state_dict["align.down1.bias"]
+  broken["back_projection2.feat_fusion.0.weight"] = np.zeros((8, 8, 3, 3))
+  with pytest.raises(ValueError) as error:
+    burstormer_params(broken)
+  message = str(error.value)
+  assert "missing: align/down1/bias" in message
+  assert "unknown: align.down3.bias" in message
+  assert "back_projection2.feat_fusion.0.weight: (3, 3, 8, 8) instead of (3, 3, 16, 8)" in message
+
+
+@pytest.mark.parametrize("state_dict", [{}, {"conv1.0.weight": np.zeros((8, 4, 3, 3)), "other": np.zeros(3)}])
+def test_something_else_is_refused(state_dict):
+  with pytest.raises(ValueError, match="no state dict of the de-noising Burstormer"):
+    burstormer_params(state_dict)

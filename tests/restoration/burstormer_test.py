@@ -1,0 +1,177 @@
+"""Burstormer is the published network, treats bursts independently, and says what it cannot take.
+
+One small network is compiled for the laws; the published one only for the reference numbers.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import traverse_util
+
+from debir_jax.convert import burstormer_array, burstormer_params, burstormer_path
+from debir_jax.restoration import Burstormer, light_burstormer
+
+_REFERENCE = "official_color_f16_n8/"
+_REFERENCE_MODEL = Burstormer(num_features=16, out_channels=3)
+
+
+@pytest.fixture(scope="module")
+def reference(shared_dir):
+  with np.load(shared_dir / "golden" / "burstormer.npz") as file:
+    return {name.removeprefix(_REFERENCE): file[name] for name in file if name.startswith(_REFERENCE)}
+
+
+@pytest.fixture(scope="module")
+def variables(reference):
+  prefix = "state_dict/"
+  return burstormer_params({name.removeprefix(prefix): array for name, array in reference.items()
+                            if name.startswith(prefix)})
+
+
+@pytest.fixture(scope="module")
+def double_precision_run(reference, variables):
+  """Restored image, intermediate outputs and gradients of the reference loss, in float64."""
+  with jax.enable_x64(True):
+    burst, target = [nhwc(reference[name].astype(np.float64)) for name in ("input", "target")]
+
+    def loss_fn(variables):
+      restored, state = _REFERENCE_MODEL.apply(variables, burst, capture_intermediates=True)
+      return jnp.mean(jnp.abs(restored - target)), (restored, state["intermediates"])
+
+    wide = jax.tree.map(lambda array: array.astype(np.float64), variables)
+    (loss, (restored, intermediates)), gradients = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))(wide)
+    return jax.device_get((loss, restored, intermediates, gradients))
+
+
+@pytest.fixture(scope="module")
+def light():
+  """(model, variables, jitted apply) of the light network for four frames."""
+  model = light_burstormer()
+  variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((4, 8, 8, 4)))
+  return model, variables, jax.jit(model.apply)
+
+
+def nhwc(array):
+  return np.moveaxis(array, -3, -1)
+
+
+def num_parameters(model, burst_shape):
+  shapes = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct(burst_shape, jnp.float32))
+  return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+
+
+def test_output_is_that_of_the_published_network(reference, double_precision_run):
+  loss, restored, _, _ = double_precision_run
+  np.testing.assert_allclose(restored, nhwc(reference["output_f64"]), rtol=0, atol=1e-10)
+  np.testing.assert_allclose(loss, reference["loss_l1"], rtol=1e-7)  # The target is stored as float32.
+
+
+def test_single_precision_is_close_to_the_published_network(reference, variables):
+  restored = jax.jit(_REFERENCE_MODEL.apply)(variables, nhwc(reference["input"]))
+  np.testing.assert_allclose(restored, nhwc(reference["output_f64"]), rtol=0, atol=1e-4)
+
+
+def test_intermediate_features_are_those_of_the_published_network(reference, double_precision_run):
+  """Stored as float32. The last block of a chain of blocks stands for the chain."""
+  intermediates = double_precision_run[2]
+  align = intermediates["align"]
+  # The published modules rec_conv1 and conv1 include what stands in the same `Sequential`: GELU after rec_conv1.
+  gelu = lambda x: jax.nn.gelu(x, approximate=False)  # noqa: E731
+  ours = {
+      "conv1": intermediates["conv1"]["__call__"][0],
+      "align.encoder_level1": align["encoder_level1_1"]["__call__"][0],
+      "align.alignment2": align["alignment2"]["__call__"][0][0],
+      "align.alignment2::offset_feat": align["alignment2"]["__call__"][0][1],
+      "align": align["__call__"][0],
+      "back_projection1": intermediates["back_projection1"]["__call__"][0],
+      "back_projection2": intermediates["back_projection2"]["__call__"][0],
+  }
+  for name, value in ours.items():
+    expected = nhwc(reference[f"mid_f64/{name}"])
+    value = value.reshape((-1,) + value.shape[-3:])
+    if name.endswith("offset_feat"):
+      expected = expected[1:]  # Offsets of the base frame reach nothing, so we do not compute them.
+    np.testing.assert_allclose(value, expected, rtol=0, atol=1e-6 * np.abs(expected).max(), err_msg=name)
+  with jax.enable_x64(True):
+    rec_conv1 = np.asarray(gelu(jnp.asarray(intermediates["rec_conv1"]["__call__"][0])))
+  expected = nhwc(reference["mid_f64/rec_conv1"])
+  np.testing.assert_allclose(rec_conv1, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
+
+
+def test_gradients_are_those_of_the_published_network(reference, double_precision_run):
+  gradients = traverse_util.flatten_dict(double_precision_run[3]["params"], sep="/")
+  names = [name for name in reference if name.startswith("grad_f64/")]
+  assert len(names) == 15
+  for name in names:
+    expected = burstormer_array(reference[name])
+    ours = gradients[burstormer_path(name.removeprefix("grad_f64/"))]
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-6 * np.abs(expected).max(), err_msg=name)
+
+
+@pytest.mark.parametrize("num_frames, channels, count", [(4, 4, 3_112_530), (4, 8, 3_114_258), (8, 4, 3_130_962)])
+def test_number_of_parameters(num_frames, channels, count):
+  assert num_parameters(Burstormer(), (num_frames, 8, 8, channels)) == count
+
+
+def test_leading_axes_are_bursts_of_their_own(light):
+  """No leading axis, one or two of them: the same numbers as one burst at a time."""
+  model, variables, apply = light
+  bursts = jax.random.uniform(jax.random.key(1), (3, 4, 8, 12, 4))
+  single = jnp.stack([apply(variables, burst) for burst in bursts])
+  assert single.shape == (3, 8, 12, 4)
+  np.testing.assert_allclose(apply(variables, bursts), single, atol=1e-6)
+  np.testing.assert_allclose(apply(variables, bursts[None, :2])[0], single[:2], atol=1e-6)
+  mapped = jax.vmap(model.apply, (None, 0))(variables, bursts[:2])
+  np.testing.assert_allclose(mapped, single[:2], atol=1e-6)
+
+
+def test_every_weight_and_every_pixel_of_every_frame_has_a_gradient(light):
+  """Except where the published network has none either: nothing here; and all of them are finite."""
+  model, variables, _ = light
+  burst = jax.random.uniform(jax.random.key(1), (4, 8, 8, 4))
+  gradients = jax.jit(jax.grad(lambda *args: jnp.sum(jnp.square(model.apply(*args))), (0, 1)))(variables, burst)
+  for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
+    assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0, path
+  assert (np.abs(gradients[1]).max((1, 2, 3)) > 0).all()
+
+
+def test_black_frames_have_finite_gradients(light):
+  """All-zero frames give all-zero features, whose length has no slope (1 / 0 in a plain normalisation)."""
+  model, variables, _ = light
+  gradients = jax.jit(jax.grad(lambda *args: jnp.sum(model.apply(*args)), (0, 1)))(variables, jnp.zeros((4, 8, 8, 4)))
+  assert all(np.isfinite(gradient).all() for gradient in jax.tree.leaves(gradients))
+
+
+def test_frame_order_matters_and_frame_zero_is_the_base(light):
+  _, variables, apply = light
+  burst = jax.random.uniform(jax.random.key(1), (4, 8, 8, 4))
+  restored = apply(variables, burst)
+  for swapped in ([1, 0, 2, 3], [0, 2, 1, 3]):
+    assert np.abs(apply(variables, burst[jnp.array(swapped)]) - restored).max() > 1e-6
+
+
+def test_bfloat16_computes_in_bfloat16_close_to_single_precision(light):
+  _, variables, apply = light
+  burst = jax.random.uniform(jax.random.key(1), (4, 8, 8, 4))
+  restored = jax.jit(light_burstormer(dtype=jnp.bfloat16).apply)(variables, burst)
+  assert restored.dtype == jnp.bfloat16
+  expected = apply(variables, burst)
+  np.testing.assert_allclose(restored.astype(jnp.float32), expected, atol=0.05 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("model, shape, message", [
+    (light_burstormer(), (3, 8, 8, 4), "even, got 3"),
+    (light_burstormer(), (4, 8, 10, 4), "multiples of 4, got 8 x 10"),
+    (light_burstormer(), (8, 8, 4), "burst"),
+    (light_burstormer(num_features=12), (4, 8, 8, 4), "multiple of 8, got 12"),
+])
+def test_what_the_network_cannot_take_is_refused(model, shape, message):
+  with pytest.raises(ValueError, match=message):
+    jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct(shape, jnp.float32))
+
+
+def test_weights_for_another_number_of_frames_are_refused(light):
+  model, variables, _ = light
+  with pytest.raises(ValueError, match="bursts of 4 frames, got 6"):
+    jax.eval_shape(model.apply, variables, jnp.zeros((6, 8, 8, 4)))
