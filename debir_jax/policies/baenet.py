@@ -11,8 +11,10 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from debir_jax.policies.bounded_softmax import predict_exposure_times
+from debir_jax.policies.mobilenet_v2 import BLOCKS
 from debir_jax.policies.mobilenet_v2 import MobileNetV2
 from debir_jax.policies.policy import network_planes
 from debir_jax.types import BurstTiming
@@ -24,22 +26,26 @@ _SMALLEST_SIDE = 8  # px; less leaves nothing but padding after the first layers
 class BAENet(nn.Module):
   """MobileNetV2 with n + 1 outputs: `module.apply(variables, planes, train)`.
 
-  2,231,141 parameters for 6 planes and n = 4. With `norm="batch"`, `train=True` normalises by the batch, needs
-  `mutable=["batch_stats"]` and returns the new running statistics, and wants at least two images: statistics of the last
-  layers come from few pixels (from one per image for packed previews up to 32x32). `train=False` uses the running
-  statistics and no dropout. Dropout takes `rngs={"dropout": key}`.
+  2,231,141 parameters for 6 planes and n = 4. Dropout takes `rngs={"dropout": key}`. With `norm="batch"`, `train=True`
+  normalises by the batch, needs `mutable=["batch_stats"]` and returns the new running statistics; `train=False` uses the
+  running ones. Batches want several images: packed previews up to 32x32 have one pixel each in the last layers, and over
+  few values BatchNorm is so steep that training is erratic. `LIGHT_BLOCKS` with `classifier_scale=0` learns there.
 
   Attributes:
     num_frames: n.
     width: factor on the channels, for light networks.
     norm: "batch" or "group", see `MobileNetV2`.
     dropout_rate: in training only.
+    blocks: the table of the architecture; `mobilenet_v2.LIGHT_BLOCKS` for previews of 32 px.
+    classifier_scale: factor on the first weights of the last layer; 0 starts at equal shares for every scene.
   """
 
   num_frames: int = 4
   width: float = 1.0
   norm: Literal["batch", "group"] = "batch"
   dropout_rate: float = 0.2
+  blocks: tuple[tuple[int, int, int, int], ...] = BLOCKS
+  classifier_scale: float = 1.0
 
   @nn.compact
   def __call__(self, planes: jax.Array, train: bool) -> jax.Array:
@@ -49,37 +55,37 @@ class BAENet(nn.Module):
       ValueError: if the planes have no batch axis or fewer than 8 px a side.
     """
     _check_planes(planes)
-    network = MobileNetV2(self.num_frames + 1, self.width, self.norm, self.dropout_rate, name="mobilenet_v2")
+    network = MobileNetV2(self.num_frames + 1, self.width, self.norm, self.dropout_rate, self.blocks,
+                          self.classifier_scale, name="mobilenet_v2")
     return network(planes, train)
 
 
-def init_baenet(key: jax.Array, module: BAENet, num_planes: int = 6) -> dict[str, Any]:
+def init_baenet(key: jax.Array, module: BAENet, *, num_planes: int = 6) -> dict[str, Any]:
   """Returns what `module.init` would draw, from the same distributions, in a small part of the time.
 
-  Kernels are Xavier uniform, scales and running variances 1, biases and running means 0. All kernels are cut from one
-  draw: the compiler takes 5 to 20 s on a CPU for the 53 random generators of `module.init`, below 1 s for a single one.
+  Kernels are Xavier uniform (the last one times `classifier_scale`), scales and running variances 1, the rest 0. All
+  kernels are cut from one draw: for the 53 random generators of `module.init` the compiler takes 5 to 20 s on a CPU.
   """
   planes = jax.ShapeDtypeStruct((1, 32, 32, num_planes), jnp.float32)
   shapes = jax.eval_shape(lambda planes: module.init(key, planes, train=False), planes)
-  return jax.jit(_draw_variables, static_argnums=(1, 2))(key, *_as_static(shapes))
+  paths_and_shapes, structure = jax.tree_util.tree_flatten_with_path(shapes)
+  leaves = tuple((path[-2].key, path[-1].key, leaf.shape) for path, leaf in paths_and_shapes)
+  drawn = jax.jit(_draw_leaves, static_argnums=(1, 2))(key, leaves, module.classifier_scale)
+  return jax.tree.unflatten(structure, drawn)
 
 
-def _as_static(shapes):
-  """A tree of shapes as a hashable (paths and shapes, structure)."""
-  leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
-  return tuple((path[-1].key, leaf.shape) for path, leaf in leaves), structure
+def _draw_leaves(key, leaves, classifier_scale):
+  """First values of leaves given as (layer, name, shape)."""
+  ends = np.cumsum([math.prod(shape) if name == "kernel" else 0 for _, name, shape in leaves])
+  draws = jnp.split(jax.random.uniform(key, (int(ends[-1]),), minval=-1.0), ends[:-1])
 
+  def value(layer, name, shape, draw):
+    if name != "kernel":
+      return jnp.ones(shape) if name in ("scale", "var") else jnp.zeros(shape)
+    factor = classifier_scale if layer == "classifier" else 1.0
+    return draw.reshape(shape) * (factor * _xavier_bound(shape))
 
-def _draw_variables(key, named_shapes, structure):
-  sizes = [math.prod(shape) if name == "kernel" else 0 for name, shape in named_shapes]
-  draws = jnp.split(jax.random.uniform(key, (sum(sizes),), minval=-1.0), [sum(sizes[:i]) for i in range(1, len(sizes))])
-  leaves = []
-  for (name, shape), draw in zip(named_shapes, draws, strict=True):
-    if name == "kernel":
-      leaves.append(draw.reshape(shape) * _xavier_bound(shape))
-    else:
-      leaves.append(jnp.ones(shape) if name in ("scale", "var") else jnp.zeros(shape))
-  return jax.tree.unflatten(structure, leaves)
+  return [value(*leaf, draw) for leaf, draw in zip(leaves, draws, strict=True)]
 
 
 def _xavier_bound(shape: tuple[int, ...]) -> float:
@@ -129,7 +135,8 @@ class BAENetPolicy:
 
 def _check_planes(planes: jax.Array):
   if planes.ndim != 4:
-    raise ValueError(f"BAENet takes a batch of planes [B, h, w, c], got shape {planes.shape}; add an axis for one image.")
+    raise ValueError(f"BAENet takes a batch of planes [B, h, w, c], got shape {planes.shape}; "
+                     "add an axis for one image.")
   if min(planes.shape[1:3]) < _SMALLEST_SIDE:
     raise ValueError(f"BAENet needs previews of at least {_SMALLEST_SIDE} packed px a side, got {planes.shape[1:3]}; "
                      "use larger crops.")

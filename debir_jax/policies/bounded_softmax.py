@@ -5,10 +5,10 @@ A network gives n + 1 logits: one per frame and one for the slack, the part of t
 those into seconds.
 
 A share may be large. With the paper's timing (n = 4, epsilon = 1/16, t_u = 128/1920 s) one frame can get up to
-1 - 3/16 of the budget, 104/1920 s = 1/18.5 s, or 96/1920 s under Eq. 3 to the letter. Both are longer than the 1/30 s of
-`timing.max_exposure_s`: in the paper t_max bounds only the random exposure times of stage 1 (Sec. 5.2), while BAENet is
-bounded by epsilon and t_u alone (Sec. 4.1). So nothing is clipped here; a camera that cannot expose for so long needs a
-smaller budget.
+1 - 3/16 of the budget, 104/1920 s = 1/18.5 s, or 96/1920 s under Eq. 3 to the letter. Both are longer than the 1/30 s
+of `timing.max_exposure_s`: in the paper t_max bounds only the random exposure times of stage 1 (Sec. 5.2), while BAENet
+is bounded by epsilon and t_u alone (Sec. 4.1). So nothing is clipped here; a camera that cannot expose for so long
+needs a smaller budget.
 """
 
 import jax
@@ -47,8 +47,8 @@ def bounded_softmax(logits: jax.Array, min_share: float, *, slack_floor: bool = 
   num_bounded = num_outputs if slack_floor else num_outputs - 1
   # Floors that fill the budget exactly are legal: then every frame gets its floor, whatever the logits.
   if not 0 <= min_share <= (1 + 1e-9) / num_bounded:
-    raise ValueError(f"min_share must lie in [0, 1/{num_bounded}] so that {num_bounded} floors fit into the budget, got "
-                     f"{min_share}; use a longer budget, a shorter minimum exposure time or fewer frames.")
+    raise ValueError(f"min_share must lie in [0, 1/{num_bounded}] so that {num_bounded} floors fit into the budget, "
+                     f"got {min_share}; use a longer budget, a shorter minimum exposure time or fewer frames.")
   floor = min_share * (jnp.arange(num_outputs) < num_bounded)
   free_share = max(1 - num_bounded * min_share, 0.0)
   return free_share * jax.nn.softmax(logits) + floor.astype(logits.dtype)  # Eq. 3
@@ -57,10 +57,10 @@ def bounded_softmax(logits: jax.Array, min_share: float, *, slack_floor: bool = 
 def exposure_times_from_shares(shares: jax.Array, timing: BurstTiming) -> jax.Array:
   """Exposure times `[n]` in seconds of shares `[n + 1]`: t_i = t_off + (t_u - n t_off) share_i.
 
-  t_off is `timing.exposure_offset_s`, the time that adds no entry to a window: 0 for the paper, so that t_i = t_u share_i
-  (Eq. 3), and 7/1920 s for the authors' release, which divides 100/1920 s and adds 7/1920 s to each. Shares that sum to 1,
-  slack included, give times that sum to at most t_u, and to exactly t_u when the slack is 0. The share
-  `timing.min_share` gives exactly `timing.min_exposure_s`.
+  t_off is `timing.exposure_offset_s`, the time that adds no entry to a window: 0 for the paper, so that
+  t_i = t_u share_i (Eq. 3), and 7/1920 s for the authors' release, which divides 100/1920 s and adds 7/1920 s to each.
+  Shares that sum to 1, slack included, give times that sum to at most t_u, and to exactly t_u when the slack is 0. The
+  share `timing.min_share` gives exactly `timing.min_exposure_s`.
 
   Raises:
     ValueError: if the number of shares is not `timing.num_frames + 1`.

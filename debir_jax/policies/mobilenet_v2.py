@@ -4,13 +4,16 @@ NHWC; planes in, logits out. Seventeen inverted residual blocks: a 1x1 convoluti
 1x1 convolution narrows without activation, and input and output are added where they have the same shape.
 
 Details that weights of the PyTorch model depend on: paddings of one pixel on every side (Flax's "SAME" pads stride 2
-differently), ReLU6, BatchNorm with epsilon 1e-5 and momentum 0.1 (0.9 in Flax's convention), no bias but in the last layer,
-channels rounded to multiples of 8. 1x1 convolutions are dense layers over the channels. One difference remains: the
-running variance of BatchNorm averages biased variances here, unbiased ones in PyTorch.
+differently), ReLU6, BatchNorm with epsilon 1e-5 and momentum 0.1 (0.9 in Flax's convention), no bias but in the last
+layer, channels rounded to multiples of 8. 1x1 convolutions are dense layers over the channels. One difference remains:
+the running variance of BatchNorm averages biased variances here, unbiased ones in PyTorch.
 
 Initialisation is Xavier uniform for every kernel, as the authors of DEBIR train it from scratch (torchvision's own is
-Kaiming normal over outputs); the norms make the scale of all kernels but the last immaterial, and Xavier keeps the first
-logits small, so that training starts near equal shares.
+Kaiming normal over outputs). The norms make the scale of all kernels immaterial but that of the last layer: with Xavier
+its first logits have a standard deviation of about 1. `classifier_scale` shrinks it; 0 starts with equal logits.
+
+Before statistics are gathered in training, the output of "batch" norms with `train=False` says nothing: depthwise
+results are far smaller than the running variance of 1 that divides them, and nothing of the image reaches the logits.
 """
 
 import functools
@@ -22,8 +25,11 @@ import jax.numpy as jnp
 
 from debir_jax.depthwise_conv import depthwise_conv3x3
 
-# Per row: expansion, output channels at width 1, number of blocks, stride of the first block (Table 2 of MobileNetV2).
+# Rows: expansion, output channels at width 1, number of blocks, stride of the first block (Table 2 of MobileNetV2).
 BLOCKS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+# The first four blocks of different kinds, for small previews: 32 px end at 2x2 instead of at a single pixel, so that
+# "batch" norms see four times the pixels, and a fourth of the layers to compile.
+LIGHT_BLOCKS = ((1, 16, 1, 1), (6, 24, 1, 2), (6, 32, 1, 2), (6, 64, 1, 2))
 _STEM_CHANNELS, _HEAD_CHANNELS = 32, 1280
 _CHANNEL_MULTIPLE = 8
 
@@ -40,6 +46,7 @@ class MobileNetV2(nn.Module):
       one image, the same in training and use, for batches too small for "batch".
     dropout_rate: before the last layer, in training only.
     blocks: the table of the architecture, rows as in `BLOCKS`; a shorter one makes a lighter network.
+    classifier_scale: factor on the first weights of the last layer.
   """
 
   num_outputs: int
@@ -47,6 +54,7 @@ class MobileNetV2(nn.Module):
   norm: Literal["batch", "group"] = "batch"
   dropout_rate: float = 0.2
   blocks: tuple[tuple[int, int, int, int], ...] = BLOCKS
+  classifier_scale: float = 1.0
 
   @nn.compact
   def __call__(self, planes: jax.Array, train: bool) -> jax.Array:
@@ -65,7 +73,8 @@ class MobileNetV2(nn.Module):
     x = nn.relu6(norm(name="head_norm")(x))
     x = jnp.mean(x, axis=(1, 2))
     x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
-    return nn.Dense(self.num_outputs, kernel_init=_xavier_uniform, name="classifier")(x)
+    classifier_init = lambda *args: self.classifier_scale * _xavier_uniform(*args)
+    return nn.Dense(self.num_outputs, kernel_init=classifier_init, name="classifier")(x)
 
 
 class _InvertedResidual(nn.Module):

@@ -119,7 +119,8 @@ def test_one_step_solves_the_least_squares_of_its_window(x64):
   inside = rng.uniform(size=(17, 17)) > 0.2
   step = lucas_kanade._least_squares_step(gradient, jnp.asarray(error), jnp.asarray(inside), 2.0, 0.0)
   offset = np.arange(17) - 8
-  weight = np.exp(-(offset[:, None] ** 2 + offset**2) / 8) * (np.maximum(abs(offset)[:, None], abs(offset)) <= 6) * inside
+  gaussian = np.exp(-(offset**2) / 8) * (abs(offset) <= 6)
+  weight = gaussian[:, None] * gaussian * inside
   root = np.sqrt(weight).ravel()
   expected = np.linalg.lstsq(root[:, None] * gradient.reshape(-1, 2), root * error.ravel(), rcond=None)[0]
   np.testing.assert_allclose(step[8, 8], expected, rtol=1e-9)

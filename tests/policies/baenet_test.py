@@ -11,6 +11,7 @@ import pytest
 from debir_jax.policies import BAENet
 from debir_jax.policies import BAENetPolicy
 from debir_jax.policies import init_baenet
+from debir_jax.policies import LIGHT_BLOCKS
 from debir_jax.policies import network_planes
 from debir_jax.policies import predict_exposure_times
 from debir_jax.types import BurstTiming
@@ -78,7 +79,8 @@ def test_slack_floor_keeps_the_sum_below_the_budget():
 
 def test_an_input_that_is_off_is_not_seen():
   """Without the preview, a network of two planes takes gain and motion only (Table 3)."""
-  policy = BAENetPolicy(module=MODULE, variables=init_baenet(KEY, MODULE, 2), min_preview_gain=512.0, use_preview=False)
+  policy = BAENetPolicy(module=MODULE, variables=init_baenet(KEY, MODULE, num_planes=2), min_preview_gain=512.0,
+                        use_preview=False)
   planes = policy.planes(_scene(_observations(), 0))
   assert planes.shape == (16, 16, 2) and policy.variables["params"]["mobilenet_v2"]["stem_conv"]["kernel"].shape[2] == 2
 
@@ -98,6 +100,15 @@ def test_drawn_variables_have_the_tree_and_the_spread_of_module_init():
   np.testing.assert_allclose(jnp.std(depthwise), np.sqrt(2 / (9 * (1 + depthwise.shape[-1]))), rtol=0.05)
 
 
+def test_classifier_scale_zero_starts_at_equal_shares():
+  """Every scene starts with the same time for all frames: the n + 1 shares of what is not promised are equal."""
+  module = BAENet(width=0.25, blocks=LIGHT_BLOCKS, classifier_scale=0.0)
+  variables = init_baenet(KEY, module)
+  logits = jax.jit(lambda x: module.apply(variables, x, train=False))(jax.random.uniform(KEY, (2, 16, 16, 6)))
+  np.testing.assert_array_equal(logits, 0)
+  assert np.any(variables["params"]["mobilenet_v2"]["head_conv"]["kernel"] != 0)
+
+
 def test_keys_give_different_networks():
   """Another key, other kernels; the same key, the same."""
   kernel = lambda key: init_baenet(key, MODULE)["params"]["mobilenet_v2"]["stem_conv"]["kernel"]
@@ -107,13 +118,14 @@ def test_keys_give_different_networks():
 
 def test_training_moves_with_the_dropout_key_and_every_parameter_gets_a_gradient():
   """Dropout draws from its key in training; the exposure times depend on every parameter of the network."""
-  variables = init_baenet(KEY, MODULE)
-  planes = jax.random.uniform(KEY, (4, 32, 32, 6))
+  module = BAENet(width=0.25, blocks=LIGHT_BLOCKS)
+  variables = init_baenet(KEY, module)
+  planes = jax.random.uniform(KEY, (4, 16, 16, 6))
 
   @jax.jit
   @jax.grad
   def gradient(params, key):
-    logits, _ = MODULE.apply({**variables, "params": params}, planes, train=True, rngs={"dropout": key},
+    logits, _ = module.apply({**variables, "params": params}, planes, train=True, rngs={"dropout": key},
                              mutable=["batch_stats"])
     times = jax.vmap(lambda x: predict_exposure_times(x, TIMING))(logits)
     return jnp.sum(times**2) / TIMING.budget_s**2
@@ -131,7 +143,8 @@ def test_another_burst_length_is_refused():
     _policy()(KEY, _scene(_observations(), 0), BurstTiming.paper(6))
 
 
-@pytest.mark.parametrize("shape,message", (((32, 32, 6), "add an axis"), ((2, 4, 32, 6), r"\(4, 32\); use larger crops")))
+@pytest.mark.parametrize("shape,message", (
+    ((32, 32, 6), "add an axis"), ((2, 4, 32, 6), r"\(4, 32\); use larger crops")))
 def test_wrong_planes_are_refused(shape, message):
   """No batch axis, or an image that is too small."""
   with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""MobileNetV2 is torchvision's: parameters, resolutions, and every number of a slow version written with plain convolutions."""
+"""MobileNetV2 is torchvision's: parameters, resolutions, and all numbers of a slow version with plain convolutions."""
 
 import functools
 
@@ -9,6 +9,7 @@ import pytest
 
 from debir_jax.policies import BAENet
 from debir_jax.policies import init_baenet
+from debir_jax.policies import LIGHT_BLOCKS
 from debir_jax.policies import MobileNetV2
 
 WIDTH = 0.25  # The narrowest that keeps a residual block of every kind; 16 px keep the spatial sizes 8, 4, 2 and 1.
@@ -25,18 +26,18 @@ def _count(tree):
 
 @pytest.mark.parametrize("module,num_planes,expected", (
     (BAENet(), 6, 2_231_141), (BAENet(), 5, 2_231_141 - 9 * 32), (BAENet(num_frames=8), 6, 2_231_141 + 4 * 1281),
-    (BAENet(norm="group"), 6, 2_231_141), (MobileNetV2(1000), 3, 3_504_872)),
-                         ids=("baenet", "5 planes", "n=8", "group", "torchvision"))
+    (BAENet(norm="group"), 6, 2_231_141), (BAENet(width=0.5, blocks=LIGHT_BLOCKS), 6, 63_221),
+    (MobileNetV2(1000), 3, 3_504_872)), ids=("baenet", "5 planes", "n=8", "group", "light", "torchvision"))
 def test_number_of_parameters(module, num_planes, expected):
-  """2,231,141 for BAENet with 6 planes and n = 4; 3,504,872 for ImageNet, as torchvision counts them."""
+  """2,231,141 for BAENet with 6 planes and n = 4, whatever the norm; 3,504,872 for ImageNet, as in torchvision."""
   assert _count(_shapes(module, num_planes=num_planes)["params"]) == expected
 
 
 def test_kernels_have_torchvision_shapes():
-  """Every kernel of the seventeen blocks, in order, as (inputs, hidden, outputs) of the table in the paper at width 1."""
+  """Every kernel of the seventeen blocks, in order, at width 1: (hidden, outputs) of the table in the paper."""
   params = _shapes(MobileNetV2(1000), num_planes=3)["params"]
-  blocks = [(params[f"block_{i}"]["depthwise_conv"]["kernel"].shape[-1], params[f"block_{i}"]["project_conv"]["kernel"].shape)
-            for i in range(17)]
+  shape = lambda i, name: params[f"block_{i}"][name]["kernel"].shape
+  blocks = [(shape(i, "depthwise_conv")[-1], shape(i, "project_conv")) for i in range(17)]
   outputs = [16, 24, 24, 32, 32, 32, 64, 64, 64, 64, 96, 96, 96, 160, 160, 160, 320]
   hidden = [32] + [6 * c for c in outputs[:-1]]
   assert blocks == [(h, (h, c)) for h, c in zip(hidden, outputs)]
@@ -108,12 +109,9 @@ def test_network_equals_plain_convolutions(x64):
   np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
-_FEW_BLOCKS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 1, 2))
-
-
 def test_training_updates_statistics_and_differentiates_through_the_batch(x64):
   """Running statistics move by a tenth towards those of the batch; the gradient equals central differences."""
-  module = MobileNetV2(5, width=WIDTH, dropout_rate=0.0, blocks=_FEW_BLOCKS)
+  module = MobileNetV2(5, width=WIDTH, dropout_rate=0.0, blocks=LIGHT_BLOCKS[:3])
   variables = jax.tree.map(lambda x: np.asarray(x, np.float64), init_baenet(jax.random.key(0), module))
   params, stats = variables["params"], variables["batch_stats"]
   planes = np.random.default_rng(0).uniform(size=(3, 16, 16, 6))
@@ -144,7 +142,8 @@ def test_group_norm_has_no_statistics_and_knows_no_batch():
   module, variables, planes = _network("group")
   assert set(variables) == {"params"}
   apply = jax.jit(lambda x: module.apply(variables, x, train=True))
-  np.testing.assert_allclose(apply(np.stack([planes[1], planes[0], planes[0]]))[0], apply(planes)[1], rtol=1e-4, atol=1e-5)
+  other_neighbours = np.stack([planes[1], planes[0], planes[0]])
+  np.testing.assert_allclose(apply(other_neighbours)[0], apply(planes)[1], rtol=1e-4, atol=1e-5)
 
 
 def test_unknown_norm_is_refused():

@@ -42,7 +42,7 @@ def _previews(seed=0, size=16):
     (BurstTiming.paper(), 10 * 55 / 41), (BurstTiming.release(), 10.0)), ids=("paper", "release"))
 @pytest.mark.parametrize("flow_px", (0.0, 2.5, 9.0, 40.0))
 def test_motion_magnitude_is_a_speed(timing, full_scale_px, flow_px):
-  """m_p = clip(mean flow / full scale, 0, 1): full scale 10 px at the release's 41 subframes, 13.4 px at the paper's 55."""
+  """m_p = clip(mean flow / full scale, 0, 1); 10 px is full scale at the release's 41 subframes, 13.4 px at 55."""
   observation = observe(_previews(), 600.0, COLOUR, _ConstantFlow((0.6 * flow_px, -0.8 * flow_px)), timing)
   np.testing.assert_allclose(observation.mean_flow_px, flow_px, rtol=1e-6)
   np.testing.assert_allclose(observation.motion_magnitude, min(flow_px / full_scale_px, 1), rtol=1e-6)
