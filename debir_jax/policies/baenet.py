@@ -27,9 +27,9 @@ class BAENet(nn.Module):
   """MobileNetV2 with n + 1 outputs: `module.apply(variables, planes, train)`.
 
   2,231,141 parameters for 6 planes and n = 4. Dropout takes `rngs={"dropout": key}`. With `norm="batch"`, `train=True`
-  normalises by the batch, needs `mutable=["batch_stats"]` and returns the new running statistics; `train=False` uses the
-  running ones. Batches want several images: packed previews up to 32x32 have one pixel each in the last layers, and over
-  few values BatchNorm is so steep that training is erratic. `LIGHT_BLOCKS` with `classifier_scale=0` learns there.
+  normalises by the batch, needs `mutable=["batch_stats"]` and returns the new running statistics; `train=False` uses
+  the running ones. Batches want several images: packed previews up to 32x32 have one pixel each in the last layers, and
+  over few values BatchNorm is so steep that training is erratic. `LIGHT_BLOCKS` with `classifier_scale=0` learns there.
 
   Attributes:
     num_frames: n.

@@ -27,7 +27,8 @@ def _random_logits(num_frames, seed=0, num=200):
 def test_shares_sum_to_one_and_stay_in_their_ranges(x64, preset, num_frames, slack_floor):
   """sum = 1; frames in [eps, 1-(n-1)eps], slack in [0, 1-n eps]; with a slack floor everything in [eps, 1-n eps]."""
   min_share = preset(num_frames).min_share
-  shares = jax.vmap(lambda x: bounded_softmax(x, min_share, slack_floor=slack_floor))(_random_logits(num_frames))
+  shares = jax.jit(jax.vmap(lambda x: bounded_softmax(x, min_share, slack_floor=slack_floor)))(
+      _random_logits(num_frames))
   slack_lo, frame_hi = (min_share, 1 - num_frames * min_share) if slack_floor else (0, 1 - (num_frames - 1) * min_share)
   np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-14)
   assert np.all(shares[:, :-1] >= min_share - 1e-15) and np.all(shares[:, :-1] <= frame_hi + 1e-15)
@@ -63,7 +64,7 @@ def test_shares_equal_a_plain_loop(x64):
 def test_times_respect_minimum_and_budget_and_reach_both(x64, preset, num_frames, slack_floor):
   """t_i >= t_min and sum t_i <= t_u (t_u - (t_min - t_off) with a slack floor), both reached in the limit."""
   timing = preset(num_frames)
-  predict = jax.vmap(lambda x: predict_exposure_times(x, timing, slack_floor=slack_floor))
+  predict = jax.jit(jax.vmap(lambda x: predict_exposure_times(x, timing, slack_floor=slack_floor)))
   budget_s = timing.budget_s - (timing.min_exposure_s - timing.exposure_offset_s if slack_floor else 0)
   times = predict(_random_logits(num_frames))
   assert np.all(times >= timing.min_exposure_s - 1e-15)
@@ -98,10 +99,16 @@ def test_gradient_equals_central_differences(x64, preset, num_frames, slack_floo
   timing = preset(num_frames)
   predict = lambda x: predict_exposure_times(x, timing, slack_floor=slack_floor)
   logits, step = np.random.default_rng(2).standard_normal(num_frames + 1), 1e-5
-  steps = step * np.eye(num_frames + 1)
-  numeric = np.transpose(jax.vmap(predict)(logits + steps) - jax.vmap(predict)(logits - steps)) / (2 * step)
-  np.testing.assert_allclose(jax.jacfwd(predict)(logits), numeric, rtol=1e-7, atol=1e-12)
-  np.testing.assert_allclose(jax.jacrev(predict)(logits), numeric, rtol=1e-7, atol=1e-12)
+
+  @jax.jit
+  def derivatives(logits):
+    steps = step * jnp.eye(num_frames + 1)
+    numeric = (jax.vmap(predict)(logits + steps) - jax.vmap(predict)(logits - steps)).T / (2 * step)
+    return numeric, jax.jacfwd(predict)(logits), jax.jacrev(predict)(logits)
+
+  numeric, forward, reverse = derivatives(logits)
+  np.testing.assert_allclose(forward, numeric, rtol=1e-7, atol=1e-12)
+  np.testing.assert_allclose(reverse, numeric, rtol=1e-7, atol=1e-12)
 
 
 @BOTH_FORMS
