@@ -228,7 +228,10 @@ def _touches(leaves, times_s, cameras, crop_size, num_chunks):
 def _outer_radius(leaves):
   """Radius of a circle around each leaf, soft edge included. A row of `frame` is a direction over a half axis."""
   half_axes = 1 / jnp.linalg.norm(leaves.frame, axis=-1)
-  return jnp.linalg.norm(half_axes, axis=-1) * jnp.sqrt(1 + _EDGE_PX / leaves.radius_px)
+  # The outline is farthest at the end of an axis or, where it is not round, at a corner.
+  farthest = jnp.maximum(jnp.max(half_axes, axis=-1),
+                         jnp.linalg.norm(half_axes, axis=-1) / jnp.sqrt(1 + leaves.roundness))
+  return farthest * jnp.sqrt(1 + _EDGE_PX / leaves.radius_px)
 
 
 def _paint(table, background, times_s, matrix, shift, cell_list, crop_size):
