@@ -25,6 +25,7 @@ _SUFFIXES = (".png", ".jpg", ".jpeg")
 _BUILTIN_FILES = ("astronaut.png", "chelsea.png", "coffee.png", "ihc.png", "motorcycle_left.png",
                   "motorcycle_right.png", "rocket.jpg")
 _MAX_REDUCTION = 4.0  # Photo pixels per mosaic pixel.
+_MAX_SHORT_SIDE = 1536  # Larger photos are kept smaller: 256 pixels of crop at the largest reduction, and room.
 _MIN_REDUCTION = 2.0  # A photo's own pixels are demosaicked and sharpened or noisy: use them halved where possible.
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # In entropy-coded data: neither stuffing nor a restart.
@@ -37,7 +38,7 @@ class Photo:
   Attributes:
     path: the file.
     group: photos of one group show the same thing and stay in one split.
-    size: (height, width) in pixels, before rotation by the EXIF orientation.
+    size: (height, width) of the file in pixels, before rotation by the EXIF orientation.
   """
 
   path: pathlib.Path
@@ -49,7 +50,7 @@ class Photo:
     return self.path.name
 
   def pixels(self) -> np.ndarray:
-    """sRGB `[H, W, 3]`, uint8, turned upright."""
+    """sRGB `[H, W, 3]`, uint8, turned upright, reduced so that the shorter side has at most 1536 pixels."""
     return _decode(self.path)
 
 
@@ -195,6 +196,9 @@ def _decode(path):
   bgr = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)  # Applies the EXIF orientation.
   if bgr is None:
     raise ValueError(f"{path} cannot be decoded. Remove or replace the file.")
+  scale = _MAX_SHORT_SIDE / min(bgr.shape[:2])
+  if scale < 1:
+    bgr = cv2.resize(bgr, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
   return np.ascontiguousarray(bgr[..., ::-1])
 
 

@@ -156,7 +156,7 @@ class CachedScenes:
 
 
 class SceneBatches(Iterator[Scene]):
-  """Iterates over batches and counts how long the consumer waited for them.
+  """Iterates over batches and counts how long the consumer waited for them. An error while rendering is raised here.
 
   Attributes:
     step: index of the batch that comes next.
@@ -173,6 +173,10 @@ class SceneBatches(Iterator[Scene]):
     self.wait_s += time.perf_counter() - start
     self.step += 1
     return batch
+
+  def close(self) -> None:
+    """Stops rendering ahead and lets go of batches that are ready. Nothing can be read afterwards."""
+    self._iterator.close()
 
 
 def batches(

@@ -165,8 +165,10 @@ def test_cutout_is_reproducible():
 
 
 def test_real_photos_pass(shared_dir):
-  """Every photo of a mixed collection from 13 cameras is read, and its stated size is its size up to a turn."""
+  """A mixed collection from 13 cameras is read; sizes are as stated up to a turn, or reduced to 1536 pixels."""
   listed = photos.photo_folder(shared_dir / "data" / "photos")
   assert len(listed) >= 20
   for photo in listed[:3] + listed[-1:]:
-    assert sorted(photo.pixels().shape[:2]) == sorted(photo.size)
+    short, long = sorted(photo.size)
+    scale = min(1, 1536 / short)
+    assert sorted(photo.pixels().shape[:2]) == [round(scale * short), round(scale * long)]

@@ -89,17 +89,26 @@ def test_shards_are_disjoint_parts_of_the_same_batch():
 
 
 def test_waiting_time_is_counted():
-  """A consumer faster than a source that takes 20 ms per scene waits; a slow consumer hardly does."""
+  """A consumer faster than a source that sleeps 20 ms per scene waits; after a pause the next batch is ready."""
   stream = scenes.batches(_Numbered(50, delay_s=0.02), 1, 0)
-  next(stream)
-  before = stream.wait_s
-  for _ in range(10):
+  for _ in range(11):
     next(stream)
-  assert stream.wait_s - before > 0.05
-  time.sleep(0.2)  # Now two are ready.
-  before = stream.wait_s
+  waited_s = stream.wait_s
+  assert waited_s > 0.1
+  time.sleep(0.3)
   next(stream)
-  assert stream.wait_s - before < 0.02
+  assert 0 < stream.wait_s - waited_s < waited_s
+
+
+def test_error_in_a_thread_reaches_the_consumer():
+  """A scene that cannot be rendered stops the run with its own error, and closing twice is harmless."""
+  source = _Numbered(4)
+  source.scene = lambda index: (_ for _ in ()).throw(ValueError(f"bad scene {index}"))
+  stream = scenes.batches(source, 2, 0)
+  with pytest.raises(ValueError, match="bad scene"):
+    next(stream)
+  stream.close()
+  stream.close()
 
 
 def test_cache_renders_each_scene_once_and_changes_nothing(photo_source):
