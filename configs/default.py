@@ -63,7 +63,7 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
   ))
   config.motion = d(dict(
       estimator="lucas_kanade",
-      full_scale_px_per_s=10 / (41 / 1920),  # Half-size pixels; motion magnitude 1.
+      full_scale_px_per_s=10 / (41 / 1920),  # Speed of motion magnitude 1, in px of the half-size preview per second.
   ))
 
   # Optimisation (Sec. 6). Steps = epochs x scenes / batch size.
@@ -86,10 +86,15 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
   # After the stages: DEBIR against fixed exposure times, see training/comparison.py.
   config.comparison = d(dict(enabled=False, headroom_scenes=16, headroom_draws=4))
 
-  return _shrunk(config, mode)
+  return shrunk(config, mode)
 
 
-def _shrunk(config, mode):
+def shrunk(config: ml_collections.ConfigDict, mode: str) -> ml_collections.ConfigDict:
+  """A config shrunk to one step of every stage, for `mode` "debug"; unchanged for "".
+
+  Raises:
+    ValueError: for any other mode.
+  """
   if mode == "debug":
     config.update(config_dict.ConfigDict(dict(
         batch_size=2, log_every_steps=1, checkpoint_every_steps=1, start_from_scratch=True,

@@ -17,6 +17,7 @@ import sys
 
 from absl import app
 from absl import flags
+from absl import logging
 from ml_collections import config_flags
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -28,6 +29,8 @@ def main(argv: list[str]) -> None:
   """Runs the stages that the config names."""
   if len(argv) > 1:
     raise app.UsageError(f"Unexpected arguments {argv[1:]}; options start with --.")
+  if not flags.FLAGS["verbosity"].present:
+    logging.set_verbosity(logging.WARNING)  # Orbax tells every detail of every save.
   from debir_jax.training import runner  # After the flags are read, so that --help is quick.
   try:
     runner.run(_CONFIG.value, _WORKDIR.value)

@@ -10,6 +10,8 @@ import ml_collections
 from debir_jax.motion import FlowEstimator, LucasKanade
 from debir_jax.policies import BAENet, BAENetPolicy, network_planes, num_planes
 from debir_jax.restoration import Burstormer, Restorer
+from debir_jax.scenes import CachedScenes, DeadLeavesScenes, MixedScenes, PhotoMotionScenes, SceneBatches, SceneSource
+from debir_jax.scenes import batches, builtin_photos, photo_folder, split_photos
 from debir_jax.simulator import CaptureSetup, IsoNoise, PaperNoise, PoissonGaussianNoise
 from debir_jax.training.optimizer import adamw_direction
 from debir_jax.types import BurstTiming
@@ -17,6 +19,7 @@ from debir_jax.types import BurstTiming
 _TIMINGS = dict(paper=BurstTiming.paper, release=BurstTiming.release)
 _NOISE_MODELS = dict(iso=IsoNoise, paper=PaperNoise, poisson_gaussian=PoissonGaussianNoise)
 _FLOW_ESTIMATORS = dict(lucas_kanade=LucasKanade)
+_NUM_SPLITS = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +86,43 @@ def restorer_of(config: ml_collections.ConfigDict) -> Restorer:
   """Restoration network of `config.restorer`."""
   blocks = config.restorer.num_blocks
   return Burstormer(num_features=config.restorer.num_features, blocks_per_level=(blocks, blocks), fusion_blocks=blocks)
+
+
+def scene_sources_of(config: ml_collections.ConfigDict) -> dict[str, SceneSource]:
+  """Scenes of the splits "restore", "bae" and "eval", from photos that no two splits share.
+
+  Sequences of "restore" hold every burst with random exposure times (stage 1), the others every burst within the budget.
+  Held-out scenes are photos in motion only.
+  """
+  data, timing = config.data, timing_of(config)
+  photos = builtin_photos() if data.photos == "builtin" else photo_folder(data.photos)
+  splits = split_photos(photos, seed=data.seed)
+  longest_s = max(timing.num_frames * timing.max_exposure_s, timing.budget_s)
+  return dict(
+      restore=_scenes(data, splits.restore, data.num_restore_scenes, timing.num_subframes(longest_s), 0),
+      bae=_scenes(data, splits.bae, data.num_bae_scenes, timing.num_subframes(timing.budget_s), 1),
+      eval=_scenes(data, splits.held_out, data.num_eval_scenes, timing.num_subframes(timing.budget_s), 2,
+                   dead_leaves_share=0.0))
+
+
+def batches_of(config: ml_collections.ConfigDict, source: SceneSource, first_step: int) -> SceneBatches:
+  """Batches from a step onwards, made ahead in the background."""
+  return batches(source, config.batch_size, config.seed, start_step=first_step, num_threads=config.data.num_threads)
+
+
+def _scenes(data, photos, num_scenes, num_subframes, split, *, dead_leaves_share=None):
+  share = data.dead_leaves_share if dead_leaves_share is None else dead_leaves_share
+  num_leaves = round(share * num_scenes)
+  sizes = dict(crop_size=data.crop_size, num_subframes=num_subframes, seed=_NUM_SPLITS * data.seed + split)
+  sources = []
+  if num_leaves < num_scenes:
+    sources.append(PhotoMotionScenes(
+        photos, num_scenes=num_scenes - num_leaves, static_share=data.static_share,
+        foreground_share=data.foreground_share, speed_scale=data.speed_scale * data.crop_size / 256, **sizes))
+  if num_leaves:
+    sources.append(DeadLeavesScenes(num_scenes=num_leaves, **sizes))
+  source = sources[0] if len(sources) == 1 else MixedScenes(sources)
+  return CachedScenes(source, use_16_bits=True) if data.cache else source
 
 
 def optimizers_of(config: ml_collections.ConfigDict) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
   Raises:
     One of `USER_ERRORS`, with what to do.
   """
-  if config.compilation_cache:
+  if config.compilation_cache and not jax.config.jax_compilation_cache_dir:
     jax.config.update("jax_compilation_cache_dir", os.path.expanduser(config.compilation_cache))
   stages = [stage_named(name) for name in config.stages]
   experiment = Experiment(config)
