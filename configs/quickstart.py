@@ -1,0 +1,31 @@
+"""Everything, small: three stages on real photos in motion, then DEBIR against fixed exposures on held-out photos.
+
+pip install -e . && python -m debir_jax.main --config=configs/quickstart.py --workdir=runs/quickstart
+
+About 10 minutes on 2 CPU cores, compilation included; nothing is downloaded. The numbers to expect are in the README.
+Networks, crops and schedules are small, and learning rates are this config's own: at the paper's 1e-7 nothing would move
+in minutes. Speeds of the scenes scale with the crop, and with them the speed that counts as motion magnitude 1.
+"""
+
+from configs import default
+
+
+def get_config(mode: str = ""):
+  """See `default.py`."""
+  config = default.get_config()
+  config.log_every_steps = 50
+  config.checkpoint_every_steps = 200
+  config.data.update(dict(
+      crop_size=64, num_restore_scenes=160, num_bae_scenes=64, num_eval_scenes=48, cache=True, speed_scale=2.0))
+  config.motion.full_scale_px_per_s *= 0.5
+  config.restorer.update(dict(num_features=8, num_blocks=1))
+  config.bae.update(dict(width=0.35, dropout_rate=0.0))
+  config.restoration_optimizer.clip_norm = 1.0
+  config.bae_optimizer.clip_norm = 1.0
+  config.stage1.update(dict(num_steps=1000, learning_rate=3e-3, final_learning_rate=1e-4, rise_steps=20))
+  config.stage2_warmup.update(dict(num_steps=150, learning_rate=1e-3, final_learning_rate=1e-4, label_draws=2))
+  config.stage2.update(dict(num_steps=200, learning_rate=3e-4, final_learning_rate=1e-5))
+  config.stage3.update(dict(num_steps=100, learning_rate=3e-4, final_learning_rate=1e-5))
+  config.evaluation.update(dict(num_draws=2, border=2))
+  config.comparison.enabled = True
+  return default.shrunk(config, mode)

@@ -1,0 +1,48 @@
+"""A run with one number per network, so that the laws of the loop can be tested without compiling a network."""
+
+import types
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from debir_jax.training.state import TrainState
+
+PURPOSES = dict(restoration=dict(network=dict(num_features=8)), bae=dict(network=dict(width=1.0), motion=dict(name="lk")))
+
+
+def toy_state(value: float = 1.0) -> TrainState:
+  """A state whose leaves all differ."""
+  leaf = lambda offset: {"kernel": jnp.full((2, 3), value + offset)}
+  return TrainState(step=jnp.zeros((), jnp.int32), restoration_params=leaf(1), bae_params=leaf(2), bae_stats={},
+                    optimizer_states=dict(restoration=leaf(3), bae=leaf(4), finetune=leaf(5)))
+
+
+def toy_config(**overrides) -> ml_collections.ConfigDict:
+  """The fields that the loop reads."""
+  config = ml_collections.ConfigDict(dict(
+      seed=0, log_every_steps=2, checkpoint_every_steps=3, data=dict(cache=False), stage1=dict(num_steps=10, learning_rate=0.1)))
+  config.update(overrides)
+  return config
+
+
+def toy_experiment(config: ml_collections.ConfigDict | None = None):
+  """What the loop needs of an experiment; batch s is the number s."""
+  def batches(split, first_step):
+    del split
+    return iter(range(first_step, 10**6))
+
+  return types.SimpleNamespace(config=config or toy_config(), purposes=PURPOSES, batches=batches)
+
+
+@jax.jit
+def _moved(params, batch):
+  return jax.tree.map(lambda p: jnp.sin(p * 1.1 + batch), params)
+
+
+def toy_step(state: TrainState, batch: int):
+  """A chaotic but deterministic update that depends on the batch; the loss is its mean."""
+  params = _moved(state.restoration_params, batch)
+  loss = params["kernel"].mean()
+  outputs = dict(loss=loss, grad_norm=jnp.abs(loss), psnr=loss, exposure_times=jnp.full((1, 4), 0.01))
+  return state.replace(step=state.step + 1, restoration_params=params), outputs
