@@ -6,9 +6,11 @@ Channels of `offsets` and `mask` follow torchvision: with tap = 3 * row + column
 `18 * group + 2 * tap + {0: down, 1: right}`, mask channel `9 * group + tap`.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
-import numpy as np
+from jax import lax
 
 from debir_jax.restoration.layers import dense
 
@@ -45,9 +47,8 @@ def deform_conv2d_split(x: jax.Array, down: jax.Array, right: jax.Array, mask: j
   """`deform_conv2d` with the offsets of both directions apart, `[..., H, W, groups * 9]` each: faster to read."""
   groups = mask.shape[-1] // _TAPS
   images = x.reshape((-1,) + x.shape[-3:-1] + (groups, x.shape[-1] // groups))
-  points = images.shape[:3] + (groups, _TAPS)
-  rows, columns = _sample_positions(down.reshape(points), right.reshape(points), dilation)
-  samples = _sample(images, rows, columns) * mask.reshape(points + (1,)).astype(x.dtype)
+  points = [array.reshape(images.shape[0], -1) for array in (down, right, mask)]
+  samples = _sample(dilation, images, *points)
   out = dense(samples.reshape(images.shape[:3] + (-1,)), _block_diagonal(kernel.astype(x.dtype), groups))
   return out.reshape(x.shape[:-1] + bias.shape) + bias.astype(x.dtype)
 
@@ -66,18 +67,6 @@ def _check_shapes(x, offsets, mask, kernel, bias) -> int:
   return groups
 
 
-def _sample_positions(down, right, dilation):
-  """Rows and columns `[N, H, W, groups, 9]` to read at, at least float32."""
-  height, width = down.shape[1:3]
-  dtype = jnp.promote_types(down.dtype, jnp.float32)
-  tap_rows, tap_columns = np.divmod(np.arange(_TAPS), 3)
-  rows = np.arange(height)[:, None, None, None] + dilation * (tap_rows - 1)
-  columns = np.arange(width)[:, None, None] + dilation * (tap_columns - 1)
-  # Samples beyond are 0 and flat, so the clip changes nothing and keeps their corners inside the border.
-  return (jnp.clip(rows.astype(dtype) + down.astype(dtype), -_BORDER, height),
-          jnp.clip(columns.astype(dtype) + right.astype(dtype), -_BORDER, width))
-
-
 def _block_diagonal(kernel, groups):
   """Grouped kernel `[3, 3, C / groups, out]` as one matrix `[groups * 9 * C / groups, out]`, zero off its blocks.
 
@@ -88,67 +77,110 @@ def _block_diagonal(kernel, groups):
   return blocks.reshape(-1, kernel.shape[3])
 
 
-@jax.custom_vjp
-def _sample(images, rows, columns):
-  """Bilinear samples `[N, H, W, groups, 9, c]` of `images [N, H, W, groups, c]`, 0 outside.
+# Reading and adding work on one image whose points stand in one flat axis, ordered as (row, column, group, tap). On CPU a
+# loop over images keeps all of an image's arrays in the cache, and XLA can neither fuse neighbours into the
+# computation of positions nor has to take flat indices apart: together 3 to 5 times faster.
 
-  The gradient is written out: it reads the corners again instead of storing four copies of the samples, and it adds
-  to a flat array, where XLA's scatter is fast.
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _sample(dilation, images, down, right, mask):
+  """Masked bilinear samples `[N, points, c]` of `images [N, H, W, groups, c]`, 0 outside; the rest `[N, points]`.
+
+  The gradient is written out: it reads the corners again instead of storing copies of the samples.
   """
-  sites, down, right = _corners(images.shape, rows, columns)
-  values = _read(_with_border(images), sites)
-  return sum(weight * value for weight, value in zip(_weights(down, right, images.dtype), values))
+  return _each_image(functools.partial(_read_points, images.shape[1:], _grid(images.shape, dilation)),
+                     _with_border(images), down, right, mask)
 
 
-def _sample_fwd(images, rows, columns):
-  return _sample(images, rows, columns), (images, rows, columns)
+def _sample_fwd(dilation, images, down, right, mask):
+  return _sample(dilation, images, down, right, mask), (images, down, right, mask)
 
 
-def _sample_bwd(residuals, cotangent):
-  images, rows, columns = residuals
-  sites, down, right = _corners(images.shape, rows, columns)
-  bordered = _with_border(images)
-  slopes = [_channel_sum(cotangent, value).astype(rows.dtype) for value in _read(bordered, sites)]
-  top_left, top_right, bottom_left, bottom_right = slopes
-  rows_grad = (1 - right) * (bottom_left - top_left) + right * (bottom_right - top_right)
-  columns_grad = (1 - down) * (top_right - top_left) + down * (bottom_right - bottom_left)
-  total = jnp.zeros_like(bordered).reshape(-1, bordered.shape[-1])
-  for site, weight in zip(sites, _weights(down, right, images.dtype)):
-    update = (weight * cotangent).reshape(-1, total.shape[-1])
-    total = total.at[site.reshape(-1)].add(update, mode="promise_in_bounds", wrap_negative_indices=False)
+def _sample_bwd(dilation, residuals, cotangent):
+  images, *points = residuals
   inner = slice(_BORDER, -_BORDER)
-  return total.reshape(bordered.shape)[:, inner, inner], rows_grad, columns_grad
+  image_grads, *point_grads = _each_image(
+      functools.partial(_points_transpose, images.shape[1:], _grid(images.shape, dilation)), _with_border(images),
+      *points, cotangent)
+  bordered = (images.shape[0], images.shape[1] + 2 * _BORDER, images.shape[2] + 2 * _BORDER) + images.shape[3:]
+  return image_grads.reshape(bordered)[:, inner, inner], *point_grads
 
 
 _sample.defvjp(_sample_fwd, _sample_bwd)
 
 
+def _each_image(fn, *arrays):
+  """`fn` on every image: one after the other on CPU, all at once elsewhere."""
+  return lax.platform_dependent(*arrays, cpu=lambda *arrays: lax.map(lambda args: fn(*args), arrays),
+                                default=jax.vmap(fn))
+
+
 def _with_border(images):
-  return jnp.pad(images, ((0, 0), (_BORDER, _BORDER), (_BORDER, _BORDER), (0, 0), (0, 0)))
+  """Sites `[N, (H + 2 * border) * (W + 2 * border) * groups, c]`: every corner of a point that counts is one of them."""
+  border = (_BORDER, _BORDER)
+  bordered = jnp.pad(images, ((0, 0), border, border, (0, 0), (0, 0)))
+  return bordered.reshape(images.shape[0], -1, images.shape[-1])
 
 
-def _corners(shape, rows, columns):
-  """Sites of the four corners in the flattened, bordered images, and how far the position lies down and right."""
-  num_images, height, width, groups, _ = shape
-  height, width = height + 2 * _BORDER, width + 2 * _BORDER
+def _grid(shape, dilation):
+  """Row, column and group `[points]` of every point of an image before it is moved."""
+  _, height, width, groups, _ = shape
+  rows, columns, group, tap = jnp.meshgrid(jnp.arange(height), jnp.arange(width), jnp.arange(groups),
+                                           jnp.arange(_TAPS), indexing="ij")
+  return ((rows + dilation * (tap // 3 - 1)).reshape(-1), (columns + dilation * (tap % 3 - 1)).reshape(-1),
+          group.reshape(-1))
+
+
+def _read_points(shape, grid, sites, down, right, mask):
+  corners, fractions = _corners(shape, grid, down, right)
+  weights = [(weight * mask).astype(sites.dtype)[:, None] for weight in _weights(*fractions)]
+  return sum(weight * value for weight, value in zip(weights, _read(sites, corners)))
+
+
+def _points_transpose(shape, grid, sites, down, right, mask, cotangent):
+  """The transpose of `_read_points`: gradients of the sites, the offsets and the mask."""
+  corners, (below, beside) = _corners(shape, grid, down, right)
+  slopes = [_channel_sum(cotangent, value).astype(mask.dtype) for value in _read(sites, corners)]
+  top_left, top_right, bottom_left, bottom_right = slopes
+  down_grad = (1 - beside) * (bottom_left - top_left) + beside * (bottom_right - top_right)
+  right_grad = (1 - below) * (top_right - top_left) + below * (bottom_right - bottom_left)
+  weights = _weights(below, beside)
+  mask_grad = sum(weight * slope for weight, slope in zip(weights, slopes))
+  total = jnp.zeros_like(sites)
+  for corner, weight in zip(corners, weights):
+    update = (weight * mask).astype(sites.dtype)[:, None] * cotangent
+    total = total.at[corner].add(update, mode="promise_in_bounds", wrap_negative_indices=False)
+  return (total, (mask * down_grad).astype(down.dtype), (mask * right_grad).astype(right.dtype),
+          mask_grad.astype(mask.dtype))
+
+
+def _corners(shape, grid, down, right):
+  """Sites of the four corners of every point, and how far the point lies below and beside the first; at least float32.
+
+  The order is top left, top right, bottom left, bottom right. Points far outside move to the border, where all is 0.
+  """
+  height, width, groups, _ = shape
+  dtype = jnp.promote_types(down.dtype, jnp.float32)
+  rows = jnp.clip(grid[0] + down.astype(dtype), -_BORDER, height)
+  columns = jnp.clip(grid[1] + right.astype(dtype), -_BORDER, width)
   top, left = jnp.floor(rows), jnp.floor(columns)
-  image = jnp.arange(num_images, dtype=jnp.int32)[:, None, None, None, None] * height
-  pixel = (image + top.astype(jnp.int32) + _BORDER) * width + left.astype(jnp.int32) + _BORDER
-  site = pixel * groups + jnp.arange(groups, dtype=jnp.int32)[:, None]
-  return [site + step * groups for step in (0, 1, width, width + 1)], rows - top, columns - left
+  # Clipped once more as integers, so that a position that is not a number cannot read outside the array.
+  row = jnp.clip(top.astype(jnp.int32), -_BORDER, height) + _BORDER
+  column = jnp.clip(left.astype(jnp.int32), -_BORDER, width) + _BORDER
+  bordered_width = width + 2 * _BORDER
+  site = (row * bordered_width + column) * groups + grid[2]
+  return [site + step * groups for step in (0, 1, bordered_width, bordered_width + 1)], (rows - top, columns - left)
 
 
-def _weights(down, right, dtype):
-  """Bilinear weights of the corners: top left, top right, bottom left, bottom right."""
-  weights = ((1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right)
-  return [weight.astype(dtype)[..., None] for weight in weights]
+def _weights(below, beside):
+  """Bilinear weights of the four corners."""
+  return (1 - below) * (1 - beside), (1 - below) * beside, below * (1 - beside), below * beside
 
 
-def _read(bordered, sites):
-  flat = bordered.reshape(-1, bordered.shape[-1])
-  return [flat.at[site].get(mode="promise_in_bounds", wrap_negative_indices=False) for site in sites]
+def _read(sites, corners):
+  return [sites.at[corner].get(mode="promise_in_bounds", wrap_negative_indices=False) for corner in corners]
 
 
 def _channel_sum(a, b):
   """Sum over the few channels of a group; unrolled, as a reduction over so short an axis is slow."""
-  return sum(a[..., channel] * b[..., channel] for channel in range(a.shape[-1]))
+  return sum(a[:, channel] * b[:, channel] for channel in range(a.shape[-1]))
