@@ -1,8 +1,8 @@
 """The differentiable burst simulator (Sec. 4.3 of the paper): one call per line, in the paper's order.
 
 Pure functions of one sequence; a batch is `jax.vmap`. Radiance is packed Bayer `[F, h, w, 4]`, already sampled by the
-colour filter array: CFA sampling is linear and noise is per pixel, so the order of Eq. 6 does not matter, and a sequence
-costs a third of RGB.
+colour filter array: CFA sampling is linear and noise is per pixel, so the order of Eq. 6 does not matter, and a
+sequence costs a third of RGB.
 """
 
 import jax

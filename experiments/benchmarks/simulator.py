@@ -151,7 +151,8 @@ def _rows(seconds):
 
 
 def _print_table(title, rows):
-  print(f"\n{title}\n| variant | min ms | median ms | plain reads (min) | plain reads (median) |\n|---|---|---|---|---|")
+  print(f"\n{title}")
+  print("| variant | min ms | median ms | plain reads (min) | plain reads (median) |\n|---|---|---|---|---|")
   for name, row in rows.items():
     print(f"| {name} | {row['min_ms']:.1f} | {row['median_ms']:.1f} | {row['reads_min']:.1f} | "
           f"{row['reads_median']:.1f} |")

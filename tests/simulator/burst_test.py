@@ -200,7 +200,7 @@ def test_key_decides_the_noise_and_candidates_may_share_it(x64):
 
 
 def test_plain_jitted_and_vmapped_agree():
-  """A batch has a key, scene, exposure times and gain each; raw and gradients are those of single bursts, in float32."""
+  """A batch has a key, scene, times and gain each; raw and gradients are those of single bursts, in float32."""
   rng, num = np.random.default_rng(8), 3
   radiance = np.stack([_smooth_scene(seed=i) for i in range(num)]).astype(np.float32)
   times = (rng.uniform(8, 32, (num, 4)) * _S).astype(np.float32)

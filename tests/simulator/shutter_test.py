@@ -18,6 +18,7 @@ from debir_jax.simulator import burst_windows
 from debir_jax.simulator import integrate
 from debir_jax.simulator import integrate_windows
 from debir_jax.simulator import preview_windows
+from debir_jax.simulator import shutter
 from debir_jax.simulator import window_weights
 from debir_jax.types import BurstTiming
 
@@ -199,6 +200,18 @@ def test_means_equal_a_loop_over_subframes(x64, timing):
   dense = integrate(jnp.asarray(radiance), window_weights(start * _S, end * _S, 60, timing))
   np.testing.assert_allclose(fast, expected, rtol=0, atol=1e-12)
   np.testing.assert_allclose(dense, expected, rtol=0, atol=1e-12)
+
+
+@BOTH_TIMINGS
+def test_the_matrix_product_of_accelerators_equals_the_loop_of_a_cpu(x64, timing):
+  """Two ways through the same windows; derivatives are one code for both. Called by name, as a CPU never takes one."""
+  radiance, off = jnp.asarray(_rough_scene(60)), timing.subframe_support - 1
+  start, end = _random_windows(40, 60, timing.subframe_support)
+  product = shutter._box_means_by_product(radiance, jnp.asarray(start), jnp.asarray(end - off))
+  expected = _slow_means(radiance, start, end, timing.subframe_support)
+  np.testing.assert_allclose(product, expected, rtol=0, atol=1e-12)
+  loop = shutter._box_means_by_loop(radiance, jnp.asarray(start), jnp.asarray(end - off))
+  np.testing.assert_allclose(loop, expected, rtol=0, atol=1e-12)
 
 
 def test_means_are_accurate_in_float32():
