@@ -73,7 +73,7 @@ def _library_conv_transpose(x, kernel, cotangent, *, stride):
 
 def _shifted_sum(x, kernel, *, stride):
   """Nine shifted multiply-adds."""
-  padded = jnp.pad(lax.optimization_barrier(x), ((0, 0), (1, 1), (1, 1), (0, 0)))
+  padded = _pad(lax.optimization_barrier(x), below=1)
   windows = _windows(padded.astype(_sum_dtype(x)), stride)
   out = sum(window * weight for window, weight in zip(windows, kernel.astype(_sum_dtype(x)).reshape(9, -1)))
   return lax.optimization_barrier(out.astype(x.dtype))
@@ -121,11 +121,21 @@ def _strips(x, cotangent, stride):
   rows = totals * unroll
   needed = stride * (per_image * rows - 1) + 3  # Padded rows of x that the strips read; rows past it are not read.
   below = max(0, needed - 1 - x.shape[1])
-  padded = jnp.pad(x, ((0, 0), (1, below), (1, 1), (0, 0)))
+  padded = _pad(x, below)
   cotangent = jnp.pad(cotangent, ((0, 0), (0, per_image * rows - height), (0, 0), (0, 0)))
   starts = [index * rows for index in range(per_image)]
   strips = [padded[:, stride * start:stride * (start + rows - 1) + 3] for start in starts]
   return jnp.concatenate(strips), jnp.concatenate([cotangent[:, start:start + rows] for start in starts]), unroll
+
+
+def _pad(x, below):
+  """One row of zeros above and `below` of them below, one column on each side.
+
+  Columns and channels are padded as one axis: where XLA fuses this with what computes `x`, it is twice as fast.
+  """
+  images, height, width, channels = x.shape
+  padded = jnp.pad(x.reshape(images, height, -1), ((0, 0), (1, below), (channels, channels)))
+  return padded.reshape(images, -1, width + 2, channels)
 
 
 def _windows(padded, stride):
