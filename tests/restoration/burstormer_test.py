@@ -48,8 +48,15 @@ def double_precision_run(reference, variables):
 def light():
   """(model, variables, jitted apply) of the light network for four frames."""
   model = light_burstormer()
-  variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((4, 8, 8, 4)))
-  return model, variables, jax.jit(model.apply)
+  return model, model.init(jax.random.key(0), jnp.zeros((4, 8, 8, 4))), jax.jit(model.apply)
+
+
+@pytest.fixture(scope="module")
+def light_gradients(light):
+  """burst -> gradients of the sum of the restored pixels to the weights and to the burst."""
+  model, variables, _ = light
+  gradients = jax.jit(jax.grad(lambda *args: jnp.sum(model.apply(*args)), (0, 1)))
+  return lambda burst: gradients(variables, burst)
 
 
 def nhwc(array):
@@ -115,32 +122,46 @@ def test_number_of_parameters(num_frames, channels, count):
 
 
 def test_leading_axes_are_bursts_of_their_own(light):
-  """No leading axis, one or two of them: the same numbers as one burst at a time."""
+  """A batch gives the same numbers as one burst at a time, as leading axes and under vmap."""
   model, variables, apply = light
-  bursts = jax.random.uniform(jax.random.key(1), (3, 4, 8, 12, 4))
+  bursts = jax.random.uniform(jax.random.key(1), (3, 4, 8, 8, 4))
   single = jnp.stack([apply(variables, burst) for burst in bursts])
-  assert single.shape == (3, 8, 12, 4)
-  np.testing.assert_allclose(apply(variables, bursts), single, atol=1e-6)
-  np.testing.assert_allclose(apply(variables, bursts[None, :2])[0], single[:2], atol=1e-6)
-  mapped = jax.vmap(model.apply, (None, 0))(variables, bursts[:2])
-  np.testing.assert_allclose(mapped, single[:2], atol=1e-6)
+  np.testing.assert_allclose(apply(variables, bursts), single, rtol=0, atol=1e-6)
+  np.testing.assert_allclose(jax.jit(jax.vmap(model.apply, (None, 0)))(variables, bursts), single, rtol=0, atol=1e-6)
+  assert jax.eval_shape(model.apply, variables, bursts[None]).shape == (1, 3, 8, 8, 4)
 
 
-def test_every_weight_and_every_pixel_of_every_frame_has_a_gradient(light):
-  """Except where the published network has none either: nothing here; and all of them are finite."""
-  model, variables, _ = light
-  burst = jax.random.uniform(jax.random.key(1), (4, 8, 8, 4))
-  gradients = jax.jit(jax.grad(lambda *args: jnp.sum(jnp.square(model.apply(*args))), (0, 1)))(variables, burst)
+def test_every_weight_and_every_frame_has_a_gradient(light_gradients):
+  """Also the offsets: a deformable convolution that stops their gradient trains, but never aligns."""
+  gradients = light_gradients(jax.random.uniform(jax.random.key(1), (4, 8, 8, 4)))
   for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
     assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0, path
   assert (np.abs(gradients[1]).max((1, 2, 3)) > 0).all()
 
 
-def test_black_frames_have_finite_gradients(light):
+def test_black_frames_have_finite_gradients(light_gradients):
   """All-zero frames give all-zero features, whose length has no slope (1 / 0 in a plain normalisation)."""
-  model, variables, _ = light
-  gradients = jax.jit(jax.grad(lambda *args: jnp.sum(model.apply(*args)), (0, 1)))(variables, jnp.zeros((4, 8, 8, 4)))
+  gradients = light_gradients(jnp.zeros((4, 8, 8, 4)))
   assert all(np.isfinite(gradient).all() for gradient in jax.tree.leaves(gradients))
+
+
+def test_fresh_weights_are_drawn_as_by_pytorch(light):
+  """Kernels and biases uniform within 1 / sqrt(fan_in), norms and temperatures neutral, nothing drawn twice."""
+  model, variables, _ = light
+  params = variables["params"]
+  for name, fan_in in (("alignment0/deform_kernel", 9), ("alignment0/deform_bias", 9), ("up1/kernel", 72),
+                       ("down1/bias", 72), ("alignment0/offset_conv/kernel", 72),
+                       ("encoder_level1_0/ffn/dwconv/kernel", 9), ("encoder_level1_0/attn/qk/kernel", 8)):
+    weights = np.asarray(traverse_util.flatten_dict(params["align"], sep="/")[name])
+    assert 0.7 < np.abs(weights).max() * fan_in ** 0.5 <= 1, name
+    assert weights.min() < 0 < weights.max(), name
+  block = params["align"]["encoder_level2_0"]
+  assert (block["norm1"]["scale"] == 1).all() and (block["norm1"]["bias"] == 0).all()
+  assert (block["attn"]["temperature"] == 1).all()
+  kernels = [np.asarray(leaf).ravel()[:4] for leaf in jax.tree.leaves(params) if leaf.ndim == 4]
+  assert len(np.unique(np.concatenate(kernels))) == 4 * len(kernels)
+  again = model.init(jax.random.key(0), jnp.zeros((4, 8, 8, 4)))
+  assert all(map(np.array_equal, jax.tree.leaves(variables), jax.tree.leaves(again)))
 
 
 def test_frame_order_matters_and_frame_zero_is_the_base(light):
