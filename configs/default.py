@@ -53,7 +53,9 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
   # Networks (Sec. 4.1, 4.2).
   config.restorer = d(dict(num_features=48, num_blocks=2))  # Burstormer; blocks per level and per fusion.
   config.bae = d(dict(
+      blocks="mobilenet_v2",  # Or "light": its first four blocks, for small previews.
       width=1.0,  # Of MobileNetV2.
+      classifier_scale=1.0,  # Of the last layer's first weights; 0: starts from equal shares.
       norm="batch",  # "batch" or "group".
       dropout_rate=0.2,
       use_preview=True,  # Inputs, paper Table 3.
@@ -100,7 +102,7 @@ def shrunk(config: ml_collections.ConfigDict, mode: str) -> ml_collections.Confi
         batch_size=2, log_every_steps=1, checkpoint_every_steps=1, start_from_scratch=True,
         data=dict(crop_size=32, num_restore_scenes=4, num_bae_scenes=4, num_eval_scenes=2, cache=True),
         restorer=dict(num_features=8, num_blocks=1),
-        bae=dict(width=0.25),
+        bae=dict(blocks="light", width=0.5),
         evaluation=dict(border=0),
         comparison=dict(headroom_scenes=2, headroom_draws=2),
     )))

@@ -19,7 +19,7 @@ def get_config(mode: str = ""):
       crop_size=64, num_restore_scenes=160, num_bae_scenes=64, num_eval_scenes=48, cache=True, speed_scale=2.0))
   config.motion.full_scale_px_per_s *= 0.5
   config.restorer.update(dict(num_features=8, num_blocks=1))
-  config.bae.update(dict(width=0.35, dropout_rate=0.0))
+  config.bae.update(dict(blocks="light", width=0.5, classifier_scale=0.0, dropout_rate=0.0))
   config.restoration_optimizer.clip_norm = 1.0
   config.bae_optimizer.clip_norm = 1.0
   config.stage1.update(dict(num_steps=1000, learning_rate=3e-3, final_learning_rate=1e-4, rise_steps=20))

@@ -14,6 +14,7 @@ from debir_jax.policies.fixed import Fixed
 from debir_jax.policies.fixed import format_exposure_times
 from debir_jax.policies.fixed import random_exposure_times
 from debir_jax.policies.fixed import uniform
+from debir_jax.policies.mobilenet_v2 import BLOCKS
 from debir_jax.policies.mobilenet_v2 import LIGHT_BLOCKS
 from debir_jax.policies.mobilenet_v2 import MobileNetV2
 from debir_jax.policies.policy import develop_previews
@@ -26,5 +27,5 @@ from debir_jax.policies.policy import Policy
 __all__ = [
     "BAENet", "BAENetPolicy", "bounded_softmax", "bracket", "candidate_set", "CandidateSet", "check_exposure_times",
     "develop_previews", "exposure_times_from_shares", "Fixed", "format_exposure_times", "FULL_SCALE_PX_PER_S",
-    "init_baenet", "LIGHT_BLOCKS", "MobileNetV2", "network_planes", "num_planes", "observe", "Policy",
+    "BLOCKS", "init_baenet", "LIGHT_BLOCKS", "MobileNetV2", "network_planes", "num_planes", "observe", "Policy",
     "predict_exposure_times", "random_exposure_times", "uniform"]

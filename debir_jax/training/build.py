@@ -8,16 +8,18 @@ from flax import linen as nn
 import ml_collections
 
 from debir_jax.motion import FlowEstimator, LucasKanade
-from debir_jax.policies import BAENet, BAENetPolicy, network_planes, num_planes
+from debir_jax.policies import BLOCKS, LIGHT_BLOCKS, BAENet, BAENetPolicy, network_planes, num_planes
 from debir_jax.restoration import Burstormer, Restorer
 from debir_jax.scenes import CachedScenes, DeadLeavesScenes, MixedScenes, PhotoMotionScenes, SceneBatches, SceneSource
 from debir_jax.scenes import batches, builtin_photos, photo_folder, split_photos
+from debir_jax.scenes.camera_path import REFERENCE_CROP_SIZE
 from debir_jax.simulator import CaptureSetup, IsoNoise, PaperNoise, PoissonGaussianNoise
 from debir_jax.training.optimizer import adamw_direction
 from debir_jax.types import BurstTiming
 
 _TIMINGS = dict(paper=BurstTiming.paper, release=BurstTiming.release)
 _NOISE_MODELS = dict(iso=IsoNoise, paper=PaperNoise, poisson_gaussian=PoissonGaussianNoise)
+_BAE_BLOCKS = dict(mobilenet_v2=BLOCKS, light=LIGHT_BLOCKS)
 _FLOW_ESTIMATORS = dict(lucas_kanade=LucasKanade)
 _NUM_SPLITS = 3
 
@@ -66,7 +68,8 @@ def models_of(config: ml_collections.ConfigDict) -> Models:
   if not num_planes(**inputs):
     raise ValueError("BAENet has no input: switch on config.bae.use_preview, use_gain or use_motion.")
   bae = BAENet(num_frames=config.capture.num_frames, width=config.bae.width, norm=config.bae.norm,
-               dropout_rate=config.bae.dropout_rate)
+               dropout_rate=config.bae.dropout_rate, blocks=_chosen(_BAE_BLOCKS, config.bae.blocks, "bae.blocks"),
+               classifier_scale=config.bae.classifier_scale)
   return Models(
       restorer=restorer_of(config), bae=bae,
       planes=functools.partial(network_planes, min_preview_gain=config.capture.min_preview_gain, **inputs),
@@ -113,14 +116,14 @@ def batches_of(config: ml_collections.ConfigDict, source: SceneSource, first_ste
 def _scenes(data, photos, num_scenes, num_subframes, split, *, dead_leaves_share=None):
   share = data.dead_leaves_share if dead_leaves_share is None else dead_leaves_share
   num_leaves = round(share * num_scenes)
-  sizes = dict(crop_size=data.crop_size, num_subframes=num_subframes, seed=_NUM_SPLITS * data.seed + split)
+  options = dict(crop_size=data.crop_size, num_subframes=num_subframes, seed=_NUM_SPLITS * data.seed + split,
+                 static_share=data.static_share, speed_scale=data.speed_scale * data.crop_size / REFERENCE_CROP_SIZE)
   sources = []
   if num_leaves < num_scenes:
     sources.append(PhotoMotionScenes(
-        photos, num_scenes=num_scenes - num_leaves, static_share=data.static_share,
-        foreground_share=data.foreground_share, speed_scale=data.speed_scale * data.crop_size / 256, **sizes))
+        photos, num_scenes=num_scenes - num_leaves, foreground_share=data.foreground_share, **options))
   if num_leaves:
-    sources.append(DeadLeavesScenes(num_scenes=num_leaves, **sizes))
+    sources.append(DeadLeavesScenes(num_scenes=num_leaves, **options))
   source = sources[0] if len(sources) == 1 else MixedScenes(sources)
   return CachedScenes(source, use_16_bits=True) if data.cache else source
 

@@ -85,10 +85,11 @@ def train_stage(experiment: Experiment, stage: Stage, directory: pathlib.Path, s
     return state
   say(f"{directory.name:14s} {'resuming at step ' + str(first_step) if first_step else 'starting'}; compiling ...")
   log = StageLog(directory, directory.name, num_steps, first_step)
+  batches = experiment.batches(stage.split, first_step)
   try:
-    batches = experiment.batches(stage.split, first_step)
     return _steps(experiment.config, state, step_fn, batches, log, checkpoints, num_steps)
   finally:
+    batches.close()
     checkpoints.close()
     log.close()
 

@@ -6,6 +6,7 @@ from flax import struct
 import jax
 import jax.numpy as jnp
 
+from debir_jax.policies import init_baenet
 from debir_jax.training.build import Models
 from debir_jax.types import BurstTiming
 
@@ -42,9 +43,8 @@ def create_state(key: jax.Array, models: Models, optimizers: dict, timing: Burst
   restoration_key, bae_key = jax.random.split(key)
   side = crop_size // 2
   raw = jnp.zeros((1, timing.num_frames, side, side, 4))
-  restoration_params = jax.jit(models.restorer.init)(restoration_key, raw)["params"]
-  planes = jnp.zeros((1, side, side, models.num_planes))
-  bae = jax.jit(lambda key, planes: models.bae.init(key, planes, train=False))(bae_key, planes)
+  restoration_params = models.restorer.init(restoration_key, raw)["params"]
+  bae = init_baenet(bae_key, models.bae, num_planes=models.num_planes)
   moved = dict(restoration=restoration_params, bae=bae["params"], finetune=restoration_params)
   return TrainState(
       step=jnp.zeros((), jnp.int32), restoration_params=restoration_params, bae_params=bae["params"],

@@ -26,13 +26,23 @@ def toy_config(**overrides) -> ml_collections.ConfigDict:
   return config
 
 
+class _Numbers:
+  """Batches: the numbers from a first step onwards."""
+
+  def __init__(self, first_step):
+    self._numbers = iter(range(first_step, 10**6))
+
+  def __next__(self):
+    return next(self._numbers)
+
+  def close(self):
+    pass
+
+
 def toy_experiment(config: ml_collections.ConfigDict | None = None):
   """What the loop needs of an experiment; batch s is the number s."""
-  def batches(split, first_step):
-    del split
-    return iter(range(first_step, 10**6))
-
-  return types.SimpleNamespace(config=config or toy_config(), purposes=PURPOSES, batches=batches)
+  return types.SimpleNamespace(config=config or toy_config(), purposes=PURPOSES,
+                               batches=lambda split, first_step: _Numbers(first_step))
 
 
 @jax.jit
