@@ -62,7 +62,7 @@ def burstormer_config(state_dict: Mapping[str, np.ndarray]) -> dict:
   return {
       "num_features": state_dict["conv1.0.weight"].shape[0],
       "out_channels": state_dict["out_conv.0.weight"].shape[0],
-      "blocks_per_level": (_num_blocks(state_dict, "align.encoder_level1."), _num_blocks(state_dict, "align.encoder_level2.")),
+      "blocks_per_level": tuple(_num_blocks(state_dict, f"align.encoder_level{level}.") for level in (1, 2)),
       "fusion_blocks": _num_blocks(state_dict, "back_projection1.encoder1."),
   }
 

@@ -82,7 +82,10 @@ def test_each_platform_gets_its_own_program(platform, uses_library):
 
 
 @pytest.mark.parametrize("x_shape, kernel_shape, stride, message", [
-    ((4, 4, 2), (3, 3, 2, 1), 1, "kernel"), ((4, 2), (3, 3, 1, 2), 1, "H, W, C"), ((4, 4, 2), (3, 3, 1, 2), 0, "stride")])
+    ((4, 4, 2), (3, 3, 2, 1), 1, "kernel"),
+    ((4, 2), (3, 3, 1, 2), 1, "H, W, C"),
+    ((4, 4, 2), (3, 3, 1, 2), 0, "stride"),
+])
 def test_shapes_that_do_not_fit_are_refused(x_shape, kernel_shape, stride, message):
   with pytest.raises(ValueError, match=message):
     depthwise_conv3x3(jnp.zeros(x_shape), jnp.zeros(kernel_shape), stride=stride)

@@ -1,7 +1,7 @@
 """Alignment of all frames to the base frame, frame 0, with deformable convolutions over three scales.
 
-Frames stand on axis -4: `[..., n, H, W, C]`. The offset features and offsets of frame 0 could not reach the result, as the
-base frame passes unaligned, so offsets exist for frames 1 to n - 1 only: `[..., n - 1, H, W, C]`.
+Frames stand on axis -4: `[..., n, H, W, C]`. The offset features and offsets of frame 0 could not reach the result, as
+the base frame passes unaligned, so offsets exist for frames 1 to n - 1 only: `[..., n - 1, H, W, C]`.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """Burst feature attention: the block of Restormer (https://arxiv.org/abs/2111.09881) on features of one frame.
 
-Attention runs between channels, over all pixels of an image, so its cost is linear in the number of pixels and the result
-depends on the image as a whole. All modules map `[..., H, W, C] -> [..., H, W, C]`, each image on its own.
+Attention runs between channels, over all pixels of an image, so its cost is linear in the number of pixels and the
+result depends on the image as a whole. All modules map `[..., H, W, C] -> [..., H, W, C]`, each image on its own.
 """
 
 import flax.linen as nn
@@ -51,9 +51,9 @@ class ChannelAttention(nn.Module):
     channels = x.shape[-1]
     temperature = self.param("temperature", nn.initializers.ones, (self.num_heads, 1, 1))
     # Query, key and value are one pointwise and one depthwise convolution; their weights keep their own names.
-    pointwise = [Kernel((1, 1, channels, width * channels), name=name)(x.dtype) for name, width in (("qk", 2), ("v", 1))]
-    depthwise = [Kernel((3, 3, 1, width * channels), name=f"{name}_dwconv")(x.dtype)
-                 for name, width in (("qk", 2), ("v", 1))]
+    widths = {"qk": 2 * channels, "v": channels}
+    pointwise = [Kernel((1, 1, channels, width), name=name)(x.dtype) for name, width in widths.items()]
+    depthwise = [Kernel((3, 3, 1, width), name=f"{name}_dwconv")(x.dtype) for name, width in widths.items()]
     project_out = Kernel((1, 1, channels, channels), name="project_out")(x.dtype)
     features = dense(x, jnp.concatenate(pointwise, -1)[0, 0])
     features = depthwise_conv3x3(features, jnp.concatenate(depthwise, -1))
