@@ -1,0 +1,126 @@
+"""Every config runs one step of each of its stages through `main`; what is misspelt is answered with the remedy."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+from absl import flags
+import pytest
+
+from debir_jax import main
+
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _in_checkout(monkeypatch):
+  monkeypatch.chdir(_ROOT)
+  monkeypatch.syspath_prepend(str(_ROOT))
+
+
+def _run(config, workdir, *options):
+  """What `python -m debir_jax.main` does, in this process, so that compiled programs are shared."""
+  main.main(_parsed("--config=configs/" + config + ".py:debug", f"--workdir={workdir}", *options))
+
+
+def _parsed(*arguments):
+  """Parses flags as for the first time; ml_collections looks for overrides in `sys.argv` itself."""
+  flags.FLAGS.unparse_flags()
+  for name in list(flags.FLAGS):
+    if name.startswith("config."):
+      delattr(flags.FLAGS, name)
+  argv = ["main", *arguments]
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(sys, "argv", argv)
+    return main.parse_flags(argv)
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+  """One folder for all configs: each stage goes on from the one before it."""
+  return tmp_path_factory.mktemp("run")
+
+
+def _steps(log):
+  return [json.loads(line)["step"] for line in log.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("config, stages", [
+    ("stage1", ["stage1"]), ("stage2", ["stage2_warmup", "stage2"]), ("stage3", ["stage3"])])
+def test_the_stages_run_after_each_other_into_one_workdir(workdir, config, stages):
+  """One step each, with a checkpoint, a log and event files; the next config goes on from there."""
+  _run(config, workdir, "--config.start_from_scratch=False")
+  for stage in stages:
+    assert _steps(workdir / stage / "log.jsonl") == [1]
+    assert (workdir / stage / "checkpoints" / "1").is_dir()
+    assert list((workdir / stage / "tensorboard").iterdir())
+
+
+def test_all_stages_find_everything_finished(workdir):
+  """After the three configs above there is nothing left to do, and nothing is done again."""
+  _run("all_stages", workdir)
+  assert _steps(workdir / "stage3" / "log.jsonl") == [1]
+
+
+def test_the_quickstart_ends_with_tables_and_pictures(tmp_path):
+  """All stages, baselines, headroom, table, pictures."""
+  _run("quickstart", tmp_path)
+  results = tmp_path / "results"
+  table = (results / "table.md").read_text()
+  for method in ("DEBIR", "bracket {8,24,40,56}", "uniform {8}", "uniform {32}"):
+    assert method in table
+  assert "cross-validated" in (results / "headroom.md").read_text()
+  for picture in ("comparison.png", "exposure_times.png", "training.png"):
+    assert (results / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_missing_stage_is_named_with_the_remedy(tmp_path):
+  """Stage 2 does not silently start from random weights."""
+  with pytest.raises(SystemExit, match="Run stage1 into the same --workdir first"):
+    _run("stage2", tmp_path, "--config.start_from_scratch=False")
+
+
+def test_other_conditions_than_those_of_the_checkpoint_are_refused(workdir):
+  """A restorer that was trained for one noise model is not used under another."""
+  with pytest.raises(SystemExit, match="noise: iso there, paper here"):
+    _run("stage2", workdir, "--config.start_from_scratch=False", "--config.capture.noise=paper",
+         "--config.capture.camera_jitter=False")
+
+
+@pytest.mark.parametrize("option, message", [
+    ("--config.stgae1.num_steps=3", "Did you mean \"stage1\""),
+    ("--config.batch_size=many", "batch_size"),
+])
+def test_a_misspelt_field_is_answered_with_the_right_one(tmp_path, option, message):
+  """One line with the remedy and an exit code, not a traceback."""
+  with pytest.raises(SystemExit, match=message):
+    _run("stage1", tmp_path, option)
+
+
+@pytest.mark.parametrize("option, message", [
+    ("--config.capture.num_frames=3", "num_frames must be even"),
+    ("--config.capture.timing=papr", "choose one of 'paper', 'release'"),
+    ("--config.stages=('stage4',)", "Unknown stage 'stage4'"),
+    ("--config.data.photos=/nowhere", "/nowhere is not a folder"),
+    ("--config.data.crop_size=60", "multiple of 8"),
+    ("--config.restorer.num_features=12", "multiple of 8"),
+])
+def test_settings_that_cannot_be_are_refused_before_anything_is_written(tmp_path, option, message):
+  """The message names the value and what is possible; the workdir holds no stage."""
+  with pytest.raises(SystemExit, match=message):
+    _run("stage1", tmp_path / "run", option)
+  assert not list(tmp_path.glob("run/stage*"))
+
+
+def test_an_unknown_mode_of_a_config_is_refused(tmp_path):
+  """Only ':debug' exists."""
+  with pytest.raises(SystemExit, match="Unknown mode 'debig'"):
+    _parsed("--config=configs/stage1.py:debig", f"--workdir={tmp_path}")
+
+
+def test_help_teaches():
+  """`--help` shows the commands of a first session."""
+  shown = subprocess.run([sys.executable, "-m", "debir_jax.main", "--help"], cwd=_ROOT, capture_output=True, text=True,
+                         check=False)
+  assert "configs/quickstart.py" in shown.stdout and "--workdir" in shown.stdout

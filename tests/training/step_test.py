@@ -1,0 +1,153 @@
+"""Every step moves what its stage says and nothing else, along the exact gradient."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from debir_jax.motion import LucasKanade
+from debir_jax.policies import LIGHT_BLOCKS, BAENet, init_baenet, network_planes
+from debir_jax.simulator import CaptureSetup, PoissonGaussianNoise
+from debir_jax.training.build import Models
+from debir_jax.training.losses import restoration_loss, warmup_loss
+from debir_jax.training.optimizer import CosineDecay
+from debir_jax.training.state import TrainState
+from debir_jax.training.step import Steps
+from debir_jax.types import BurstTiming, CameraColor, Scene
+
+_BATCH = 2
+_KEY = jax.random.key(3)
+# The rate is 1 and the "optimizer" returns the gradient, so that a step shows the gradient it took.
+_PLAIN_DESCENT = CosineDecay(1.0, 1.0, 10)
+
+
+class _WeightedMean(nn.Module):
+  """The smallest restorer: a learned weight for every frame."""
+
+  @nn.compact
+  def __call__(self, raw):
+    weights = self.param("kernel", lambda key: jnp.array([0.4, 0.3, 0.2, 0.1]))
+    return jnp.einsum("n,...nhwc->...hwc", weights, raw)
+
+
+def _models():
+  bae = BAENet(blocks=LIGHT_BLOCKS, width=0.25, dropout_rate=0.0, norm="group", classifier_scale=1.0)
+  planes = lambda observation: network_planes(observation, min_preview_gain=16.0)
+  return Models(restorer=_WeightedMean(), bae=bae, planes=planes, num_planes=6, slack_floor=False,
+                flow_estimator=LucasKanade(), flow_variables={}, full_scale_px_per_s=400.0)
+
+
+@pytest.fixture(scope="module")
+def steps():
+  """Compiled once for all tests. Little noise, so that no pixel saturates."""
+  setup = CaptureSetup(timing=BurstTiming.paper(), noise_model=PoissonGaussianNoise(1e-5, 1e-9),
+                       min_preview_gain=16.0, max_preview_gain=32.0)
+  optimizers = dict.fromkeys(("restoration", "bae", "finetune"), optax.identity())
+  return Steps(_models(), setup, optimizers)
+
+
+def _scenes():
+  """Smooth random motion of a random texture, packed 8x8."""
+  timing = BurstTiming.paper()
+  time = jnp.arange(timing.num_subframes(timing.budget_s)) / 40
+  phase, speed, amplitude = jax.random.uniform(jax.random.key(1), (3, _BATCH, 1, 8, 8, 4))
+  radiance = 0.4 + 0.2 * amplitude * jnp.sin(time[:, None, None, None] * (1 + speed) + 6 * phase)
+  colour = CameraColor(white_balance=jnp.ones((_BATCH, 3)), ccm=jnp.broadcast_to(jnp.eye(3), (_BATCH, 3, 3)))
+  return Scene(radiance=radiance, colour=colour, scene_id=jnp.arange(_BATCH))
+
+
+def _state(dtype=jnp.float32):
+  models = _models()
+  bae = init_baenet(jax.random.key(0), models.bae)["params"]
+  restoration = {"kernel": jnp.array([0.4, 0.3, 0.2, 0.1])}
+  cast = lambda tree: jax.tree.map(lambda x: x.astype(dtype), tree)
+  return TrainState(step=jnp.zeros((), jnp.int32), restoration_params=cast(restoration), bae_params=cast(bae), bae_stats={},
+                    optimizer_states=dict.fromkeys(("restoration", "bae", "finetune"), optax.EmptyState()))
+
+
+def _copy(state):
+  """Steps give their input away."""
+  return jax.tree.map(jnp.copy, state)
+
+
+def _differs(a, b):
+  return any(not np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+def _take(steps, name, state, scenes):
+  shots = steps.shots(_KEY, state.step, _BATCH)
+  state = _copy(state)
+  if name == "restoration":
+    return steps.restoration(state, "finetune", scenes, shots, steps.random_exposure_times(shots), _PLAIN_DESCENT)
+  if name == "warmup":
+    return steps.warmup(state, scenes, shots, jnp.full((_BATCH, 4), 24 / 1920), _PLAIN_DESCENT)
+  return steps.exposure(state, scenes, shots, _PLAIN_DESCENT)
+
+
+@pytest.mark.parametrize("name, moved", [("restoration", "restoration_params"), ("warmup", "bae_params"),
+                                         ("exposure", "bae_params")])
+def test_a_step_moves_its_own_network_only(steps, name, moved):
+  """Stage 1 and 3 move the restorer, stage 2 moves BAENet; the other one stays bit for bit."""
+  state, outputs = _take(steps, name, _state(), _scenes())
+  fixed = ({"restoration_params", "bae_params"} - {moved}).pop()
+  assert _differs(getattr(state, moved), getattr(_state(), moved))
+  assert not _differs(getattr(state, fixed), getattr(_state(), fixed))
+  assert int(state.step) == 1 and np.isfinite(outputs["loss"]) and outputs["exposure_times"].shape == (_BATCH, 4)
+
+
+def test_the_same_step_gives_the_same_numbers_and_another_step_other_noise(steps):
+  """Everything random follows from key and step."""
+  scenes = _scenes()
+  first, _ = _take(steps, "exposure", _state(), scenes)
+  again, _ = _take(steps, "exposure", _state(), scenes)
+  later, _ = _take(steps, "exposure", _state().replace(step=jnp.int32(1)), scenes)
+  assert not _differs(first.bae_params, again.bae_params)
+  assert _differs(first.bae_params, later.bae_params)
+
+
+def test_an_example_draws_the_same_in_any_batch(steps):
+  """Shots follow the place in the global batch, so 1 and 8 devices draw the same."""
+  small, large = steps.shots(_KEY, 5, 2), steps.shots(_KEY, 5, 4)
+  np.testing.assert_array_equal(small.preview_gain, large.preview_gain[:2])
+
+
+@pytest.mark.parametrize("name", ["warmup", "exposure"])
+def test_the_gradient_to_the_weights_of_baenet_equals_central_differences(name, x64):
+  """Eq. 12 and Eq. 13 in float64: through softmax, windows, gains, noise and restorer, along random directions."""
+  del x64
+  setup = CaptureSetup(timing=BurstTiming.paper(), noise_model=PoissonGaussianNoise(1e-5, 1e-9),
+                       min_preview_gain=16.0, max_preview_gain=32.0)
+  steps = Steps(_models(), setup, dict.fromkeys(("restoration", "bae", "finetune"), optax.identity()))
+  state, scenes = _state(jnp.float64), jax.tree.map(jnp.asarray, _scenes())
+  moved, outputs = _take(steps, name, state, scenes)
+  gradient = jax.tree.map(lambda before, after: before - after, state.bae_params, moved.bae_params)
+  keys = iter(jax.random.split(jax.random.key(7), len(jax.tree.leaves(gradient))))
+  direction = jax.tree.map(lambda p: jax.random.normal(next(keys), p.shape, p.dtype), state.bae_params)
+  slope = sum(jnp.vdot(g, d) for g, d in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction)))
+
+  def loss_at(step_size):
+    params = jax.tree.map(lambda p, d: p + step_size * d, state.bae_params, direction)
+    return float(_take(steps, name, state.replace(bae_params=params), scenes)[1]["loss"])
+
+  h = 1e-6
+  np.testing.assert_allclose(slope, (loss_at(h) - loss_at(-h)) / (2 * h), rtol=1e-5)
+  assert abs(float(slope)) > 1e-8 * float(outputs["loss"])
+
+
+def test_losses_are_mean_absolute_differences():
+  """By hand; the clamped form of the authors' release ignores what lies outside [0, 1]."""
+  restored, target = jnp.full((2, 2, 2, 4), 1.5), jnp.full((2, 2, 2, 4), 0.75)
+  np.testing.assert_allclose(restoration_loss(restored, target), 0.75)
+  np.testing.assert_allclose(restoration_loss(restored, target, clamp=True), 0.25)
+  times = jnp.array([[8.0, 16.0]]) / 1920
+  np.testing.assert_allclose(warmup_loss(times, times + 4 / 1920, 1 / 1920), 4, rtol=1e-5)
+
+
+def test_losses_of_different_shapes_are_refused():
+  """No silent broadcasting."""
+  with pytest.raises(ValueError, match="same shape"):
+    restoration_loss(jnp.zeros((2, 4, 4, 4)), jnp.zeros((4, 4, 4)))
+  with pytest.raises(ValueError, match="same shape"):
+    warmup_loss(jnp.zeros((2, 4)), jnp.zeros(4), 1.0)
