@@ -51,7 +51,12 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
   ))
 
   # Networks (Sec. 4.1, 4.2).
-  config.restorer = d(dict(num_features=48, num_blocks=2))  # Burstormer; blocks per level and per fusion.
+  config.restorer = d(dict(  # Burstormer.
+      num_features=48,
+      blocks_per_level=2,  # Attention blocks at full and at half size.
+      fusion_blocks=2,  # Attention blocks in each of the six fusion modules.
+      deform_groups=8,  # Blocks of channels that the alignment moves together.
+  ))
   config.bae = d(dict(
       blocks="mobilenet_v2",  # Or "light": its first four blocks, for small previews.
       width=1.0,  # Of MobileNetV2.
@@ -101,7 +106,7 @@ def shrunk(config: ml_collections.ConfigDict, mode: str) -> ml_collections.Confi
     config.update(config_dict.ConfigDict(dict(
         batch_size=2, log_every_steps=1, checkpoint_every_steps=1, start_from_scratch=True,
         data=dict(crop_size=32, num_restore_scenes=4, num_bae_scenes=4, num_eval_scenes=2, cache=True),
-        restorer=dict(num_features=8, num_blocks=1),
+        restorer=dict(num_features=8, blocks_per_level=1, fusion_blocks=0, deform_groups=1),
         bae=dict(blocks="light", width=0.5),
         evaluation=dict(border=0),
         comparison=dict(headroom_scenes=2, headroom_draws=2),

@@ -18,7 +18,7 @@ def get_config(mode: str = ""):
   config.data.update(dict(
       crop_size=64, num_restore_scenes=160, num_bae_scenes=64, num_eval_scenes=48, cache=True, speed_scale=2.0))
   config.motion.full_scale_px_per_s *= 0.5
-  config.restorer.update(dict(num_features=8, num_blocks=1))
+  config.restorer.update(dict(num_features=16, blocks_per_level=1, fusion_blocks=0, deform_groups=1))
   config.bae.update(dict(blocks="light", width=0.5, classifier_scale=0.0, dropout_rate=0.0))
   config.restoration_optimizer.clip_norm = 1.0
   config.bae_optimizer.clip_norm = 1.0

@@ -13,6 +13,7 @@ comparison, `results` with tables and pictures.
 """
 
 # Kept short on purpose: everything that can be tested lies in libraries.
+import ctypes
 import sys
 
 from absl import app
@@ -48,5 +49,20 @@ def parse_flags(argv: list[str]) -> list[str]:
              "`python -m debir_jax.main --help` explains the options. Run it from the top folder of the checkout.")
 
 
+def keep_freed_memory() -> None:
+  """Lets the C library reuse the memory of one step in the next, instead of returning it to the system.
+
+  A training step on a CPU allocates its arrays afresh; mapping and clearing those pages took a fourth of its time. glibc
+  only; elsewhere nothing happens. Must come before JAX starts its threads.
+  """
+  if sys.platform != "linux" or not hasattr(libc := ctypes.CDLL(None), "mallopt"):
+    return
+  mmap_max, trim_threshold, arena_max = -4, -1, -8  # malloc.h
+  libc.mallopt(mmap_max, 0)
+  libc.mallopt(trim_threshold, 2**31 - 1)
+  libc.mallopt(arena_max, 1)
+
+
 if __name__ == "__main__":
+  keep_freed_memory()
   app.run(main, flags_parser=parse_flags)

@@ -15,14 +15,19 @@ from debir_jax.restoration.deform_conv import deform_conv2d_split
 from debir_jax.restoration.fusion import BurstFeatureFusion, base_pairs
 from debir_jax.restoration.layers import Conv3x3, Kernel, UpConv3x3, bias_init, conv3x3, gelu, kernel_init
 
-_GROUPS = 8  # Blocks of channels that move together.
 _DILATION = 2
 
 
 class Alignment(nn.Module):
-  """Aligns frames of one scale; returns `(aligned frames, offset features)`."""
+  """Aligns frames of one scale; returns `(aligned frames, offset features)`.
+
+  Attributes:
+    fusion_blocks: attention blocks in the fusion with the base frame.
+    deform_groups: blocks of channels that move together.
+  """
 
   fusion_blocks: int = 2
+  deform_groups: int = 8
 
   @nn.compact
   def __call__(self, frames, coarse_offset_features=None):
@@ -38,12 +43,12 @@ class Alignment(nn.Module):
 
   def _deform(self, frames, offset_features):
     features = frames.shape[-1]
-    points = 9 * _GROUPS
+    points = 9 * self.deform_groups
     kernel = Kernel((3, 3, features, 3 * points), name="offset_conv")(frames.dtype)
     # The kernel's outputs are (down, right) in turns, then the mask; all of one kind together are faster to read.
     kernel = jnp.concatenate([kernel[..., 0:2 * points:2], kernel[..., 1:2 * points:2], kernel[..., 2 * points:]], -1)
     down, right, mask = jnp.split(conv3x3(offset_features, kernel), 3, -1)
-    shape = (3, 3, features // _GROUPS, features)
+    shape = (3, 3, features // self.deform_groups, features)
     kernel = self.param("deform_kernel", kernel_init, shape)
     bias = self.param("deform_bias", bias_init(9 * shape[2]), (features,))
     return deform_conv2d_split(frames, down, right, jax.nn.sigmoid(mask), kernel, bias, dilation=_DILATION)
@@ -55,10 +60,12 @@ class BurstAlignment(nn.Module):
   Attributes:
     blocks_per_level: attention blocks at full and at half size.
     fusion_blocks: attention blocks in every fusion of an aligned frame with the base frame.
+    deform_groups: blocks of channels that move together.
   """
 
   blocks_per_level: Sequence[int] = (2, 2)
   fusion_blocks: int = 2
+  deform_groups: int = 8
 
   @nn.compact
   def __call__(self, frames):
@@ -70,7 +77,7 @@ class BurstAlignment(nn.Module):
       return frames
 
     def align(frames, coarse_offset_features, name):
-      return Alignment(self.fusion_blocks, name=name)(frames, coarse_offset_features)
+      return Alignment(self.fusion_blocks, self.deform_groups, name=name)(frames, coarse_offset_features)
 
     full = encode(frames, level=1, num_heads=1)
     half = encode(Conv3x3(features, stride=2, name="down1")(full), level=2, num_heads=2)

@@ -28,6 +28,8 @@ class Burstormer(nn.Module):
     out_channels: channels of the result.
     blocks_per_level: attention blocks at full and at half size, one number for both or two.
     fusion_blocks: attention blocks in each of the six fusion modules.
+    deform_groups: blocks of channels that the alignment moves together. 8 in the published network; fewer make offsets,
+      most of a small network's work, cheaper.
     dtype: type to compute in, e.g. `jnp.bfloat16`; None: the type of the burst. Norms, attention weights and sampling
       positions are at least float32, weights are stored as float32.
   """
@@ -36,6 +38,7 @@ class Burstormer(nn.Module):
   out_channels: int = 4
   blocks_per_level: int | tuple[int, int] = (2, 2)
   fusion_blocks: int = 2
+  deform_groups: int = 8
   dtype: jnp.dtype | None = None
 
   def init(self, key, burst):
@@ -54,7 +57,7 @@ class Burstormer(nn.Module):
 
     frames = Conv3x3(features, use_bias=False, name="conv1")(frames)
     frames = BurstAlignment((blocks, blocks) if isinstance(blocks, int) else blocks, self.fusion_blocks,
-                            name="align")(frames)
+                            self.deform_groups, name="align")(frames)
     frames = self._fuse(frames, "back_projection1")
     frames = gelu(Conv1x1(2 * features, name="rec_conv1")(frames_to_channels(frames)))
     frames = self._fuse(channels_to_frames(frames, 2), "back_projection2")
@@ -68,6 +71,8 @@ class Burstormer(nn.Module):
     """Raises a ValueError for a burst or a configuration that the network has no meaning for."""
     if self.num_features < 8 or self.num_features % 8:
       raise ValueError(f"num_features must be a multiple of 8, got {self.num_features}.")
+    if self.deform_groups < 1 or self.num_features % self.deform_groups:
+      raise ValueError(f"deform_groups must divide num_features={self.num_features}, got {self.deform_groups}.")
     if burst.ndim < 4:
       raise ValueError(f"Expected a burst [..., n, H, W, c], got the shape {burst.shape}.")
     num_frames, height, width = burst.shape[-4:-1]

@@ -87,8 +87,7 @@ def bae_policy_of(config: ml_collections.ConfigDict, models: Models, params: Any
 
 def restorer_of(config: ml_collections.ConfigDict) -> Restorer:
   """Restoration network of `config.restorer`."""
-  blocks = config.restorer.num_blocks
-  return Burstormer(num_features=config.restorer.num_features, blocks_per_level=(blocks, blocks), fusion_blocks=blocks)
+  return Burstormer(**config.restorer)
 
 
 def scene_sources_of(config: ml_collections.ConfigDict) -> dict[str, SceneSource]:
