@@ -56,6 +56,7 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
       blocks_per_level=2,  # Attention blocks at full and at half size.
       fusion_blocks=2,  # Attention blocks in each of the six fusion modules.
       deform_groups=8,  # Blocks of channels that the alignment moves together.
+      identity_alignment=False,  # Start with alignments that change nothing.
   ))
   config.bae = d(dict(
       blocks="mobilenet_v2",  # Or "light": its first four blocks, for small previews.

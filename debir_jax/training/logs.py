@@ -75,7 +75,7 @@ class StageLog:
     with open(self._jsonl, "a") as file:
       file.write(json.dumps({"stage": self._name, "step": step, **scalars}) + "\n")
     shown = "  ".join(f"{name} {scalars[name]:.{digits}f}" for name, digits in
-                      (("loss", 4), ("psnr", 2), ("mean_exposure", 1)) if name in scalars)
+                      (("loss", 4), ("psnr", 2), ("label_error", 2), ("mean_exposure", 1)) if name in scalars)
     say(f"{self._name:14s} step {step:>{len(str(self._num_steps))}}/{self._num_steps}  {shown}  "
         f"data wait {100 * scalars.get('data_wait_share', 0):.1f} %  {self.seconds_left(step):.0f} s left")
 

@@ -18,14 +18,16 @@ def restoration_loss(restored: jax.Array, target: jax.Array, *, clamp: bool = Fa
   return jnp.mean(jnp.abs(restored - target))
 
 
-def warmup_loss(exposure_times: jax.Array, pseudo_ground_truth: jax.Array, unit_s: float) -> jax.Array:
-  """Mean |t - t_pseudo-gt| (Eq. 12), in units of `unit_s`, so that it reads in 1/1920 s.
+def warmup_loss(exposure_times: jax.Array, pseudo_ground_truth: jax.Array) -> jax.Array:
+  """Mean |t - t_pseudo-gt| (Eq. 12) in seconds.
+
+  The unit matters: the main step goes on with the same Adam state. In seconds both losses have gradients of the same
+  order; in units of 1/1920 s the second moments of the warm-up would hold back the main step for thousands of steps.
 
   Args:
     exposure_times, pseudo_ground_truth: `[..., n]`, s.
-    unit_s: s.
   """
   if exposure_times.shape != pseudo_ground_truth.shape:
     raise ValueError(f"exposure_times {exposure_times.shape} and pseudo_ground_truth {pseudo_ground_truth.shape} must "
                      "have the same shape.")
-  return jnp.mean(jnp.abs(exposure_times - pseudo_ground_truth)) / unit_s
+  return jnp.mean(jnp.abs(exposure_times - pseudo_ground_truth))

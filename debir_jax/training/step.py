@@ -115,9 +115,12 @@ class Steps:
 
     def loss_fn(params):
       times, stats = self._train_times(params, bae["stats"], planes, shots)
-      return warmup_loss(times, labels, self._setup.timing.subframe_interval_s), (times, stats)
+      return warmup_loss(times, labels), (times, stats)
 
-    return self._descend_bae(loss_fn, bae, step, decay, lambda times: dict(exposure_times=times))
+    # For people: the distance from the label in 1/1920 s.
+    outputs_of = lambda times: dict(
+        exposure_times=times, label_error=jnp.abs(times - labels).mean() / self._setup.timing.subframe_interval_s)
+    return self._descend_bae(loss_fn, bae, step, decay, outputs_of)
 
   def _move_bae(self, bae, restoration_params, step, scenes, shots, decay):
     planes = self._planes(self._observe(scenes, shots))

@@ -10,7 +10,7 @@ import pytest
 from flax import traverse_util
 
 from debir_jax.convert import burstormer_array, burstormer_params, burstormer_path
-from debir_jax.restoration import Burstormer, light_burstormer
+from debir_jax.restoration import Burstormer, deform_conv2d, light_burstormer
 
 _REFERENCE = "official_color_f16_n8/"
 _REFERENCE_MODEL = Burstormer(num_features=16, out_channels=3)
@@ -196,3 +196,16 @@ def test_weights_for_another_number_of_frames_are_refused(light):
   model, variables, _ = light
   with pytest.raises(ValueError, match="bursts of 4 frames, got 6"):
     jax.eval_shape(model.apply, variables, jnp.zeros((6, 8, 8, 4)))
+
+
+def test_identity_alignment_starts_with_deformable_convolutions_that_hand_frames_on():
+  """With masks of 1/2 and no offsets the fresh kernel gives back its input, and all other weights stay as drawn."""
+  burst = jnp.zeros((4, 8, 8, 4))
+  plain, aligned = [light_burstormer(deform_groups=2, identity_alignment=on).init(jax.random.key(0), burst)["params"]
+                    for on in (False, True)]
+  cascade = aligned["align"]["cascade_alignment"]
+  x = jax.random.normal(jax.random.key(1), (8, 8, 8))
+  out = deform_conv2d(x, jnp.zeros((8, 8, 36)), jnp.full((8, 8, 18), 0.5), cascade["deform_kernel"],
+                      cascade["deform_bias"])
+  np.testing.assert_allclose(out, x, atol=1e-6)
+  np.testing.assert_array_equal(plain["conv1"]["kernel"], aligned["conv1"]["kernel"])

@@ -142,7 +142,7 @@ def test_losses_are_mean_absolute_differences():
   np.testing.assert_allclose(restoration_loss(restored, target), 0.75)
   np.testing.assert_allclose(restoration_loss(restored, target, clamp=True), 0.25)
   times = jnp.array([[8.0, 16.0]]) / 1920
-  np.testing.assert_allclose(warmup_loss(times, times + 4 / 1920, 1 / 1920), 4, rtol=1e-5)
+  np.testing.assert_allclose(warmup_loss(times, times + 4 / 1920), 4 / 1920, rtol=1e-5)
 
 
 def test_losses_of_different_shapes_are_refused():
@@ -150,4 +150,4 @@ def test_losses_of_different_shapes_are_refused():
   with pytest.raises(ValueError, match="same shape"):
     restoration_loss(jnp.zeros((2, 4, 4, 4)), jnp.zeros((4, 4, 4)))
   with pytest.raises(ValueError, match="same shape"):
-    warmup_loss(jnp.zeros((2, 4)), jnp.zeros(4), 1.0)
+    warmup_loss(jnp.zeros((2, 4)), jnp.zeros(4))
