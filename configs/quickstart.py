@@ -13,7 +13,7 @@ from configs import default
 def get_config(mode: str = ""):
   """See `default.py`."""
   config = default.get_config()
-  config.log_every_steps = 50
+  config.log_every_steps = 25
   config.checkpoint_every_steps = 200
   config.data.update(dict(
       crop_size=64, num_restore_scenes=240, num_bae_scenes=96, num_eval_scenes=48, cache=True, dead_leaves_share=0.5,
@@ -24,7 +24,7 @@ def get_config(mode: str = ""):
   config.bae.update(dict(blocks="light", width=0.5, classifier_scale=0.0, dropout_rate=0.0))
   config.restoration_optimizer.clip_norm = 1.0
   config.bae_optimizer.clip_norm = 1.0
-  config.stage1.update(dict(num_steps=1300, learning_rate=3e-3, final_learning_rate=1e-4, rise_steps=20))
+  config.stage1.update(dict(num_steps=1150, learning_rate=3e-3, final_learning_rate=1e-4, rise_steps=20))
   config.stage2_warmup.update(dict(num_steps=800, learning_rate=1e-3, final_learning_rate=2e-4, label_draws=4))
   config.stage2.update(dict(num_steps=300, learning_rate=3e-4, final_learning_rate=1e-5))
   config.stage3.update(dict(num_steps=100, learning_rate=3e-4, final_learning_rate=1e-5))

@@ -63,6 +63,12 @@ def test_all_stages_find_everything_finished(workdir):
   assert _steps(workdir / "stage3" / "log.jsonl") == [1]
 
 
+def test_a_stage_goes_on_from_another_workdir(workdir, tmp_path):
+  """`init_from` names the run whose last checkpoint is the start; that run stays as it is."""
+  _run("stage3", tmp_path, "--config.start_from_scratch=False", f"--config.init_from={workdir}")
+  assert _steps(tmp_path / "stage3" / "log.jsonl") == [1]
+
+
 def test_the_quickstart_ends_with_tables_and_pictures(tmp_path):
   """All stages, baselines, headroom, table, pictures."""
   _run("quickstart", tmp_path)
