@@ -1,0 +1,1 @@
+"""Training: stages as data, one state with three optimizer states, checkpoints, and the runner."""
