@@ -107,7 +107,7 @@ def shrunk(config: ml_collections.ConfigDict, mode: str) -> ml_collections.Confi
     config.update(config_dict.ConfigDict(dict(
         batch_size=2, log_every_steps=1, checkpoint_every_steps=1, start_from_scratch=True,
         data=dict(crop_size=32, num_restore_scenes=4, num_bae_scenes=4, num_eval_scenes=2, cache=True),
-        restorer=dict(num_features=8, blocks_per_level=1, fusion_blocks=0, deform_groups=1),
+        restorer=dict(num_features=8, blocks_per_level=0, fusion_blocks=0, deform_groups=1),
         bae=dict(blocks="light", width=0.5),
         evaluation=dict(border=0),
         comparison=dict(headroom_scenes=2, headroom_draws=2),

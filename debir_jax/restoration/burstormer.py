@@ -48,8 +48,10 @@ class Burstormer(nn.Module):
   def init(self, key, burst):
     """Fresh variables for bursts of this shape, drawn as PyTorch draws them (see `draw_weights`).
 
-    Takes the place of Flax's own, which compiles a generator for every weight: 26 s instead of one.
+    Takes the place of Flax's own, which compiles a generator for every weight: 26 s instead of one. As there, `key` may
+    be given as {"params": key}.
     """
+    key = key["params"] if isinstance(key, dict) else key
     variables = draw_weights(key, jax.eval_shape(super().init, key, burst))
     return jax.tree_util.tree_map_with_path(_identity_where_deformable, variables) if self.identity_alignment else variables
 

@@ -209,3 +209,11 @@ def test_identity_alignment_starts_with_deformable_convolutions_that_hand_frames
                       cascade["deform_bias"])
   np.testing.assert_allclose(out, x, atol=1e-6)
   np.testing.assert_array_equal(plain["conv1"]["kernel"], aligned["conv1"]["kernel"])
+
+
+def test_init_takes_keys_as_flax_does():
+  """A key and a dictionary with that key give the same weights."""
+  burst = jnp.zeros((2, 8, 8, 4))
+  plain, named = light_burstormer().init(jax.random.key(3), burst), light_burstormer().init(
+      {"params": jax.random.key(3)}, burst)
+  jax.tree.map(np.testing.assert_array_equal, plain, named)
