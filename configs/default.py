@@ -104,12 +104,17 @@ def shrunk(config: ml_collections.ConfigDict, mode: str) -> ml_collections.Confi
     ValueError: for any other mode.
   """
   if mode == "debug":
+    # Every config shrinks to the same numbers, so that they share compiled programs.
     config.update(config_dict.ConfigDict(dict(
         batch_size=2, log_every_steps=1, checkpoint_every_steps=1, start_from_scratch=True,
-        data=dict(crop_size=32, num_restore_scenes=4, num_bae_scenes=4, num_eval_scenes=2, cache=True),
-        restorer=dict(num_features=8, blocks_per_level=0, fusion_blocks=0, deform_groups=1),
-        bae=dict(blocks="light", width=0.5),
-        evaluation=dict(border=0),
+        data=dict(crop_size=32, num_restore_scenes=4, num_bae_scenes=4, num_eval_scenes=2, dead_leaves_share=0.5,
+                  static_share=0.3, speed_scale=2.0, cache=True),
+        restorer=dict(num_features=8, blocks_per_level=0, fusion_blocks=0, deform_groups=1, identity_alignment=True),
+        bae=dict(blocks="light", width=0.5, classifier_scale=0.0, dropout_rate=0.0),
+        motion=dict(full_scale_px_per_s=200.0),
+        restoration_optimizer=dict(clip_norm=1.0),
+        bae_optimizer=dict(clip_norm=1.0),
+        evaluation=dict(num_draws=1, border=0),
         comparison=dict(headroom_scenes=2, headroom_draws=2),
     )))
     for stage in ("stage1", "stage2_warmup", "stage2", "stage3"):

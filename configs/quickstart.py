@@ -3,8 +3,9 @@
 pip install -e . && python -m debir_jax.main --config=configs/quickstart.py --workdir=runs/quickstart
 
 About 10 minutes on 2 CPU cores, compilation included; nothing is downloaded. The numbers to expect are in the README.
-Networks, crops and schedules are small, and learning rates are this config's own: at the paper's 1e-7 nothing would move
-in minutes. Speeds of the scenes scale with the crop, and with them the speed that counts as motion magnitude 1.
+Networks, crops and schedules are small, and learning rates are this config's own: at the paper's 1e-7 nothing would
+move in minutes. For a fourth of the paper's crop, scenes move at half of its speeds, and half of its full scale counts
+as motion magnitude 1.
 """
 
 from configs import default

@@ -53,7 +53,9 @@ class Burstormer(nn.Module):
     """
     key = key["params"] if isinstance(key, dict) else key
     variables = draw_weights(key, jax.eval_shape(super().init, key, burst))
-    return jax.tree_util.tree_map_with_path(_identity_where_deformable, variables) if self.identity_alignment else variables
+    if self.identity_alignment:
+      variables = jax.tree_util.tree_map_with_path(_identity_where_deformable, variables)
+    return variables
 
   @nn.compact
   def __call__(self, burst):

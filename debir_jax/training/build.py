@@ -93,7 +93,8 @@ def restorer_of(config: ml_collections.ConfigDict) -> Restorer:
 def scene_sources_of(config: ml_collections.ConfigDict) -> dict[str, SceneSource]:
   """Scenes of the splits "restore", "bae" and "eval", from photos that no two splits share.
 
-  Sequences of "restore" hold every burst with random exposure times (stage 1), the others every burst within the budget.
+  Sequences of "restore" hold every burst with random exposure times (stage 1), the others every burst within the
+  budget.
   Held-out scenes are photos in motion only.
   """
   data, timing = config.data, timing_of(config)

@@ -1,9 +1,9 @@
 """Checkpoints that know what they were trained for (orbax, asynchronous and atomic).
 
-The networks are saved as parts, and every part carries its *purpose*: a JSON dictionary with the timing, the noise, the
-range of gains and the network; for BAENet also the flow estimator. A part of another purpose is refused, with the fields
-that differ: networks that are used under other conditions than they were trained for give wrong results without any
-other sign.
+The networks are saved as parts, and every part carries its *purpose*: a JSON dictionary with the timing, the noise,
+the range of gains and the network; for BAENet also the flow estimator. A part of another purpose is refused, with the
+fields that differ: networks that are used under other conditions than they were trained for give wrong results without
+any other sign.
 """
 
 import json

@@ -13,7 +13,6 @@ import pathlib
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 
 from debir_jax.evaluation import plots
 from debir_jax.evaluation.candidates import headroom

@@ -18,6 +18,7 @@ from debir_jax.training.experiment import Experiment, StepFn
 from debir_jax.training.logs import StageLog, say, write_text
 from debir_jax.training.stages import STAGES, Stage
 from debir_jax.training.state import TrainState
+from debir_jax.types import SUBFRAME_RATE_HZ
 
 INTERRUPTED = 75  # Exit code of a run that was stopped in good order (EX_TEMPFAIL): start it again to go on.
 
@@ -38,7 +39,7 @@ class Meter:
     outputs = dict(outputs)
     times = outputs.pop("exposure_times")
     self.exposure_times.append(times)
-    outputs["mean_exposure"] = times.mean() * 1920
+    outputs["mean_exposure"] = times.mean() * SUBFRAME_RATE_HZ
     if self._type is None:
       averages = {name: clu_metrics.Average.from_output(name) for name in outputs}
       self._type = flax.struct.dataclass(type("StepMetrics", (clu_metrics.Collection,), {"__annotations__": averages}))
@@ -118,7 +119,7 @@ def _steps(config, state, step_fn, batches, log, checkpoints, num_steps):
         elapsed_s = max(time.perf_counter() - clock_s, 1e-9)
         log.write(step, means | dict(data_wait_share=waited_s / elapsed_s))
         log.tensorboard.write_histograms(
-            step, {f"exposure_times/t{i + 1}": column * 1920 for i, column in enumerate(times.T)})
+            step, {f"exposure_times/t{i + 1}": column * SUBFRAME_RATE_HZ for i, column in enumerate(times.T)})
         waited_s, clock_s = 0.0, time.perf_counter()
       if save:
         checkpoints.save(state, means.get("psnr", -means["loss"]))

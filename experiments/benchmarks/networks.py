@@ -2,8 +2,8 @@
 
   python experiments/benchmarks/networks.py --features 8 16
 
-prints a line per program and writes experiments/benchmarks/results/networks_<device>.json. The case: 4 bursts of 4 packed
-frames of 32x32x4, float32, one attention block per level and per fusion.
+prints a line per program and writes experiments/benchmarks/results/networks_<device>.json. The case: 4 bursts of 4
+packed frames of 32x32x4, float32, one attention block per level and per fusion.
 
 Wall time is what one waits for on a free machine; the processor time of all threads is steadier on a busy one. Both are
 minima over the repeats. Compilation includes tracing; no cache on disk is used.

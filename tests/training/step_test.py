@@ -63,8 +63,9 @@ def _state(dtype=jnp.float32):
   bae = init_baenet(jax.random.key(0), models.bae)["params"]
   restoration = {"kernel": jnp.array([0.4, 0.3, 0.2, 0.1])}
   cast = lambda tree: jax.tree.map(lambda x: x.astype(dtype), tree)
-  return TrainState(step=jnp.zeros((), jnp.int32), restoration_params=cast(restoration), bae_params=cast(bae), bae_stats={},
-                    optimizer_states=dict.fromkeys(("restoration", "bae", "finetune"), optax.EmptyState()))
+  moments = dict.fromkeys(("restoration", "bae", "finetune"), optax.EmptyState())
+  return TrainState(step=jnp.zeros((), jnp.int32), restoration_params=cast(restoration), bae_params=cast(bae),
+                    bae_stats={}, optimizer_states=moments)
 
 
 def _copy(state):

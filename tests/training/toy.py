@@ -8,7 +8,8 @@ import ml_collections
 
 from debir_jax.training.state import TrainState
 
-PURPOSES = dict(restoration=dict(network=dict(num_features=8)), bae=dict(network=dict(width=1.0), motion=dict(name="lk")))
+PURPOSES = dict(
+    restoration=dict(network=dict(num_features=8)), bae=dict(network=dict(width=1.0), motion=dict(name="lk")))
 
 
 def toy_state(value: float = 1.0) -> TrainState:
@@ -21,7 +22,8 @@ def toy_state(value: float = 1.0) -> TrainState:
 def toy_config(**overrides) -> ml_collections.ConfigDict:
   """The fields that the loop reads."""
   config = ml_collections.ConfigDict(dict(
-      seed=0, log_every_steps=2, checkpoint_every_steps=3, data=dict(cache=False), stage1=dict(num_steps=10, learning_rate=0.1)))
+      seed=0, log_every_steps=2, checkpoint_every_steps=3, data=dict(cache=False),
+      stage1=dict(num_steps=10, learning_rate=0.1)))
   config.update(overrides)
   return config
 
