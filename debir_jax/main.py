@@ -25,7 +25,7 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Config file, optionally with ':debug' behind it, e.g. configs/stage2.py.",
     lock_config=True)
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder for checkpoints, logs and results; an earlier run in it goes on.")
+    "workdir", "runs/debir", "Folder for checkpoints, logs and results; an earlier run in it goes on.")
 
 
 def main(argv: list[str]) -> None:
@@ -44,7 +44,7 @@ def main(argv: list[str]) -> None:
 def parse_flags(argv: list[str]) -> list[str]:
   """Parses flags; what is wrong with them comes as one line with the remedy, not as a traceback."""
   try:
-    flags.mark_flags_as_required(["config", "workdir"])
+    flags.mark_flags_as_required(["config"])
     return flags.FLAGS(argv)
   except (AttributeError, KeyError, TypeError, ValueError, FileNotFoundError, ImportError, flags.Error) as error:
     sys.exit(f"Error: {error}\nconfigs/default.py lists every field; "

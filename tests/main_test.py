@@ -125,6 +125,12 @@ def test_an_unknown_mode_of_a_config_is_refused(tmp_path):
     _parsed("--config=configs/stage1.py:debig", f"--workdir={tmp_path}")
 
 
+def test_a_missing_config_is_said_so():
+  """The one option without which there is nothing to do."""
+  with pytest.raises(SystemExit, match="--config"):
+    _parsed()
+
+
 def test_help_teaches():
   """`--help` shows the commands of a first session."""
   shown = subprocess.run([sys.executable, "-m", "debir_jax.main", "--help"], cwd=_ROOT, capture_output=True, text=True,
