@@ -6,6 +6,8 @@ import json
 import os
 import pathlib
 
+from debir_jax.files import write_text
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Record:
@@ -38,9 +40,7 @@ def write_records(path: str | os.PathLike, records: Iterable[Record]) -> None:
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   lines = [json.dumps(dataclasses.asdict(record), allow_nan=False) + "\n" for record in records]
-  unfinished = path.with_name(path.name + ".tmp")
-  unfinished.write_text("".join(lines))
-  os.replace(unfinished, path)
+  write_text(path, "".join(lines))
 
 
 def read_records(path: str | os.PathLike) -> list[Record]:

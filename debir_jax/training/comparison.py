@@ -19,9 +19,10 @@ from debir_jax.evaluation.candidates import headroom
 from debir_jax.evaluation.evaluate import Method
 from debir_jax.evaluation.records import write_records
 from debir_jax.evaluation.summary import format_headroom, format_table, summarize
+from debir_jax.files import write_text
 from debir_jax.policies import Policy, bracket, candidate_set, uniform
 from debir_jax.training.experiment import Experiment
-from debir_jax.training.logs import say, write_text
+from debir_jax.training.logs import say
 from debir_jax.training.loop import train_stage
 from debir_jax.training.stages import STAGES
 from debir_jax.training.state import TrainState

@@ -1,6 +1,5 @@
 """One run: its config, its networks, its scenes and its compiled steps, in one place."""
 
-import functools
 import pathlib
 from typing import Callable, Iterator
 
@@ -87,12 +86,10 @@ class Experiment:
     """
     decay = self.decay(stage.name)
     if stage.kind == "random_exposure":
-      times = lambda state, scenes, shots: self.steps.random_exposure_times(shots)
-      return functools.partial(self._restoration_step, self._stage_key(stage), stage.optimizer, times, decay)
+      return self._restoration_step_fn(stage, lambda state, scenes, shots: self.steps.random_exposure_times(shots))
     if stage.kind == "predicted_exposure":
-      times = lambda state, scenes, shots: self.steps.predicted_exposure_times(
-          state.bae_params, state.bae_stats, scenes, shots)
-      return functools.partial(self._restoration_step, self._stage_key(stage), stage.optimizer, times, decay)
+      return self._restoration_step_fn(stage, lambda state, scenes, shots: self.steps.predicted_exposure_times(
+          state.bae_params, state.bae_stats, scenes, shots))
     if stage.kind == "exposure":
       return lambda state, scenes: self.steps.exposure(
           state, scenes, self._shots(self._stage_key(stage), state), decay)
@@ -103,18 +100,22 @@ class Experiment:
   def finetune_step_fn(self, stage: Stage, exposure_times: jax.Array) -> StepFn:
     """Stage 3 with fixed exposure times in BAENet's place, for the baselines: same key, same schedule."""
     fixed = jnp.broadcast_to(exposure_times, (self.config.batch_size, self.setup.timing.num_frames))
-    times = lambda state, scenes, shots: fixed
-    return functools.partial(
-        self._restoration_step, self._stage_key(stage), stage.optimizer, times, self.decay(stage.name))
+    return self._restoration_step_fn(stage, lambda state, scenes, shots: fixed)
 
   def decay(self, stage_name: str) -> CosineDecay:
     """Learning rates of a stage."""
     section = self.config[stage_name]
     return CosineDecay(section.learning_rate, section.final_learning_rate, section.num_steps, section.rise_steps)
 
-  def _restoration_step(self, key, optimizer, times, decay, state, scenes):
-    shots = self._shots(key, state)
-    return self.steps.restoration(state, optimizer, scenes, shots, times(state, scenes, shots), decay)
+  def _restoration_step_fn(self, stage, times_of):
+    """A step of the restorer on the exposure times that `times_of(state, scenes, shots)` gives."""
+    key, decay = self._stage_key(stage), self.decay(stage.name)
+
+    def step_fn(state, scenes):
+      shots = self._shots(key, state)
+      return self.steps.restoration(state, stage.optimizer, scenes, shots, times_of(state, scenes, shots), decay)
+
+    return step_fn
 
   def _shots(self, key, state):
     return self.steps.shots(key, state.step, self.config.batch_size)

@@ -1,13 +1,14 @@
 """Where a run tells how it is doing: TensorBoard event files, JSON lines for scripts, and a line on the screen."""
 
 import json
-import os
 import pathlib
 import sys
 import time
 
 from absl import logging
 import numpy as np
+
+from debir_jax.files import write_text
 
 
 class TensorBoardWriter:
@@ -96,10 +97,3 @@ def keep_until(jsonl: pathlib.Path, step: int) -> None:
     return
   kept = [line for line in jsonl.read_text().splitlines() if line.endswith("}") and json.loads(line)["step"] <= step]
   write_text(jsonl, "".join(line + "\n" for line in kept))
-
-
-def write_text(path: pathlib.Path, text: str) -> None:
-  """Writes a file in one go: a reader sees the old text or the new one, never half of it."""
-  temporary = path.with_name(path.name + ".tmp")
-  temporary.write_text(text)
-  os.replace(temporary, path)

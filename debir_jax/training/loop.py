@@ -13,9 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from debir_jax.files import write_text
 from debir_jax.training.checkpoint import Checkpoints, check_purpose
 from debir_jax.training.experiment import Experiment, StepFn
-from debir_jax.training.logs import StageLog, say, write_text
+from debir_jax.training.logs import StageLog, say
 from debir_jax.training.stages import STAGES, Stage
 from debir_jax.training.state import TrainState
 from debir_jax.types import SUBFRAME_RATE_HZ
@@ -96,14 +97,11 @@ def train_stage(experiment: Experiment, stage: Stage, directory: pathlib.Path, s
 
 
 def _steps(config, state, step_fn, batches, log, checkpoints, num_steps):
-  meter, waited_s, clock_s = Meter(), 0.0, time.perf_counter()
+  meter, waited_s, clock_s = Meter(), batches.wait_s, time.perf_counter()
   first_step, previous = int(state.step), None
   with _StopSignal() as stop:
     for step in range(first_step + 1, num_steps + 1):
-      fetch_s = time.perf_counter()
-      scenes = next(batches)
-      waited_s += time.perf_counter() - fetch_s
-      state, outputs = step_fn(state, scenes)
+      state, outputs = step_fn(state, next(batches))
       meter.add(outputs)
       # One step late, so that the check does not keep the device waiting.
       _check_finite(previous, step - 1)
@@ -111,19 +109,21 @@ def _steps(config, state, step_fn, batches, log, checkpoints, num_steps):
       if step == first_step + 1:
         jax.block_until_ready(outputs["loss"])
         log.first_step_done()
-        waited_s, clock_s = 0.0, time.perf_counter()  # The first batch and compilation say nothing about speed.
-      save = step % config.checkpoint_every_steps == 0 or step == num_steps or stop.requested
+        # The first batch and compilation say nothing about speed.
+        waited_s, clock_s = batches.wait_s, time.perf_counter()
+      stopping = stop.requested  # Read once: a signal that comes later in this step counts for the next one.
+      save = step % config.checkpoint_every_steps == 0 or step == num_steps or stopping
       if save or step % config.log_every_steps == 0:
         _check_finite(outputs, step)
         means, times = meter.read()
         elapsed_s = max(time.perf_counter() - clock_s, 1e-9)
-        log.write(step, means | dict(data_wait_share=waited_s / elapsed_s))
+        log.write(step, means | dict(data_wait_share=(batches.wait_s - waited_s) / elapsed_s))
         log.tensorboard.write_histograms(
             step, {f"exposure_times/t{i + 1}": column * SUBFRAME_RATE_HZ for i, column in enumerate(times.T)})
-        waited_s, clock_s = 0.0, time.perf_counter()
+        waited_s, clock_s = batches.wait_s, time.perf_counter()
       if save:
         checkpoints.save(state, means.get("psnr", -means["loss"]))
-      if stop.requested:
+      if stopping:
         checkpoints.close()
         say(f"Stopped by a signal after step {step}, which is saved. Run the same command again to go on.")
         raise SystemExit(INTERRUPTED)

@@ -12,10 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from debir_jax.evaluation.candidates import pseudo_ground_truth
+from debir_jax.files import write_text
 from debir_jax.policies import candidate_set
 from debir_jax.simulator import Shot
 from debir_jax.training.experiment import Experiment
-from debir_jax.training.logs import say, write_text
+from debir_jax.training.logs import say
 from debir_jax.training.stages import Stage
 from debir_jax.types import Scene
 
@@ -55,7 +57,7 @@ def _write_labels(path, experiment, stage, evaluator, candidates, restoration_pa
   say(f"{stage.name:14s} searching the best of {', '.join(candidates.names)} for every scene ...")
   scores = evaluator.score_candidates(
       candidates.exposure_times, experiment.all_scenes(stage.split), restoration_params)
-  best = scores.l1.argmin(axis=-1)  # [scenes, draws]
+  best, _ = pseudo_ground_truth(scores)  # [scenes, draws]
   counts = np.bincount(best.ravel(), minlength=len(candidates.names))
   say(f"{stage.name:14s} labels: " + ", ".join(f"{name}: {count}" for name, count in zip(candidates.names, counts)))
   path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from toy import toy_config, toy_experiment, toy_state, toy_step
 
+from debir_jax.training.logs import StageLog
 from debir_jax.training.loop import INTERRUPTED, NonFiniteError, train_stage
 from debir_jax.training.stages import STAGES
 from debir_jax.training.workdir import WorkdirError, locked
@@ -57,6 +58,21 @@ def test_a_signal_saves_and_exits_with_its_own_code(tmp_path):
   assert stopped.value.code == INTERRUPTED
   assert (tmp_path / "stopped" / "checkpoints" / "5").is_dir()
   _assert_same(_train(tmp_path / "stopped"), expected)
+
+
+def test_a_signal_while_a_step_is_being_logged_is_obeyed_after_the_next_one(tmp_path, monkeypatch):
+  """Whenever it comes, the run only stops after a step that is saved."""
+  write = StageLog.write
+
+  def write_and_terminate(log, step, scalars):
+    write(log, step, scalars)
+    if step == 4:  # Logged, but no checkpoint is due.
+      os.kill(os.getpid(), signal.SIGTERM)
+
+  monkeypatch.setattr(StageLog, "write", write_and_terminate)
+  with pytest.raises(SystemExit):
+    _train(tmp_path)
+  assert (tmp_path / "checkpoints" / "5").is_dir()
 
 
 def test_a_finished_stage_is_not_trained_again(tmp_path):

@@ -1,0 +1,11 @@
+"""Files that are never half written."""
+
+import os
+import pathlib
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+  """Writes a file in one go: a reader sees the old text or the new one, never half of it."""
+  temporary = path.with_name(path.name + ".tmp")
+  temporary.write_text(text)
+  os.replace(temporary, path)
