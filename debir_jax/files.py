@@ -6,6 +6,11 @@ import pathlib
 
 def write_text(path: pathlib.Path, text: str) -> None:
   """Writes a file in one go: a reader sees the old text or the new one, never half of it."""
+  write_bytes(path, text.encode())
+
+
+def write_bytes(path: pathlib.Path, content: bytes) -> None:
+  """`write_text` for bytes."""
   temporary = path.with_name(path.name + ".tmp")
-  temporary.write_text(text)
+  temporary.write_bytes(content)
   os.replace(temporary, path)

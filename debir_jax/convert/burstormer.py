@@ -1,16 +1,13 @@
-"""Weights of published PyTorch models -> Flax variables.
+"""The published de-noising Burstormer (PyTorch) -> `debir_jax.restoration.Burstormer`."""
 
-Input is a state dict whose tensors are numpy arrays (`{name: tensor.numpy() for name, tensor in ...}`), so this
-needs no PyTorch. Every name and shape is checked against the network that the state dict describes.
-"""
-
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
+from debir_jax.convert.state_dict import check_fits, conv_kernel, listed
 from debir_jax.restoration.burstormer import Burstormer
 
 
@@ -32,8 +29,8 @@ def burstormer_params(state_dict: Mapping[str, np.ndarray]) -> dict:
   expected = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct(burst_shape, jnp.float32))
   expected = traverse_util.flatten_dict(expected["params"], sep="/")
   names = {burstormer_path(name): name for name in state_dict}
-  params = {path: burstormer_array(state_dict[name]) for path, name in names.items()}
-  _check_tree(params, expected, names)
+  params = {path: conv_kernel(state_dict[name]) for path, name in names.items()}
+  check_fits(params, expected, names)
   return {"params": traverse_util.unflatten_dict(params, sep="/")}
 
 
@@ -52,11 +49,6 @@ def burstormer_path(name: str) -> str:
   return "/".join(parts)
 
 
-def burstormer_array(weight: np.ndarray) -> np.ndarray:
-  """Convolution weights from PyTorch's to our order of axes; everything else as it is."""
-  return np.transpose(weight, (2, 3, 1, 0)) if np.ndim(weight) == 4 else np.asarray(weight)
-
-
 def burstormer_config(state_dict: Mapping[str, np.ndarray]) -> dict:
   """Arguments of the `Burstormer` that a state dict belongs to."""
   return {
@@ -73,7 +65,7 @@ def _burstormer_for(state_dict):
   wrong = [f"{name} {shape}" for name, shape in shapes.items() if len(shape) != 4]
   if wrong:
     raise ValueError("This is no state dict of the de-noising Burstormer; missing or not four-dimensional: "
-                     f"{', '.join(wrong)}. It has {_listed(state_dict)}.")
+                     f"{', '.join(wrong)}. It has {listed(state_dict)}.")
   model = Burstormer(**burstormer_config(state_dict))
   num_frames, rest = divmod(shapes["rec_conv1.0.weight"][1], model.num_features)
   if rest:
@@ -84,19 +76,3 @@ def _burstormer_for(state_dict):
 
 def _num_blocks(state_dict, prefix):
   return len({name[len(prefix):].split(".")[0] for name in state_dict if name.startswith(prefix)})
-
-
-def _check_tree(params, expected, names):
-  missing = sorted(set(expected) - set(params))
-  unknown = sorted(names[path] for path in set(params) - set(expected))
-  misshapen = [f"{names[path]}: {params[path].shape} instead of {expected[path].shape} (as {path})"
-               for path in sorted(set(params) & set(expected)) if params[path].shape != expected[path].shape]
-  problems = [f"{title}: {_listed(items)}" for title, items in
-              (("missing", missing), ("unknown", unknown), ("of another shape", misshapen)) if items]
-  if problems:
-    raise ValueError("The state dict does not fit the network that it describes. " + "; ".join(problems) + ".")
-
-
-def _listed(names: Iterable[str], most: int = 20) -> str:
-  names = list(names)
-  return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
