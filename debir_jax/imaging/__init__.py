@@ -22,10 +22,11 @@ from debir_jax.imaging.color import release_ccms
 from debir_jax.imaging.color import srgb_to_linear
 from debir_jax.imaging.isp import binned_srgb
 from debir_jax.imaging.isp import halved_srgb
+from debir_jax.imaging.isp import linear_srgb
 from debir_jax.imaging.isp import view
 
 __all__ = [
     "apply_ccm", "apply_white_balance", "binned_srgb", "camera_rgb_to_linear_srgb", "check_packed",
     "demosaic_malvar", "flip_left_right", "flip_up_down", "halved_srgb", "invert_ccm", "invert_white_balance",
-    "linear_srgb_to_camera_rgb", "linear_to_srgb", "mosaic", "pack", "random_camera_color", "random_ccm",
+    "linear_srgb", "linear_srgb_to_camera_rgb", "linear_to_srgb", "mosaic", "pack", "random_camera_color", "random_ccm",
     "random_release_ccm", "release_ccms", "srgb_to_linear", "transpose", "unpack", "view"]

@@ -1,4 +1,4 @@
-"""Viewing pipelines: packed RAW -> sRGB in [0, 1], to look at and to estimate motion from.
+"""Viewing pipelines: packed RAW -> sRGB in [0, 1], to look at, to estimate motion from, and for networks to see.
 
 All take one image or any leading axes `[..., h, w, 4]` (R, Gr, Gb, B; white = 1). The order is that of the authors'
 release: demosaic, white balance and clip, colour matrix and clip, sRGB gamma.
@@ -14,8 +14,15 @@ from debir_jax.types import CameraColor
 
 def view(packed: jax.Array, colour: CameraColor) -> jax.Array:
   """Packed RAW `[..., h, w, 4]` -> full-resolution sRGB `[..., 2h, 2w, 3]` in [0, 1]."""
-  camera_rgb = bayer.demosaic_malvar(bayer.unpack(packed))
-  return _develop(camera_rgb, colour.white_balance, colour.ccm)
+  return color.linear_to_srgb(linear_srgb(packed, colour.white_balance, colour.ccm))
+
+
+def linear_srgb(packed: jax.Array, white_balance: jax.Array, ccm: jax.Array) -> jax.Array:
+  """Packed RAW `[..., h, w, 4]` -> full-resolution linear sRGB `[..., 2h, 2w, 3]` in [0, 1]: `view` without the gamma.
+
+  What the release's BAENet sees.
+  """
+  return _develop_linear(bayer.demosaic_malvar(bayer.unpack(packed)), white_balance, ccm)
 
 
 def binned_srgb(packed: jax.Array, white_balance: jax.Array, ccm: jax.Array) -> jax.Array:
@@ -25,7 +32,7 @@ def binned_srgb(packed: jax.Array, white_balance: jax.Array, ccm: jax.Array) -> 
   """
   bayer.check_packed(packed)
   camera_rgb = jnp.stack([packed[..., 0], (packed[..., 1] + packed[..., 2]) / 2, packed[..., 3]], axis=-1)
-  return _develop(camera_rgb, white_balance, ccm)
+  return color.linear_to_srgb(_develop_linear(camera_rgb, white_balance, ccm))
 
 
 def halved_srgb(packed: jax.Array, white_balance: jax.Array, ccm: jax.Array) -> jax.Array:
@@ -33,11 +40,11 @@ def halved_srgb(packed: jax.Array, white_balance: jax.Array, ccm: jax.Array) -> 
 
   Demosaicked and developed, then 2x2 means: what the release feeds to its optical flow network.
   """
-  srgb = _develop(bayer.demosaic_malvar(bayer.unpack(packed)), white_balance, ccm)
+  srgb = color.linear_to_srgb(linear_srgb(packed, white_balance, ccm))
   return (srgb[..., 0::2, 0::2, :] + srgb[..., 0::2, 1::2, :]
           + srgb[..., 1::2, 0::2, :] + srgb[..., 1::2, 1::2, :]) / 4
 
 
-def _develop(camera_rgb, white_balance, ccm):
+def _develop_linear(camera_rgb, white_balance, ccm):
   balanced = jnp.clip(color.apply_white_balance(camera_rgb, white_balance), 0, 1)
-  return color.linear_to_srgb(jnp.clip(color.apply_ccm(balanced, ccm), 0, 1))
+  return jnp.clip(color.apply_ccm(balanced, ccm), 0, 1)

@@ -26,10 +26,11 @@ _SMALLEST_SIDE = 8  # px; less leaves nothing but padding after the first layers
 class BAENet(nn.Module):
   """MobileNetV2 with n + 1 outputs: `module.apply(variables, planes, train)`.
 
-  2,231,141 parameters for 6 planes and n = 4. Dropout takes `rngs={"dropout": key}`. With `norm="batch"`, `train=True`
-  normalises by the batch, needs `mutable=["batch_stats"]` and returns the new running statistics; `train=False` uses
-  the running ones. Batches want several images: packed previews up to 32x32 have one pixel each in the last layers, and
-  over few values BatchNorm is so steep that training is erratic. `LIGHT_BLOCKS` with `classifier_scale=0` learns there.
+  2,231,141 parameters for 6 planes and n = 4, 2,230,853 for the 5 planes of the release. Dropout takes
+  `rngs={"dropout": key}`. With `norm="batch"`, `train=True` normalises by the batch, needs `mutable=["batch_stats"]`
+  and returns the new running statistics; `train=False` uses the running ones. Batches want several images: packed
+  previews up to 32x32 have one pixel each in the last layers, and over few values BatchNorm is so steep that training
+  is erratic. `LIGHT_BLOCKS` with `classifier_scale=0` learns there.
 
   Attributes:
     num_frames: n.
@@ -103,13 +104,14 @@ class BAENetPolicy:
     variables: {"params": ..., "batch_stats": ...}.
     min_preview_gain: lower end of the range of preview gains that it is trained for, linear.
     slack_floor: see `bounded_softmax`.
-    use_preview, use_gain, use_motion: see `network_planes`.
+    preview, use_preview, use_gain, use_motion: see `network_planes`.
   """
 
   module: BAENet = dataclasses.field(metadata=dict(static=True))
   variables: Any
   min_preview_gain: float = dataclasses.field(metadata=dict(static=True))
   slack_floor: bool = dataclasses.field(default=False, metadata=dict(static=True))
+  preview: str = dataclasses.field(default="packed", metadata=dict(static=True))
   use_preview: bool = dataclasses.field(default=True, metadata=dict(static=True))
   use_gain: bool = dataclasses.field(default=True, metadata=dict(static=True))
   use_motion: bool = dataclasses.field(default=True, metadata=dict(static=True))
@@ -128,9 +130,9 @@ class BAENetPolicy:
     return predict_exposure_times(logits, timing, slack_floor=self.slack_floor)
 
   def planes(self, observation: Observation) -> jax.Array:
-    """What this network sees of one scene, `[h, w, c]`."""
-    return network_planes(observation, min_preview_gain=self.min_preview_gain, use_preview=self.use_preview,
-                          use_gain=self.use_gain, use_motion=self.use_motion)
+    """What this network sees of one scene."""
+    return network_planes(observation, min_preview_gain=self.min_preview_gain, preview=self.preview,
+                          use_preview=self.use_preview, use_gain=self.use_gain, use_motion=self.use_motion)
 
 
 def _check_planes(planes: jax.Array):
@@ -138,5 +140,5 @@ def _check_planes(planes: jax.Array):
     raise ValueError(f"BAENet takes a batch of planes [B, h, w, c], got shape {planes.shape}; "
                      "add an axis for one image.")
   if min(planes.shape[1:3]) < _SMALLEST_SIDE:
-    raise ValueError(f"BAENet needs previews of at least {_SMALLEST_SIDE} packed px a side, got {planes.shape[1:3]}; "
+    raise ValueError(f"BAENet needs planes of at least {_SMALLEST_SIDE} px a side, got {planes.shape[1:3]}; "
                      "use larger crops.")

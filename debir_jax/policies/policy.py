@@ -13,6 +13,7 @@ import numpy as np
 
 from debir_jax.imaging import binned_srgb
 from debir_jax.imaging import halved_srgb
+from debir_jax.imaging import linear_srgb
 from debir_jax.motion import FlowEstimator
 from debir_jax.motion import mean_flow_magnitude
 from debir_jax.types import BurstTiming
@@ -24,6 +25,8 @@ from debir_jax.types import Observation
 FULL_SCALE_PX_PER_S = 10 / (41 / 1920)
 
 _DEVELOP = {"binned": binned_srgb, "halved": halved_srgb}
+
+_PREVIEW_PLANES = {"packed": 4, "linear_srgb": 3}
 
 
 class Policy(Protocol):
@@ -75,20 +78,24 @@ def develop_previews(previews: jax.Array, colour: CameraColor, flow_estimator: F
   return _DEVELOP[flow_estimator.preview_size](previews, colour.white_balance, colour.ccm)
 
 
-def network_planes(observation: Observation, *, min_preview_gain: float, use_preview: bool = True,
-                   use_gain: bool = True, use_motion: bool = True) -> jax.Array:
-  """Returns what BAENet sees, `[h, w, c]`: the later preview (4 planes), a plane of gain, and a plane of motion.
+def network_planes(observation: Observation, *, min_preview_gain: float, preview: str = "packed",
+                   use_preview: bool = True, use_gain: bool = True, use_motion: bool = True) -> jax.Array:
+  """Returns what BAENet sees: planes of the later preview, a plane of gain and a plane of motion.
+
+  * `preview="packed"`: `[h, w, 6]`, packed RAW (4 planes), gain, motion: the paper.
+  * `preview="linear_srgb"`: `[2h, 2w, 5]`, demosaiced linear sRGB (3 planes), motion, gain: the authors' release.
 
   The gain plane is g_p / g_min - 1, so that the range [g_min, 2 g_min] of the paper's setting maps to [0, 1]; it is
-  clipped there. The motion plane is m_p. An input that is switched off leaves its planes out (paper, Table 3): c is
-  6, less 4 without the preview and 1 without each of the others.
+  clipped there. The motion plane is m_p. An input that is switched off leaves its planes out (paper, Table 3), and
+  the others keep their order and size.
 
   Args:
     observation: of one scene.
     min_preview_gain: g_min, linear, the lower end of the range that the network is trained for.
+    preview: "packed" or "linear_srgb".
 
   Raises:
-    ValueError: if everything is switched off or `min_preview_gain` is not positive.
+    ValueError: if everything is switched off, `min_preview_gain` is not positive or `preview` is unknown.
 
   Warns:
     UserWarning: if the gain lies outside [g_min, 2 g_min] (outside `jit` only).
@@ -97,22 +104,32 @@ def network_planes(observation: Observation, *, min_preview_gain: float, use_pre
     raise ValueError("All inputs of the network are switched off; use at least one of preview, gain and motion.")
   if not min_preview_gain > 0:
     raise ValueError(f"min_preview_gain must be positive, got {min_preview_gain}.")
-  preview = observation.previews[1]  # I_p
-  plane = lambda value: jnp.broadcast_to(value, (*preview.shape[:2], 1)).astype(preview.dtype)
-  planes = []
-  if use_preview:
-    planes.append(preview)
+  _check_preview(preview)
+  image = observation.previews[1]  # I_p
+  if preview == "linear_srgb":
+    image = linear_srgb(image, observation.white_balance, observation.ccm)
+  plane = lambda value: jnp.broadcast_to(value, (*image.shape[:2], 1)).astype(image.dtype)
+  scalars = []
   if use_gain:
     _warn_outside(observation.preview_gain, min_preview_gain)
-    planes.append(plane(jnp.clip(observation.preview_gain / min_preview_gain - 1, 0, 1)))
+    scalars.append(plane(jnp.clip(observation.preview_gain / min_preview_gain - 1, 0, 1)))
   if use_motion:
-    planes.append(plane(observation.motion_magnitude))
-  return jnp.concatenate(planes, axis=-1)
+    scalars.append(plane(observation.motion_magnitude))
+  if preview == "linear_srgb":
+    scalars.reverse()  # The release's order.
+  return jnp.concatenate([image] * use_preview + scalars, axis=-1)
 
 
-def num_planes(*, use_preview: bool = True, use_gain: bool = True, use_motion: bool = True) -> int:
+def num_planes(*, preview: str = "packed", use_preview: bool = True, use_gain: bool = True,
+               use_motion: bool = True) -> int:
   """Number of channels that `network_planes` returns."""
-  return 4 * use_preview + use_gain + use_motion
+  _check_preview(preview)
+  return _PREVIEW_PLANES[preview] * use_preview + use_gain + use_motion
+
+
+def _check_preview(preview: str):
+  if preview not in _PREVIEW_PLANES:
+    raise ValueError(f"Unknown kind of preview {preview!r}; use one of {', '.join(map(repr, _PREVIEW_PLANES))}.")
 
 
 def _check_previews(previews: jax.Array, preview_gain: jax.Array):

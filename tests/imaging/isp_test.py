@@ -38,6 +38,15 @@ def test_view_of_a_smooth_photo_is_close_to_the_photo(colour):
   np.testing.assert_allclose(isp.view(_unprocessed(srgb, colour), colour)[2:-2, 2:-2], srgb[2:-2, 2:-2], atol=0.005)
 
 
+def test_linear_srgb_is_the_view_without_its_gamma(colour):
+  """Clipped between the steps, so in [0, 1]; a saturated red stays saturated before the matrix mixes it."""
+  packed = jax.random.uniform(jax.random.key(2), (8, 6, 4), maxval=0.9)
+  linear = isp.linear_srgb(packed, colour.white_balance, colour.ccm)
+  np.testing.assert_allclose(color.linear_to_srgb(linear), isp.view(packed, colour), atol=1e-6)
+  red = isp.linear_srgb(jnp.full((4, 4, 4), 0.9), jnp.array([2.0, 1.0, 1.0]), jnp.eye(3)[::-1])
+  np.testing.assert_allclose(red, jnp.broadcast_to(jnp.array([0.9, 0.9, 1.0]), (8, 8, 3)), rtol=1e-6)
+
+
 def test_binned_pixel_is_red_mean_green_blue():
   """With neutral colour, a binned pixel is the gamma of R, (Gr + Gb) / 2, B of its cell."""
   packed = jnp.array([[[0.1, 0.2, 0.4, 0.5]]])

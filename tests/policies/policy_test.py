@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from debir_jax.imaging import binned_srgb
+from debir_jax.imaging import binned_srgb, srgb_to_linear, view
 from debir_jax.motion import LucasKanade
 from debir_jax.policies import network_planes
 from debir_jax.policies import num_planes
@@ -112,6 +112,26 @@ def test_an_input_that_is_off_leaves_its_planes_out(off, kept):
   assert num_planes(**{off: False}) == len(kept) and num_planes() == 6
 
 
+def test_planes_of_the_release_are_linear_srgb_motion_and_gain():
+  """[2h, 2w, 5]: the later preview without gamma at the mosaic's size, m_p before g_p / g_min - 1."""
+  observation = _observation()
+  planes = network_planes(observation, min_preview_gain=512.0, preview="linear_srgb")
+  assert planes.shape == (32, 32, 5) and planes.dtype == jnp.float32
+  np.testing.assert_allclose(planes[..., :3], srgb_to_linear(view(observation.previews[1], COLOUR)), atol=1e-6)
+  np.testing.assert_allclose(planes[..., 3], 4 / (10 * 55 / 41), rtol=1e-6)
+  np.testing.assert_allclose(planes[..., 4], 0.5)
+
+
+@pytest.mark.parametrize("off,kept", (
+    ("use_preview", [3, 4]), ("use_motion", [0, 1, 2, 4]), ("use_gain", [0, 1, 2, 3])))
+def test_inputs_of_the_release_can_be_switched_off_too(off, kept):
+  """Order and size of the others stay."""
+  release = dict(min_preview_gain=512.0, preview="linear_srgb")
+  planes = network_planes(_observation(), **release, **{off: False})
+  np.testing.assert_array_equal(planes, network_planes(_observation(), **release)[..., kept])
+  assert num_planes(preview="linear_srgb", **{off: False}) == len(kept) and num_planes(preview="linear_srgb") == 5
+
+
 @pytest.mark.parametrize("preview_gain,expected", ((256.0, 0.0), (2048.0, 1.0)))
 def test_gain_outside_the_range_is_clipped_with_a_warning(preview_gain, expected):
   """The plane stays in [0, 1] and the warning names gain and range; under jit there is no warning."""
@@ -152,5 +172,7 @@ def test_wrong_settings_are_refused():
     observe(_previews(), 600.0, COLOUR, strange, timing)
   with pytest.raises(ValueError, match="use at least one"):
     network_planes(_observation(), min_preview_gain=512.0, use_preview=False, use_gain=False, use_motion=False)
+  with pytest.raises(ValueError, match="Unknown kind of preview 'srgb'; use one of 'packed', 'linear_srgb'"):
+    network_planes(_observation(), min_preview_gain=512.0, preview="srgb")
   with pytest.raises(ValueError, match="min_preview_gain must be positive, got -1"):
     network_planes(_observation(), min_preview_gain=-1)
