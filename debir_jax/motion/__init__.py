@@ -3,5 +3,6 @@
 from debir_jax.motion.flow import FlowEstimator
 from debir_jax.motion.flow import mean_flow_magnitude
 from debir_jax.motion.lucas_kanade import LucasKanade
+from debir_jax.motion.raft import Raft
 
-__all__ = ["FlowEstimator", "LucasKanade", "mean_flow_magnitude"]
+__all__ = ["FlowEstimator", "LucasKanade", "Raft", "mean_flow_magnitude"]
