@@ -59,6 +59,11 @@ def burstormer_config(state_dict: Mapping[str, np.ndarray]) -> dict:
   }
 
 
+def burstormer_frames(state_dict: Mapping[str, np.ndarray]) -> int:
+  """Frames of the bursts that a state dict belongs to."""
+  return state_dict["rec_conv1.0.weight"].shape[1] // state_dict["conv1.0.weight"].shape[0]
+
+
 def _burstormer_for(state_dict):
   shapes = {name: np.shape(state_dict.get(name, ())) for name in
             ("conv1.0.weight", "rec_conv1.0.weight", "out_conv.0.weight")}
@@ -67,11 +72,10 @@ def _burstormer_for(state_dict):
     raise ValueError("This is no state dict of the de-noising Burstormer; missing or not four-dimensional: "
                      f"{', '.join(wrong)}. It has {listed(state_dict)}.")
   model = Burstormer(**burstormer_config(state_dict))
-  num_frames, rest = divmod(shapes["rec_conv1.0.weight"][1], model.num_features)
-  if rest:
+  if shapes["rec_conv1.0.weight"][1] % model.num_features:
     raise ValueError(f"rec_conv1.0.weight {shapes['rec_conv1.0.weight']} must have a multiple of {model.num_features} "
                      "input channels: the features of all frames.")
-  return model, (num_frames, 4, 4, shapes["conv1.0.weight"][1])
+  return model, (burstormer_frames(state_dict), 4, 4, shapes["conv1.0.weight"][1])
 
 
 def _num_blocks(state_dict, prefix):

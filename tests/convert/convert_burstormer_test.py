@@ -5,22 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import traverse_util
+from released import published_name
 
 from debir_jax.convert import burstormer_config, burstormer_params, burstormer_path
 from debir_jax.restoration import Burstormer, light_burstormer
-
-
-def published_name(path):
-  """Our path as the published network would name it (the inverse of `burstormer_path`)."""
-  parts = path.replace("deform_kernel", "deform/kernel").replace("deform_bias", "deform/bias").split("/")
-  parts[-1] = {"kernel": "weight", "scale": "weight"}.get(parts[-1], parts[-1])
-  name = ".".join(parts)
-  for old, new in (("encoder_level1_", "encoder_level1."), ("encoder_level2_", "encoder_level2."),
-                   ("encoder1_", "encoder1."), ("norm1.", "norm1.body."), ("norm2.", "norm2.body.")):
-    name = name.replace(old, new)
-  sequential = ("conv1", "rec_conv2", "out_conv", "rec_conv1", "bottleneck", "bottleneck_o", "feat_fusion",
-                "feat_expand", "diff_fusion")
-  return ".".join(part + ".0" if part in sequential else part for part in name.split("."))
 
 
 @pytest.fixture(scope="module")
