@@ -17,7 +17,7 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
   # The run.
   config.seed = 0  # Fixes scenes, noise, weights and order.
   config.stages = ("stage1", "stage2_warmup", "stage2", "stage3")  # In this order, into --workdir.
-  config.init_from = ""  # Workdir of another run whose last checkpoint the first stage starts from.
+  config.init_from = ""  # Where the first stage starts: the workdir of another run, or a folder of converted weights.
   config.start_from_scratch = False  # Let a stage start from random weights where the one before it is missing.
   config.batch_size = 4
   config.log_every_steps = 100
@@ -64,13 +64,17 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
       classifier_scale=1.0,  # Of the last layer's first weights; 0: starts from equal shares.
       norm="batch",  # "batch" or "group".
       dropout_rate=0.2,
+      preview="packed",  # How the preview goes in: "packed" RAW, or "linear_srgb" as in the authors' release.
       use_preview=True,  # Inputs, paper Table 3.
       use_gain=True,
       use_motion=True,
       slack_floor=False,  # True: Eq. 3's range to the letter, see policies/bounded_softmax.py.
   ))
   config.motion = d(dict(
-      estimator="lucas_kanade",
+      estimator="lucas_kanade",  # Or "raft_small" (the paper's), "raft_large": for crops of 256 px or more.
+      # File of converted RAFT weights for raft_small/raft_large, see debir_jax.convert; without it Lucas-Kanade is
+      # used, and the log says so.
+      weights="",
       full_scale_px_per_s=10 / (41 / 1920),  # Speed of motion magnitude 1, in px of the half-size preview per second.
   ))
 
@@ -90,9 +94,15 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
       num_draws=1,  # Noise and gain draws per scene.
       seed=1,
       border=10,  # Packed px cut off before metrics.
+      mse_floor=0.0,  # Added to the mean squared error before the PSNR; 1e-6 in the authors' release.
   ))
   # After the stages: DEBIR against fixed exposure times, see training/comparison.py.
-  config.comparison = d(dict(enabled=False, headroom_scenes=16, headroom_draws=4))
+  config.comparison = d(dict(
+      enabled=False,
+      finetune=True,  # Also with a restorer fine-tuned for every method; needs stages 1 and 3.
+      headroom_scenes=16,  # Scenes on which every candidate of the set E is tried; 0: none.
+      headroom_draws=4,
+  ))
 
   return shrunk(config, mode)
 

@@ -19,9 +19,9 @@ def _in_checkout(monkeypatch):
   monkeypatch.syspath_prepend(str(_ROOT))
 
 
-def _run(config, workdir, *options):
+def _run(config, workdir, *options, mode="debug"):
   """What `python -m debir_jax.main` does, in this process, so that compiled programs are shared."""
-  main.main(_parsed("--config=configs/" + config + ".py:debug", f"--workdir={workdir}", *options))
+  main.main(_parsed(f"--config=configs/{config}.py:{mode}", f"--workdir={workdir}", *options))
 
 
 def _parsed(*arguments):
@@ -79,6 +79,30 @@ def test_the_quickstart_ends_with_tables_and_pictures(tmp_path):
   assert "cross-validated" in (results / "headroom.md").read_text()
   for picture in ("comparison.png", "exposure_times.png", "training.png"):
     assert (results / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_networks_of_a_run_are_evaluated_without_training(workdir, tmp_path):
+  """One column, every shot with every method, pictures; no stage and no fine-tuning."""
+  _run("evaluate", tmp_path, f"--config.init_from={workdir}", "--config.start_from_scratch=False", mode="default,debug")
+  results = tmp_path / "results"
+  assert "DEBIR" in (table := (results / "table.md").read_text()) and "uniform {32}" in table
+  assert len((results / "records_one_restorer.jsonl").read_text().splitlines()) == 2 * 6
+  assert (results / "comparison.png").exists() and (results / "exposure_times.png").exists()
+  assert not list(tmp_path.glob("stage*")) and not (tmp_path / "finetuned").exists()
+
+
+def test_without_networks_there_is_nothing_to_evaluate(tmp_path):
+  """The message names what may stand in `init_from`."""
+  with pytest.raises(SystemExit, match="there are none.*debir_jax.convert"):
+    _run("evaluate", tmp_path, "--config.start_from_scratch=False", mode="default,debug")
+  with pytest.raises(SystemExit, match="There is nothing to do: config.stages is empty"):
+    _run("evaluate", tmp_path, "--config.comparison.enabled=False", mode="default,debug")
+
+
+def test_evaluation_knows_whose_settings_there_are(tmp_path):
+  """A misspelt name is answered with the right ones."""
+  with pytest.raises(SystemExit, match="Unknown settings 'relase'.*release, default, quickstart"):
+    _run("evaluate", tmp_path, mode="relase")
 
 
 def test_a_missing_stage_is_named_with_the_remedy(tmp_path):

@@ -2,25 +2,30 @@
 
 import dataclasses
 import functools
+import pathlib
 from typing import Any
 
 from flax import linen as nn
+import jax
+import jax.numpy as jnp
 import ml_collections
 
-from debir_jax.motion import FlowEstimator, LucasKanade
+from debir_jax.motion import FlowEstimator, LucasKanade, Raft
 from debir_jax.policies import BLOCKS, LIGHT_BLOCKS, BAENet, BAENetPolicy, network_planes, num_planes
 from debir_jax.restoration import Burstormer, Restorer
 from debir_jax.scenes import CachedScenes, DeadLeavesScenes, MixedScenes, PhotoMotionScenes, SceneBatches, SceneSource
 from debir_jax.scenes import batches, builtin_photos, photo_folder, split_photos
 from debir_jax.scenes.camera_path import REFERENCE_CROP_SIZE
 from debir_jax.simulator import CaptureSetup, IsoNoise, PaperNoise, PoissonGaussianNoise
+from debir_jax.training.logs import say
 from debir_jax.training.optimizer import adamw_direction
 from debir_jax.types import BurstTiming
+from debir_jax.weights import load_weights
 
 _TIMINGS = dict(paper=BurstTiming.paper, release=BurstTiming.release)
 _NOISE_MODELS = dict(iso=IsoNoise, paper=PaperNoise, poisson_gaussian=PoissonGaussianNoise)
 _BAE_BLOCKS = dict(mobilenet_v2=BLOCKS, light=LIGHT_BLOCKS)
-_FLOW_ESTIMATORS = dict(lucas_kanade=LucasKanade)
+_FLOW_ESTIMATORS = dict(lucas_kanade=LucasKanade(), raft_small=Raft("small"), raft_large=Raft("large"))
 _NUM_SPLITS = 3
 
 
@@ -64,17 +69,12 @@ def capture_setup_of(config: ml_collections.ConfigDict, *, training: bool) -> Ca
 
 def models_of(config: ml_collections.ConfigDict) -> Models:
   """Networks of `config.restorer`, `config.bae` and `config.motion`."""
-  inputs = _inputs_of(config)
-  if not num_planes(**inputs):
-    raise ValueError("BAENet has no input: switch on config.bae.use_preview, use_gain or use_motion.")
-  bae = BAENet(num_frames=config.capture.num_frames, width=config.bae.width, norm=config.bae.norm,
-               dropout_rate=config.bae.dropout_rate, blocks=_chosen(_BAE_BLOCKS, config.bae.blocks, "bae.blocks"),
-               classifier_scale=config.bae.classifier_scale)
+  flow_estimator, flow_variables = flow_of(config)
+  planes = functools.partial(network_planes, min_preview_gain=config.capture.min_preview_gain, **_inputs_of(config))
   return Models(
-      restorer=restorer_of(config), bae=bae,
-      planes=functools.partial(network_planes, min_preview_gain=config.capture.min_preview_gain, **inputs),
-      num_planes=num_planes(**inputs), slack_floor=config.bae.slack_floor,
-      flow_estimator=_chosen(_FLOW_ESTIMATORS, config.motion.estimator, "motion.estimator")(), flow_variables={},
+      restorer=restorer_of(config), bae=bae_of(config), planes=planes, num_planes=num_planes_of(config),
+      slack_floor=config.bae.slack_floor,
+      flow_estimator=flow_estimator, flow_variables=flow_variables,
       full_scale_px_per_s=config.motion.full_scale_px_per_s)
 
 
@@ -83,6 +83,38 @@ def bae_policy_of(config: ml_collections.ConfigDict, models: Models, params: Any
   variables = {"params": params, "batch_stats": stats} if stats else {"params": params}
   return BAENetPolicy(module=models.bae, variables=variables, min_preview_gain=config.capture.min_preview_gain,
                       slack_floor=config.bae.slack_floor, **_inputs_of(config))
+
+
+def bae_of(config: ml_collections.ConfigDict) -> BAENet:
+  """BAENet of `config.bae`."""
+  return BAENet(num_frames=config.capture.num_frames, width=config.bae.width, norm=config.bae.norm,
+                dropout_rate=config.bae.dropout_rate, blocks=_chosen(_BAE_BLOCKS, config.bae.blocks, "bae.blocks"),
+                classifier_scale=config.bae.classifier_scale)
+
+
+def num_planes_of(config: ml_collections.ConfigDict) -> int:
+  """Channels of what BAENet sees."""
+  found = num_planes(**_inputs_of(config))
+  if not found:
+    raise ValueError("BAENet has no input: switch on config.bae.use_preview, use_gain or use_motion.")
+  return found
+
+
+def flow_of(config: ml_collections.ConfigDict) -> tuple[FlowEstimator, Any]:
+  """Estimator of `config.motion` and its weights; Lucas–Kanade in place of a RAFT without weights, and says so."""
+  estimator, weights = _chosen(_FLOW_ESTIMATORS, config.motion.estimator, "motion.estimator"), config.motion.weights
+  variables = {}
+  if isinstance(estimator, Raft) and weights:
+    variables = jax.tree.map(jnp.asarray, _raft_variables(estimator, weights))
+  elif isinstance(estimator, Raft):
+    say(f"config.motion.weights names no file for {estimator.name}: Lucas-Kanade measures the motion in its place.")
+    estimator = LucasKanade()
+  elif weights:
+    raise ValueError(f"config.motion.weights={weights!r} is of no use to config.motion.estimator={estimator.name!r}; "
+                     "choose 'raft_small' or 'raft_large', or name no file.")
+  preview = jax.ShapeDtypeStruct((config.data.crop_size // 2,) * 2 + (3,), jnp.float32)
+  jax.eval_shape(estimator.apply, variables, preview, preview)  # Refuses crops that are too small for it.
+  return estimator, variables
 
 
 def restorer_of(config: ml_collections.ConfigDict) -> Restorer:
@@ -134,17 +166,35 @@ def optimizers_of(config: ml_collections.ConfigDict) -> dict[str, Any]:
   return dict(restoration=restoration, finetune=restoration, bae=adamw_direction(**config.bae_optimizer))
 
 
-def purposes_of(config: ml_collections.ConfigDict) -> dict[str, Any]:
-  """What each part of a checkpoint is trained for; JSON. A part is used under the same purpose only."""
+def purposes_of(config: ml_collections.ConfigDict, flow_estimator: str | None = None) -> dict[str, Any]:
+  """What each part of a checkpoint is trained for; JSON. A part is used under the same purpose only.
+
+  Args:
+    config: of the run.
+    flow_estimator: name of the one that measures the motion, where it may differ from `config.motion.estimator`, as
+      `flow_of` says.
+  """
   timing = dataclasses.asdict(timing_of(config))
   capture = {name: config.capture[name] for name in ("noise", "min_preview_gain", "max_preview_gain")}
   conditions = dict(timing=timing, **capture)
+  motion = dict(estimator=flow_estimator or config.motion.estimator,
+                full_scale_px_per_s=config.motion.full_scale_px_per_s)
   return dict(restoration=dict(conditions=conditions, network=config.restorer.to_dict()),
-              bae=dict(conditions=conditions, network=config.bae.to_dict(), motion=config.motion.to_dict()))
+              bae=dict(conditions=conditions, network=config.bae.to_dict(), motion=motion))
+
+
+def _raft_variables(estimator: Raft, weights: str) -> dict[str, Any]:
+  """Variables from a file, which must be for this size of RAFT."""
+  variables, description = load_weights(pathlib.Path(weights).expanduser())
+  wanted, found = dict(name="raft", size=estimator.size), description.get("network")
+  if found != wanted:
+    raise ValueError(f"config.motion.weights={weights!r} is not for config.motion.estimator={estimator.name!r}: it "
+                     f"holds weights of {found}, not of {wanted}.")
+  return variables
 
 
 def _inputs_of(config):
-  return {name: config.bae[name] for name in ("use_preview", "use_gain", "use_motion")}
+  return {name: config.bae[name] for name in ("preview", "use_preview", "use_gain", "use_motion")}
 
 
 def _chosen(choices, name, field):

@@ -1,11 +1,14 @@
 """After the stages: what the predicted exposure times are worth on held-out scenes.
 
-1. Headroom: every candidate of the set E under the stage 1 restorer, best fixed against best per scene. It bounds what
-   any policy can gain; near zero means that scenes or restorer leave nothing to choose.
+1. Headroom: every candidate of the set E under one restorer, best fixed against best per scene. It bounds what any
+   policy can gain; near zero means that scenes or restorer leave nothing to choose.
 2. Table: DEBIR against fixed exposure times on the same scenes and noise draws, in two columns. With *one* restorer,
    that of stage 1, only the exposure times differ. With a *fine-tuned* restorer for each method, trained by the same
    number of steps as stage 3 and from the same start, the comparison is the paper's.
 3. Pictures: previews, bursts and results through a viewing ISP; predicted times against motion and gain (Fig. 3).
+
+Without fine-tuning (`config.comparison.finetune`) nothing is trained: the one restorer is that of the trained networks.
+It was made for BAENet's exposure times, which the fixed ones then have against them.
 """
 
 import json
@@ -33,24 +36,29 @@ _UNIFORM_SUBFRAMES = (8, 16, 24, 32)
 _NUM_PICTURED = 3
 
 
-def compare(experiment: Experiment, workdir: pathlib.Path) -> str:
+def compare(experiment: Experiment, workdir: pathlib.Path, trained: TrainState | None = None) -> str:
   """Writes tables, records and pictures into `workdir/results`; returns the table.
 
-  Needs finished stages 1 and 3 in `workdir`. Fine-tuned baselines go into `workdir/finetuned`.
+  Args:
+    experiment: the run.
+    workdir: with a finished stage 1 where there is fine-tuning; fine-tuned baselines go into `workdir/finetuned`.
+    trained: the networks; None: those of stage 3 in `workdir`.
   """
-  results = workdir / "results"
+  section, results = experiment.config.comparison, workdir / "results"
   results.mkdir(exist_ok=True)
   initial = experiment.initial_state()
-  pretrained = experiment.load_stage("stage1", workdir, initial)
-  trained = experiment.load_stage("stage3", workdir, initial)
-  _report_headroom(experiment, pretrained.restoration_params, results)
+  trained = experiment.load_stage("stage3", workdir, initial) if trained is None else trained
+  pretrained = experiment.load_stage("stage1", workdir, initial) if section.finetune else trained
+  if section.headroom_scenes:
+    _report_headroom(experiment, pretrained.restoration_params, results)
   policies = {OURS: experiment.bae_policy(trained)} | _fixed_policies(experiment)
-  restorers = {OURS: trained.restoration_params} | {
-      name: _finetuned(experiment, name, policy, pretrained, workdir)
-      for name, policy in policies.items() if name != OURS}
+  columns = {"one restorer": dict.fromkeys(policies, pretrained.restoration_params)}
+  if section.finetune:
+    columns["fine-tuned"] = {OURS: trained.restoration_params} | {
+        name: _finetuned(experiment, name, policy, pretrained, workdir)
+        for name, policy in policies.items() if name != OURS}
 
   say("evaluating all methods on the held-out scenes ...")
-  columns = {"one restorer": {name: pretrained.restoration_params for name in policies}, "fine-tuned": restorers}
   records = {}
   for column, params in columns.items():
     methods = [Method(name, policy, params[name]) for name, policy in policies.items()]
@@ -58,7 +66,8 @@ def compare(experiment: Experiment, workdir: pathlib.Path) -> str:
     write_records(results / f"records_{column.replace(' ', '_')}.jsonl", records[column])
   summaries = {column: summarize(rows, reference=OURS) for column, rows in records.items()}
   write_text(results / "table.md", format_table(summaries, reference=OURS, markdown=True) + "\n")
-  _draw(experiment, policies, restorers, records["fine-tuned"], workdir)
+  last = list(columns)[-1]
+  _draw(experiment, policies, columns[last], records[last], workdir)
   table = format_table(summaries, reference=OURS)
   say("\n" + table)
   return table
@@ -74,7 +83,7 @@ def _fixed_policies(experiment: Experiment) -> dict[str, Policy]:
 
 def _report_headroom(experiment: Experiment, restoration_params: Any, results: pathlib.Path) -> None:
   section = experiment.config.comparison
-  say("measuring the headroom: every candidate exposure under the stage 1 restorer ...")
+  say("measuring the headroom: every candidate exposure under one restorer ...")
   evaluator = experiment.evaluator_with(num_draws=section.headroom_draws)
   candidates = candidate_set(experiment.setup.timing)
   scores = evaluator.score_candidates(
@@ -107,5 +116,6 @@ def _draw(experiment, policies, restorers, records, workdir) -> None:
   plots.comparison_sheet(results / "comparison.png", examples)
   ours = [record for record in records if record.method == OURS]
   plots.exposure_scatter(results / "exposure_times.png", ours)
-  logs = [workdir / name / "log.jsonl" for name in experiment.config.stages]
-  plots.training_curves(results / "training.png", [path for path in logs if path.exists()])
+  logs = [path for name in experiment.config.stages if (path := workdir / name / "log.jsonl").exists()]
+  if logs:
+    plots.training_curves(results / "training.png", logs)

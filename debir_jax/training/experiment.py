@@ -15,6 +15,7 @@ from debir_jax.training.optimizer import CosineDecay
 from debir_jax.training.stages import Stage, stage_named
 from debir_jax.training.state import TrainState, create_state
 from debir_jax.training.step import Outputs, Steps
+from debir_jax.training.weight_files import is_weight_folder, load_weight_files
 from debir_jax.types import Scene
 
 StepFn = Callable[[TrainState, Scene], tuple[TrainState, Outputs]]
@@ -28,7 +29,7 @@ class Experiment:
     self.models = build.models_of(config)
     self.setup = build.capture_setup_of(config, training=True)
     self.optimizers = build.optimizers_of(config)
-    self.purposes = build.purposes_of(config)
+    self.purposes = build.purposes_of(config, self.models.flow_estimator.name)
     self.scenes = build.scene_sources_of(config)
     self.steps = Steps(self.models, self.setup, self.optimizers, clamp_loss=config.clamp_loss)
     self.evaluator = self.evaluator_with(num_draws=config.evaluation.num_draws)
@@ -38,10 +39,19 @@ class Experiment:
     key = jax.random.key(self.config.seed)
     return create_state(key, self.models, self.optimizers, self.setup.timing, self.config.data.crop_size)
 
-  def load_stage(self, name: str, workdir: pathlib.Path, state: TrainState) -> TrainState:
-    """The networks as a stage of a run left them; BAENet only where that stage, or one before it, trained it."""
+  def has_stage(self, name: str, source: pathlib.Path) -> bool:
+    """Whether `load_stage` finds something: a stage in the workdir of a run, or a folder of weight files."""
+    return (source / name / "checkpoints").is_dir() or is_weight_folder(source)
+
+  def load_stage(self, name: str, source: pathlib.Path, state: TrainState) -> TrainState:
+    """The networks as a stage of a run left them; BAENet only where that stage, or one before it, trained it.
+
+    A folder of weight files stands for a run that is finished.
+    """
     parts = ("restoration",) if stage_named(name).starts_from is None else ALL_PARTS
-    checkpoints = Checkpoints(workdir / name / "checkpoints", self.purposes)
+    if not (source / name / "checkpoints").is_dir() and is_weight_folder(source):
+      return load_weight_files(state, source, self.purposes, [part for part in parts if part != "progress"])
+    checkpoints = Checkpoints(source / name / "checkpoints", self.purposes)
     try:
       return checkpoints.load_latest(state, parts)
     finally:
@@ -75,6 +85,7 @@ class Experiment:
     return Evaluator(
         models.restorer, setup, models.flow_estimator, num_draws=num_draws, seed=seed,
         batch_size=self.config.batch_size, border=self.config.evaluation.border,
+        mse_floor=self.config.evaluation.mse_floor,
         flow_variables=models.flow_variables, full_scale_px_per_s=models.full_scale_px_per_s)
 
   def step_fn(self, stage: Stage, labels: Callable[[Scene, int], tuple] | None = None) -> StepFn:

@@ -1,4 +1,7 @@
-"""Runs the stages of a config one after the other, each from the one before it; then the comparison, if asked for."""
+"""Runs the stages of a config one after the other, each from the one before it; then the comparison, if asked for.
+
+Without any stage, networks that are there are compared as they are.
+"""
 
 import os
 import pathlib
@@ -10,7 +13,7 @@ from debir_jax.training import comparison
 from debir_jax.training.experiment import Experiment
 from debir_jax.training.logs import say
 from debir_jax.training.loop import NonFiniteError, log_parameters, train_stage
-from debir_jax.training.stages import Stage, stage_named
+from debir_jax.training.stages import STAGES, Stage, stage_named
 from debir_jax.training.state import TrainState
 from debir_jax.training.warmup_labels import warmup_labels
 from debir_jax.training.workdir import WorkdirError, locked
@@ -32,15 +35,17 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
   if config.compilation_cache and not jax.config.jax_compilation_cache_dir:
     jax.config.update("jax_compilation_cache_dir", os.path.expanduser(config.compilation_cache))
   stages = [stage_named(name) for name in config.stages]
+  if not stages and not config.comparison.enabled:
+    raise ValueError("There is nothing to do: config.stages is empty and config.comparison.enabled is False.")
   experiment = Experiment(config)
   with locked(workdir) as path:
     say(f"debir_jax on {jax.devices()[0].device_kind} x {jax.device_count()}, into {workdir}")
-    state = start_state(experiment, stages[0], path)
+    state = start_state(experiment, stages[0], path) if stages else trained_state(experiment, path)
     log_parameters(state, path)
     for stage in stages:
       state = run_stage(experiment, stage, path, state)
     if config.comparison.enabled:
-      comparison.compare(experiment, path)
+      comparison.compare(experiment, path, None if stages else state)
     say(f"Done. Look into {workdir}.")
 
 
@@ -59,8 +64,8 @@ def start_state(experiment: Experiment, stage: Stage, workdir: pathlib.Path) -> 
   state = experiment.initial_state()
   if stage.starts_from is None:
     return state
-  source = pathlib.Path(experiment.config.init_from or workdir).expanduser()
-  if (source / stage.starts_from / "checkpoints").is_dir():
+  source = _source(experiment, workdir)
+  if experiment.has_stage(stage.starts_from, source):
     return experiment.load_stage(stage.starts_from, source, state)
   if experiment.config.start_from_scratch:
     say(f"There is no {stage.starts_from} in {source}: {stage.name} starts from random weights, as "
@@ -69,3 +74,21 @@ def start_state(experiment: Experiment, stage: Stage, workdir: pathlib.Path) -> 
   raise FileNotFoundError(
       f"{stage.name} starts from the last checkpoint of {stage.starts_from}, but there is none in {source}. Run "
       f"{stage.starts_from} into the same --workdir first, or name the workdir of another run with --config.init_from.")
+
+
+def trained_state(experiment: Experiment, workdir: pathlib.Path) -> TrainState:
+  """Both networks of `config.init_from`, or of the workdir: of the last stage there, or of its weight files."""
+  state, source = experiment.initial_state(), _source(experiment, workdir)
+  for stage in reversed(STAGES.values()):
+    if stage.starts_from is not None and experiment.has_stage(stage.name, source):
+      return experiment.load_stage(stage.name, source, state)
+  if experiment.config.start_from_scratch:
+    say(f"There are no networks in {source}: random weights are compared, as config.start_from_scratch says.")
+    return state
+  raise FileNotFoundError(
+      f"config.stages is empty, so the networks in {source} are compared, but there are none. Name the workdir of a run "
+      "with a BAENet, or a folder that `python -m debir_jax.convert` wrote, with --config.init_from.")
+
+
+def _source(experiment: Experiment, workdir: pathlib.Path) -> pathlib.Path:
+  return pathlib.Path(experiment.config.init_from or workdir).expanduser()

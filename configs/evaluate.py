@@ -1,0 +1,30 @@
+"""Compares networks that are there, without training: DEBIR against fixed exposure times, one restorer for all.
+
+python -m debir_jax.main --config=configs/evaluate.py --config.init_from=weights --workdir=runs/evaluate
+
+`init_from` is a folder that `python -m debir_jax.convert` wrote, or the workdir of a run. What its networks were made for
+stands behind the config file: ":release" (the default), ":default" (the paper) or ":quickstart", for instance
+
+python -m debir_jax.main --config=configs/evaluate.py:quickstart --config.init_from=runs/quickstart --workdir=runs/again
+
+Writes table.md, a record per burst and pictures into the results of the workdir. The scenes are photos in motion. With
+the release's networks they are 532 of 256x256 px: `--config.data.num_eval_scenes=8` is for a first look, at about a
+minute per scene on 2 CPU cores.
+"""
+
+from configs import default
+from configs import quickstart
+from configs import release
+
+_SETTINGS = dict(release=release, default=default, quickstart=quickstart)
+
+
+def get_config(mode: str = ""):
+  """The settings of one of `_SETTINGS`, shrunk where ",debug" follows its name; "debug" is "release,debug"."""
+  name, _, size = ("release," + mode if mode in ("", "debug") else mode).partition(",")
+  if name not in _SETTINGS:
+    raise ValueError(f"Unknown settings {name!r} behind configs/evaluate.py; there are {', '.join(_SETTINGS)}.")
+  config = _SETTINGS[name].get_config(size)
+  config.stages = ()
+  config.comparison.update(dict(enabled=True, finetune=False, headroom_scenes=0))
+  return config

@@ -1,0 +1,166 @@
+"""Converts a PyTorch checkpoint of the authors' release into weights of this package.
+
+  python -m debir_jax.convert --from debir.ckpt --to weights         # Burstormer, BAENet and RAFT, whatever is in it
+  python -m debir_jax.convert --from raft-small.pth --to weights     # RAFT alone, of princeton-vl or torchvision
+  python -m debir_jax.convert --from state_dict.npz --to weights     # names and arrays, saved without PyTorch
+
+Writes weights/restorer.safetensors, weights/baenet.safetensors and weights/raft.safetensors, those that are there, once
+everything is read and checked. A checkpoint does not say which timing, noise and inputs it was trained for: --config
+does, and its networks must be those of the checkpoint. Then
+
+  python -m debir_jax.main --config=configs/evaluate.py:release --config.init_from=weights
+
+compares DEBIR with fixed exposure times. Run both from the top folder of the checkout. Files of PyTorch need PyTorch
+(pip install "debir_jax[torch]"); nothing that they say is ever executed.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+import importlib.util
+import pathlib
+import sys
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+from debir_jax.convert.baenet import baenet_config, baenet_params
+from debir_jax.convert.burstormer import burstormer_config, burstormer_frames, burstormer_params
+from debir_jax.convert.parts import split_parts
+from debir_jax.convert.raft import raft_params, raft_size
+from debir_jax.convert.torch_files import read_state_dict
+from debir_jax.training.build import bae_of, num_planes_of, purposes_of, restorer_of
+from debir_jax.weights import BAENET_FILE, RAFT_FILE, RESTORER_FILE, save_weights
+
+_FILES = dict(restorer=RESTORER_FILE, baenet=BAENET_FILE, raft=RAFT_FILE)
+
+
+def main(argv: Sequence[str]) -> None:
+  """Reads the options and converts; what is wrong is told in a few lines, not as a traceback."""
+  options = _parser().parse_args(argv)
+  try:
+    config = load_config(options.config)
+    networks = convert(read_state_dict(options.source), config, ignored=options.ignore)
+    written = write(networks, pathlib.Path(options.to).expanduser(), overwrite=options.overwrite)
+  except (ValueError, OSError, ImportError) as error:
+    sys.exit(f"Error: {error}")
+  for name, (variables, description) in networks.items():
+    count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    settings = ", ".join(f"{field} {value}" for field, value in description["network"].items())
+    print(f"{name:9s}{count:>10,} parameters  ({settings})")
+  print(f"Written: {', '.join(map(str, written))}\n{_next_step(networks, options)}")
+
+
+def convert(state_dict: Mapping[str, np.ndarray], config: ml_collections.ConfigDict, *,
+            ignored: Sequence[str] = ()) -> dict[str, tuple[dict, dict]]:
+  """Variables and description of "restorer", "baenet" and "raft", those that a checkpoint holds.
+
+  Args:
+    state_dict: of a checkpoint of the release, or of one network.
+    config: what the networks were made for, see `configs/release.py`.
+    ignored: names that begin with one of these are left out.
+
+  Raises:
+    ValueError: weights that belong to no network, do not fit it or are not finite; networks other than the config's.
+  """
+  purposes, networks = purposes_of(config), {}
+  for part, weights in split_parts(state_dict, ignored=ignored).items():
+    _check_finite(weights)
+    if part == "restorer":
+      variables, description = burstormer_params(weights), purposes["restoration"]
+      _check_network(part, _restorer_shapes(config), variables,
+                     burstormer_config(weights) | {"num_frames": burstormer_frames(weights)})
+    elif part == "baenet":
+      variables, description = baenet_params(weights), purposes["bae"]
+      _check_network(part, _bae_shapes(config), variables, baenet_config(weights))
+    else:
+      variables, description = raft_params(weights), {"network": {"name": "raft", "size": raft_size(weights)}}
+    networks[part] = variables, description
+  if not networks:
+    raise ValueError("No weights are left to convert.")
+  return {part: networks[part] for part in _FILES if part in networks}
+
+
+def write(networks: Mapping[str, tuple[dict, dict]], folder: pathlib.Path, *, overwrite: bool) -> list[pathlib.Path]:
+  """Writes a file per network; returns their paths.
+
+  Raises:
+    FileExistsError: a file is there already, and not `overwrite`. Then none is written.
+  """
+  paths = {part: folder / _FILES[part] for part in networks}
+  existing = [str(path) for path in paths.values() if path.exists()]
+  if existing and not overwrite:
+    raise FileExistsError(f"There is {', '.join(existing)} already. Give another folder, or --overwrite.")
+  folder.mkdir(parents=True, exist_ok=True)
+  for part, path in paths.items():
+    save_weights(path, *networks[part])
+  return list(paths.values())
+
+
+def load_config(path_and_mode: str) -> ml_collections.ConfigDict:
+  """The config of a file, with what stands behind a colon as its mode, as in `debir_jax.main`."""
+  path, _, mode = path_and_mode.partition(":")
+  if not pathlib.Path(path).is_file():
+    raise FileNotFoundError(f"There is no config {path}. Run it from the top folder of the checkout.")
+  spec = importlib.util.spec_from_file_location("config", path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module.get_config(mode)
+
+
+def _parser() -> argparse.ArgumentParser:
+  parser = argparse.ArgumentParser(prog="python -m debir_jax.convert", description=__doc__,
+                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument("--from", dest="source", required=True, metavar="FILE",
+                      help=".ckpt, .pth, .pt or .bin of PyTorch, .safetensors, or .npz")
+  parser.add_argument("--to", required=True, metavar="FOLDER", help="created where absent")
+  parser.add_argument("--config", default="configs/release.py", metavar="FILE",
+                      help="what the networks were trained for (default: %(default)s)")
+  parser.add_argument("--ignore", nargs="+", default=[], metavar="START",
+                      help="leave out weights whose names begin like this, e.g. those of a loss")
+  parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
+  return parser
+
+
+def _restorer_shapes(config: ml_collections.ConfigDict) -> Any:
+  raw = jax.ShapeDtypeStruct((config.capture.num_frames, 8, 8, 4), np.float32)
+  return jax.eval_shape(restorer_of(config).init, jax.random.key(0), raw)
+
+
+def _bae_shapes(config: ml_collections.ConfigDict) -> Any:
+  planes = jax.ShapeDtypeStruct((1, 32, 32, num_planes_of(config)), np.float32)
+  return jax.eval_shape(lambda planes: bae_of(config).init(jax.random.key(0), planes, train=False), planes)
+
+
+def _check_network(part: str, expected: Any, variables: dict, found: dict[str, Any]) -> None:
+  """The network of the config must be that of the weights, or its description would be wrong."""
+  shapes = lambda tree: jax.tree.map(lambda leaf: tuple(leaf.shape), tree)
+  if shapes(expected) != shapes(variables):
+    told = ", ".join(f"{name}={value}" for name, value in found.items())
+    raise ValueError(f"The {part} of this checkpoint is not that of --config: its weights say {told}. Give a config with "
+                     "these numbers; a copy of configs/release.py with other numbers will do.")
+
+
+def _check_finite(weights: Mapping[str, np.ndarray]) -> None:
+  bad = [name for name, array in weights.items() if not np.all(np.isfinite(array))]
+  if bad:
+    raise ValueError(f"These weights hold numbers that are not finite: {', '.join(bad)}. The file is damaged, or its "
+                     "training went wrong.")
+
+
+def _next_step(networks: Mapping[str, Any], options: argparse.Namespace) -> str:
+  run = "  python -m debir_jax.main --config="
+  if list(networks) == ["raft"]:
+    return (f"Next, any config with RAFT as its motion meter, for instance\n{run}configs/stage2.py "
+            f"--config.motion.estimator=raft_{networks['raft'][1]['network']['size']} "
+            f"--config.motion.weights={options.to}/{RAFT_FILE}")
+  if "baenet" not in networks:
+    return f"Next, train BAENet for this restorer:\n{run}configs/stage2.py --config.init_from={options.to}"
+  if not (pathlib.Path(options.to).expanduser() / RESTORER_FILE).exists():
+    return "Next, convert the checkpoint of its restorer into the same folder."
+  return f"Next, compare it with fixed exposure times:\n{run}configs/evaluate.py:release --config.init_from={options.to}"
+
+
+if __name__ == "__main__":
+  main(sys.argv[1:])

@@ -1,0 +1,52 @@
+"""Networks from a folder of weight files, in the place of checkpoints; `debir_jax.convert` writes such folders."""
+
+import pathlib
+from typing import Any, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from debir_jax.training.checkpoint import check_purpose
+from debir_jax.training.state import TrainState
+from debir_jax.weights import BAENET_FILE, RESTORER_FILE, load_weights
+
+_FILES = dict(restoration=RESTORER_FILE, bae=BAENET_FILE)
+
+
+def is_weight_folder(folder: pathlib.Path) -> bool:
+  """Whether a folder holds weights of a network."""
+  return any((folder / name).is_file() for name in _FILES.values())
+
+
+def load_weight_files(state: TrainState, folder: pathlib.Path, purposes: dict[str, Any],
+                      parts: Sequence[str]) -> TrainState:
+  """`state` with the weights of the named networks replaced by those in a folder; optimizer states stay.
+
+  Args:
+    state: of the networks that `purposes` describes.
+    folder: see `is_weight_folder`.
+    purposes: what each network is used for; as with checkpoints, another one is refused.
+    parts: "restoration", "bae".
+
+  Raises:
+    FileNotFoundError: there is no file of a network.
+    ValueError: a file was made for something else, or is damaged.
+  """
+  for part in parts:
+    path = folder / _FILES[part]
+    variables, description = load_weights(path)
+    check_purpose(description, purposes[part], f"{part} network in {path}")
+    if part == "restoration":
+      state = state.replace(restoration_params=_like(state.restoration_params, variables.get("params", {}), path))
+    else:
+      state = state.replace(bae_params=_like(state.bae_params, variables.get("params", {}), path),
+                            bae_stats=_like(state.bae_stats, variables.get("batch_stats", {}), path))
+  return state
+
+
+def _like(known: Any, found: Any, path: pathlib.Path) -> Any:
+  """`found` as arrays of the types of `known`."""
+  shapes = lambda tree: jax.tree.map(jnp.shape, tree)
+  if shapes(known) != shapes(found):
+    raise ValueError(f"{path} does not hold the network that it describes. Convert it again.")
+  return jax.tree.map(lambda known, found: jnp.asarray(found, known.dtype), known, found)

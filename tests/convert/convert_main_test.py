@@ -1,0 +1,189 @@
+"""`python -m debir_jax.convert`: a checkpoint becomes weights that are used for what they were made for, or nothing."""
+
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from plain_raft import princeton_shapes
+from released import baenet_state_dict, burstormer_state_dict
+
+from debir_jax.convert import __main__ as convert_main
+from debir_jax.convert import baenet_params, burstormer_params, raft_params, split_parts
+from debir_jax.weights import load_weights
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+_RESTORER = dict(num_features=8, blocks_per_level=0, fusion_blocks=0)
+_CONFIG = """
+from configs import release
+
+def get_config(mode=""):
+  config = release.get_config("debug")
+  config.restorer.deform_groups = 8
+  config.restorer.identity_alignment = False
+  config.bae.update(dict(blocks="mobilenet_v2", width=0.25))
+  return config
+"""
+
+
+@pytest.fixture(autouse=True)
+def _in_checkout(monkeypatch):
+  monkeypatch.chdir(_ROOT)
+  monkeypatch.syspath_prepend(str(_ROOT))
+
+
+@pytest.fixture(scope="module")
+def weights():
+  """All of a final checkpoint: Burstormer at the top, BAENet and its RAFT below."""
+  rng = np.random.default_rng(0)
+  raft = {f"baenet.raft.{name}": rng.normal(size=shape).astype(np.float32)
+          for name, shape in princeton_shapes("small").items()}
+  return burstormer_state_dict(**_RESTORER) | baenet_state_dict(width=0.25) | raft
+
+
+@pytest.fixture
+def config_file(tmp_path):
+  """The release's config with small networks."""
+  path = tmp_path / "small.py"
+  path.write_text(_CONFIG)
+  return path
+
+
+def _convert(path, folder, config_file, *options):
+  convert_main.main([f"--from={path}", f"--to={folder}", f"--config={config_file}", *options])
+
+
+def _saved(folder, weights):
+  path = folder / "debir.npz"
+  np.savez(path, **weights)
+  return path
+
+
+def _same(a, b):
+  jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_a_checkpoint_becomes_a_file_per_network(tmp_path, weights, config_file, capsys):
+  """Each holds what its importer gives; the output counts parameters and names the next command."""
+  _convert(_saved(tmp_path, weights), tmp_path / "new" / "weights", config_file)
+  parts = split_parts(weights)
+  for name, importer in dict(restorer=burstormer_params, baenet=baenet_params, raft=raft_params).items():
+    variables, _ = load_weights(tmp_path / "new" / "weights" / f"{name}.safetensors")
+    _same(variables, importer(parts[name]))
+  shown = capsys.readouterr().out
+  assert "990,162 parameters" in shown
+  assert f"--config=configs/evaluate.py:release --config.init_from={tmp_path}/new/weights" in shown
+
+
+def test_files_say_what_they_are_for(tmp_path, weights, config_file):
+  """Timing, noise, gains and network of the config; for BAENet its inputs and the motion meter too."""
+  _convert(_saved(tmp_path, weights), tmp_path, config_file)
+  restorer, bae, raft = (load_weights(tmp_path / f"{name}.safetensors")[1] for name in ("restorer", "baenet", "raft"))
+  assert restorer["conditions"]["timing"]["subframe_support"] == 8 and restorer["conditions"]["noise"] == "iso"
+  assert restorer["network"]["num_features"] == 8 and bae["network"]["preview"] == "linear_srgb"
+  assert bae["conditions"] == restorer["conditions"] and bae["motion"]["estimator"] == "raft_small"
+  assert raft == {"network": {"name": "raft", "size": "small"}}
+
+
+@pytest.mark.parametrize("kept, expected", [
+    (("conv1", "align", "back", "rec", "out"), ["restorer"]),  # Stage 1.
+    (("baenet.mobilenet",), ["baenet"]),
+    (("baenet",), ["baenet", "raft"]),  # Warm-up.
+])
+def test_checkpoints_of_single_stages(tmp_path, weights, config_file, kept, expected):
+  """Whatever is there is converted, and a second file may add to the folder."""
+  _convert(_saved(tmp_path, {name: array for name, array in weights.items() if name.startswith(kept)}),
+           tmp_path / "weights", config_file)
+  assert sorted(path.stem for path in (tmp_path / "weights").iterdir()) == expected
+
+
+def test_raft_alone(tmp_path, weights, config_file, capsys):
+  """A file of princeton-vl, with "module." before its names; the next command says how it is used."""
+  raft = {"module." + name: array for name, array in split_parts(weights)["raft"].items()}
+  _convert(_saved(tmp_path, raft), tmp_path / "weights", config_file)
+  variables, _ = load_weights(tmp_path / "weights" / "raft.safetensors")
+  _same(variables, raft_params(raft))
+  assert f"--config.motion.estimator=raft_small --config.motion.weights={tmp_path}/weights/raft.safetensors" in (
+      capsys.readouterr().out)
+
+
+def test_strangers_stop_the_conversion_and_can_be_ignored(tmp_path, weights, config_file):
+  """They are listed by name; nothing is written."""
+  path = _saved(tmp_path, weights | {"lpips.net.weight": np.zeros(3), "alignn.bias": np.zeros(2)})
+  with pytest.raises(SystemExit, match="belong to none of the networks: lpips.net.weight, alignn.bias"):
+    _convert(path, tmp_path / "weights", config_file)
+  assert not (tmp_path / "weights").exists()
+  _convert(path, tmp_path / "weights", config_file, "--ignore", "lpips.", "alignn.")
+  assert len(list((tmp_path / "weights").iterdir())) == 3
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda w: w.pop("baenet.mobilenet.features.9.conv.2.weight"), "missing: params/mobilenet_v2/block_8/project_conv"),
+    (lambda w: w.pop("align.down1.bias"), "missing: align/down1/bias"),
+    (lambda w: w.pop("baenet.raft.fnet.conv2.bias"), "missing: params/feature_encoder/conv2/bias"),
+    (lambda w: w.update({"out_conv.0.weight": w["out_conv.0.weight"] * np.nan}), "not finite: out_conv.0.weight"),
+])
+def test_one_bad_network_and_none_is_written(tmp_path, weights, config_file, change, message):
+  """Everything is checked before anything is written."""
+  weights = dict(weights)
+  change(weights)
+  with pytest.raises(SystemExit, match=message):
+    _convert(_saved(tmp_path, weights), tmp_path / "weights", config_file)
+  assert not (tmp_path / "weights").exists()
+
+
+@pytest.mark.parametrize("line, message", [
+    ("config.restorer.num_features = 16", "restorer of this checkpoint is not that of --config: .*num_features=8"),
+    ("config.capture.num_frames = 6", "its weights say .*num_frames=4"),
+    ("config.bae.preview = 'packed'", "baenet of this checkpoint is not that of --config: .*num_planes=5"),
+    ("config.bae.width = 0.5", "width=0.25"),
+])
+def test_another_network_than_the_configs_is_refused(tmp_path, weights, config_file, line, message):
+  """Otherwise the description would tell of a network that is not in the file."""
+  config_file.write_text(_CONFIG.replace("return config", f"{line}\n  return config"))
+  with pytest.raises(SystemExit, match=message):
+    _convert(_saved(tmp_path, weights), tmp_path / "weights", config_file)
+  assert not (tmp_path / "weights").exists()
+
+
+def test_existing_files_stay_unless_told(tmp_path, weights, config_file):
+  """One file in the way, and none is written; `--overwrite` replaces it."""
+  path, folder = _saved(tmp_path, weights), tmp_path / "weights"
+  folder.mkdir()
+  (folder / "raft.safetensors").write_text("mine")
+  with pytest.raises(SystemExit, match="raft.safetensors already. Give another folder, or --overwrite"):
+    _convert(path, folder, config_file)
+  assert [(file.name, file.read_text()) for file in folder.iterdir()] == [("raft.safetensors", "mine")]
+  _convert(path, folder, config_file, "--overwrite")
+  assert len(list(folder.iterdir())) == 3 and load_weights(folder / "raft.safetensors")
+
+
+@pytest.mark.parametrize("source, config, message", [
+    ("absent.ckpt", "configs/release.py", "There is no file .*absent.ckpt"),
+    ("debir.npz", "configs/absent.py", "There is no config configs/absent.py"),
+    ("debir.npz", "configs/release.py:debig", "Unknown mode 'debig'"),
+])
+def test_wrong_options_are_named(tmp_path, weights, source, config, message):
+  """One line with the remedy."""
+  _saved(tmp_path, weights)
+  with pytest.raises(SystemExit, match=message):
+    _convert(tmp_path / source, tmp_path / "weights", config)
+
+
+def test_a_lightning_checkpoint_of_pytorch(tmp_path, weights, config_file):
+  """The kind of file that the release's training writes."""
+  torch = pytest.importorskip("torch")
+  state_dict = {name: torch.tensor(array) for name, array in weights.items()}
+  torch.save({"state_dict": state_dict, "epoch": 99, "hyper_parameters": {"n": 4}}, tmp_path / "debir.ckpt")
+  _convert(tmp_path / "debir.ckpt", tmp_path / "weights", config_file)
+  variables, _ = load_weights(tmp_path / "weights" / "restorer.safetensors")
+  _same(variables, burstormer_params(split_parts(weights)["restorer"]))
+
+
+def test_help_teaches_and_needs_no_options():
+  """`--help` shows the commands of a first session."""
+  shown = subprocess.run([sys.executable, "-m", "debir_jax.convert", "--help"], cwd=_ROOT, capture_output=True,
+                         text=True, check=True).stdout
+  assert "--from debir.ckpt --to weights" in shown and "configs/evaluate.py:release" in shown
