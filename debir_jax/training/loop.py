@@ -165,7 +165,7 @@ class _StopSignal:
 # Fields that may change between two starts of the same stage.
 _FREE_FIELDS = ("stages", "init_from", "start_from_scratch", "log_every_steps", "checkpoint_every_steps",
                 "compilation_cache", "evaluation", "comparison", "data.num_threads", "data.cache",
-                "data.num_eval_scenes")
+                "data.num_eval_scenes", "motion.weights")
 
 
 def _check_config(experiment: Experiment, stage: Stage, directory: pathlib.Path) -> None:
@@ -174,7 +174,7 @@ def _check_config(experiment: Experiment, stage: Stage, directory: pathlib.Path)
   others = [name for name in STAGES if name != stage.name]
   for name in [*_FREE_FIELDS, *others]:
     section, _, field = name.rpartition(".")
-    (config[section] if section else config).pop(field, None)
+    (config.get(section, {}) if section else config).pop(field, None)
   record = directory / "config.json"
   if record.exists():
     check_purpose(json.loads(record.read_text()), config, f"run in {directory}")

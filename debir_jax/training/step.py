@@ -33,10 +33,11 @@ class Steps:
   def __init__(self, models: Models, setup: CaptureSetup, optimizers: dict[str, optax.GradientTransformation], *,
                clamp_loss: bool = False):
     self._models, self._setup, self._optimizers = models, setup, optimizers
+    self._flow_variables = models.flow_variables  # An argument of every program: constants would make them large.
     self._loss = functools.partial(restoration_loss, clamp=clamp_loss)
     self.shots = jax.jit(self._shots, static_argnums=2)
     self.random_exposure_times = jax.jit(self._random_exposure_times)
-    self.predicted_exposure_times = jax.jit(self._predicted_exposure_times)
+    self._prediction = jax.jit(self._predict)
     self._restoration_step = jax.jit(self._move_restoration, donate_argnums=(0, 1))
     self._warmup_step = jax.jit(self._move_bae_to_labels, donate_argnums=0)
     self._exposure_step = jax.jit(self._move_bae, donate_argnums=0)
@@ -52,13 +53,19 @@ class Steps:
   def warmup(self, state: TrainState, scenes: Scene, shots: Shot, labels: jax.Array,
              decay: CosineDecay) -> tuple[TrainState, Outputs]:
     """Eq. 12: moves BAENet towards pseudo-ground-truth times `[B, n]`."""
-    moved, outputs = self._warmup_step(_bae_part(state), state.step, scenes, shots, labels, decay)
+    moved, outputs = self._warmup_step(
+        _bae_part(state), self._flow_variables, state.step, scenes, shots, labels, decay)
     return _with_bae_part(state, moved), outputs
 
   def exposure(self, state: TrainState, scenes: Scene, shots: Shot, decay: CosineDecay) -> tuple[TrainState, Outputs]:
     """Eq. 13: moves BAENet along the gradient through restoration network and simulator."""
-    moved, outputs = self._exposure_step(_bae_part(state), state.restoration_params, state.step, scenes, shots, decay)
+    moved, outputs = self._exposure_step(
+        _bae_part(state), self._flow_variables, state.restoration_params, state.step, scenes, shots, decay)
     return _with_bae_part(state, moved), outputs
+
+  def predicted_exposure_times(self, bae_params: Any, bae_stats: Any, scenes: Scene, shots: Shot) -> jax.Array:
+    """Times `[B, n]` that BAENet chooses."""
+    return self._prediction(bae_params, bae_stats, self._flow_variables, scenes, shots)
 
   def _shots(self, key, step, num_examples) -> Shot:
     """Conditions of a step; an example's key depends on its place in the global batch, not on the device it is on."""
@@ -69,18 +76,18 @@ class Steps:
   def _random_exposure_times(self, shots):
     return jax.vmap(lambda key: random_exposure_times(key, self._setup.timing))(shots.exposure_key)
 
-  def _predicted_exposure_times(self, bae_params, bae_stats, scenes, shots):
-    planes = self._planes(self._observe(scenes, shots))
+  def _predict(self, bae_params, bae_stats, flow_variables, scenes, shots):
+    planes = self._planes(self._observe(flow_variables, scenes, shots))
     logits = self._models.bae.apply(_variables(bae_params, bae_stats), planes, train=False)
     return self._times(logits)
 
-  def _observe(self, scenes: Scene, shots: Shot) -> Observation:
+  def _observe(self, flow_variables: Any, scenes: Scene, shots: Shot) -> Observation:
     timing, models = self._setup.timing, self._models
 
     def observe_one(radiance, colour, shot):
       previews = simulate_previews(shot.preview_key, radiance, shot.preview_gain, shot.noise_model, timing)
       return observe(previews, shot.preview_gain, colour, models.flow_estimator, timing,
-                     flow_variables=models.flow_variables, full_scale_px_per_s=models.full_scale_px_per_s)
+                     flow_variables=flow_variables, full_scale_px_per_s=models.full_scale_px_per_s)
 
     return jax.vmap(observe_one)(scenes.radiance, scenes.colour, shots)
 
@@ -110,8 +117,8 @@ class Steps:
     params, moments, outputs = _descend(self._optimizers["restoration"], params, moments, gradient, step, decay)
     return params, moments, outputs | dict(loss=loss, psnr=quality, exposure_times=exposure_times)
 
-  def _move_bae_to_labels(self, bae, step, scenes, shots, labels, decay):
-    planes = self._planes(self._observe(scenes, shots))
+  def _move_bae_to_labels(self, bae, flow_variables, step, scenes, shots, labels, decay):
+    planes = self._planes(self._observe(flow_variables, scenes, shots))
 
     def loss_fn(params):
       times, stats = self._train_times(params, bae["stats"], planes, shots)
@@ -122,8 +129,8 @@ class Steps:
         exposure_times=times, label_error=jnp.abs(times - labels).mean() / self._setup.timing.subframe_interval_s)
     return self._descend_bae(loss_fn, bae, step, decay, outputs_of)
 
-  def _move_bae(self, bae, restoration_params, step, scenes, shots, decay):
-    planes = self._planes(self._observe(scenes, shots))
+  def _move_bae(self, bae, flow_variables, restoration_params, step, scenes, shots, decay):
+    planes = self._planes(self._observe(flow_variables, scenes, shots))
 
     def loss_fn(params):
       times, stats = self._train_times(params, bae["stats"], planes, shots)

@@ -117,6 +117,14 @@ def test_how_often_is_logged_may_change(tmp_path):
   _train(tmp_path, config=toy_config(log_every_steps=5))
 
 
+def test_the_file_with_the_weights_of_the_motion_meter_may_move(tmp_path):
+  """The estimator is part of the settings, where its file lies is not."""
+  _train(tmp_path, config=toy_config(motion=dict(estimator="raft_small", weights="here")))
+  _train(tmp_path, config=toy_config(motion=dict(estimator="raft_small", weights="there")))
+  with pytest.raises(ValueError, match="motion.estimator: raft_small there, lucas_kanade here"):
+    _train(tmp_path, config=toy_config(motion=dict(estimator="lucas_kanade", weights="there")))
+
+
 def test_a_workdir_in_use_is_refused(tmp_path):
   """Only one run at a time; the folder is free again afterwards."""
   with locked(str(tmp_path)):

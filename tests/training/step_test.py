@@ -1,5 +1,7 @@
 """Every step moves what its stage says and nothing else, along the exact gradient."""
 
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -39,13 +41,17 @@ def _models():
                 flow_estimator=LucasKanade(), flow_variables={}, full_scale_px_per_s=400.0)
 
 
-@pytest.fixture(scope="module")
-def steps():
-  """Compiled once for all tests. Little noise, so that no pixel saturates."""
+def _steps(models):
+  """Little noise, so that no pixel saturates."""
   setup = CaptureSetup(timing=BurstTiming.paper(), noise_model=PoissonGaussianNoise(1e-5, 1e-9),
                        min_preview_gain=16.0, max_preview_gain=32.0)
-  optimizers = dict.fromkeys(("restoration", "bae", "finetune"), optax.identity())
-  return Steps(_models(), setup, optimizers)
+  return Steps(models, setup, dict.fromkeys(("restoration", "bae", "finetune"), optax.identity()))
+
+
+@pytest.fixture(scope="module")
+def steps():
+  """Compiled once for all tests."""
+  return _steps(_models())
 
 
 def _scenes():
@@ -118,9 +124,7 @@ def test_an_example_draws_the_same_in_any_batch(steps):
 def test_the_gradient_to_the_weights_of_baenet_equals_central_differences(name, x64):
   """Eq. 12 and Eq. 13 in float64: through softmax, windows, gains, noise and restorer, along random directions."""
   del x64
-  setup = CaptureSetup(timing=BurstTiming.paper(), noise_model=PoissonGaussianNoise(1e-5, 1e-9),
-                       min_preview_gain=16.0, max_preview_gain=32.0)
-  steps = Steps(_models(), setup, dict.fromkeys(("restoration", "bae", "finetune"), optax.identity()))
+  steps = _steps(_models())
   state, scenes = _state(jnp.float64), jax.tree.map(jnp.asarray, _scenes())
   moved, outputs = _take(steps, name, state, scenes)
   gradient = jax.tree.map(lambda before, after: before - after, state.bae_params, moved.bae_params)
@@ -135,6 +139,31 @@ def test_the_gradient_to_the_weights_of_baenet_equals_central_differences(name, 
   h = 1e-6
   np.testing.assert_allclose(slope, (loss_at(h) - loss_at(-h)) / (2 * h), rtol=1e-5)
   assert abs(float(slope)) > 1e-8 * float(outputs["loss"])
+
+
+class _LearntFlow:
+  """A flow estimator with weights: their mean, everywhere."""
+
+  name, preview_size = "learnt", "binned"
+
+  def apply(self, variables, image1, image2):
+    del image2
+    return jnp.broadcast_to(variables["kernel"].mean(), (*image1.shape[:2], 2))
+
+
+@pytest.mark.parametrize("name", ("predict", "warmup", "exposure"))
+def test_weights_of_the_flow_estimator_are_an_argument_of_the_program(name):
+  """As constants they would be copied into every program and slow its compilation down."""
+  weights = {"kernel": jnp.ones((3, 1234))}
+  steps = _steps(dataclasses.replace(_models(), flow_estimator=_LearntFlow(), flow_variables=weights))
+  state, scenes = _state(), _scenes()
+  predict = lambda state: steps.predicted_exposure_times(
+      state.bae_params, state.bae_stats, scenes, steps.shots(_KEY, 0, _BATCH))
+  traced = jax.make_jaxpr(predict if name == "predict" else lambda state: _take(steps, name, state, scenes))(state)
+  programs = [equation.params["jaxpr"] for equation in traced.eqns if "jaxpr" in equation.params]
+  shapes_in = [variable.aval.shape for program in programs for variable in program.jaxpr.invars]
+  assert (3, 1234) in shapes_in
+  assert (3, 1234) not in [np.shape(constant) for program in programs for constant in program.consts]
 
 
 def test_losses_are_mean_absolute_differences():

@@ -1,0 +1,88 @@
+"""How motion is measured: which estimator a config means, where its weights come from, and what is recorded of it."""
+
+import pathlib
+
+import jax
+import pytest
+
+from debir_jax.motion import LucasKanade, Raft
+from debir_jax.training.build import flow_of, models_of, purposes_of
+from debir_jax.training.experiment import Experiment
+from debir_jax.weights import save_weights
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def variables():
+  """Random weights of the small network."""
+  return Raft("small").init(jax.random.key(0))
+
+
+@pytest.fixture(scope="module")
+def weight_folder(variables, tmp_path_factory):
+  """With a file for RAFT and one that does not say what it is for."""
+  folder = tmp_path_factory.mktemp("weights")
+  save_weights(folder / "raft.safetensors", variables, {"network": {"name": "raft", "size": "small"}})
+  save_weights(folder / "other.safetensors", variables, {})
+  return folder
+
+
+@pytest.fixture
+def config(monkeypatch):
+  """The default config at its full crop size."""
+  monkeypatch.syspath_prepend(str(_ROOT))
+  from configs import default  # pylint: disable=import-outside-toplevel
+  return default.get_config()
+
+
+def _configured(config, estimator, weights=""):
+  config.motion.update(dict(estimator=estimator, weights=str(weights)))
+  return config
+
+
+def test_lucas_kanade_is_the_default_and_needs_no_weights(config):
+  assert flow_of(config) == (LucasKanade(), {})
+
+
+def test_raft_takes_its_weights_from_the_file(config, variables, weight_folder):
+  """The estimator and the arrays of the file are those of the models."""
+  models = models_of(_configured(config, "raft_small", weight_folder / "raft.safetensors"))
+  assert models.flow_estimator == Raft("small")
+  jax.tree.map(lambda found, saved: (found == saved).all() or pytest.fail(), models.flow_variables, variables)
+
+
+@pytest.mark.parametrize("estimator", ("raft_small", "raft_large"))
+def test_raft_without_weights_becomes_lucas_kanade_and_says_so(config, estimator, capsys):
+  """Nothing is downloaded, and nobody is left in the belief that RAFT measured."""
+  assert flow_of(_configured(config, estimator)) == (LucasKanade(), {})
+  assert f"config.motion.weights names no file for {estimator}: Lucas-Kanade" in capsys.readouterr().err
+
+
+def test_what_is_recorded_is_the_estimator_in_use_and_no_path(config):
+  """BAENet is tied to the motion meter that it was trained with, not to where its weights lay."""
+  config.update(dict(data=dict(num_restore_scenes=4, num_bae_scenes=4, num_eval_scenes=2)))
+  experiment = Experiment(_configured(config, "raft_small"))
+  recorded = experiment.purposes["bae"]["motion"]
+  assert recorded == dict(estimator="lucas_kanade", full_scale_px_per_s=config.motion.full_scale_px_per_s)
+  assert purposes_of(_configured(config, "raft_small", "a"), "raft_small") == purposes_of(
+      _configured(config, "raft_small", "b"))
+
+
+@pytest.mark.parametrize("estimator, weights, error, message", (
+    ("raft", "", ValueError, "choose one of 'lucas_kanade', 'raft_small', 'raft_large'"),
+    ("raft_small", "nowhere", FileNotFoundError, "no weights at .*nowhere"),
+    ("raft_large", "raft.safetensors", ValueError, r"not for .*'raft_large': it holds .*'small'.* not of .*'large'"),
+    ("raft_small", "other.safetensors", ValueError, "it holds weights of None"),
+    ("lucas_kanade", "raft.safetensors", ValueError, "of no use to config.motion.estimator='lucas_kanade'")))
+def test_weights_that_do_not_fit_are_refused(config, weight_folder, estimator, weights, error, message):
+  """A missing file, one of another size, one of another network, and one that nobody asked for."""
+  with pytest.raises(error, match=message):
+    flow_of(_configured(config, estimator, weight_folder / weights if weights else ""))
+
+
+def test_crops_that_are_too_small_for_the_estimator_are_refused_before_training(config, weight_folder):
+  """Previews have half the size of the mosaic, and RAFT needs 128 px."""
+  config.data.crop_size = 224
+  with pytest.raises(ValueError, match=r"got \(112, 112\); use larger crops"):
+    flow_of(_configured(config, "raft_small", weight_folder / "raft.safetensors"))
