@@ -81,6 +81,12 @@ def test_the_quickstart_ends_with_tables_and_pictures(tmp_path):
     assert (results / picture).read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_release_trains(tmp_path):
+  """Its timing, inputs and metric through all stages; without weights of RAFT, Lucas-Kanade measures the motion."""
+  _run("release", tmp_path)
+  assert _steps(tmp_path / "stage3" / "log.jsonl") == [1]
+
+
 def test_networks_of_a_run_are_evaluated_without_training(workdir, tmp_path):
   """One column, every shot with every method, pictures; no stage and no fine-tuning."""
   _run("evaluate", tmp_path, f"--config.init_from={workdir}", "--config.start_from_scratch=False", mode="default,debug")

@@ -20,7 +20,7 @@ from debir_jax.simulator import CaptureSetup, IsoNoise, PaperNoise, PoissonGauss
 from debir_jax.training.logs import say
 from debir_jax.training.optimizer import adamw_direction
 from debir_jax.types import BurstTiming
-from debir_jax.weights import load_weights
+from debir_jax.weights import RAFT_FILE, load_weights
 
 _TIMINGS = dict(paper=BurstTiming.paper, release=BurstTiming.release)
 _NOISE_MODELS = dict(iso=IsoNoise, paper=PaperNoise, poisson_gaussian=PoissonGaussianNoise)
@@ -104,7 +104,7 @@ def flow_of(config: ml_collections.ConfigDict) -> tuple[FlowEstimator, Any]:
   """Estimator of `config.motion` and its weights; Lucas–Kanade in place of a RAFT without weights, and says so."""
   estimator, weights = _chosen(_FLOW_ESTIMATORS, config.motion.estimator, "motion.estimator"), config.motion.weights
   variables = {}
-  if isinstance(estimator, Raft) and weights:
+  if isinstance(estimator, Raft) and (weights := weights or _raft_file_beside(config.init_from)):
     variables = jax.tree.map(jnp.asarray, _raft_variables(estimator, weights))
   elif isinstance(estimator, Raft):
     say(f"config.motion.weights names no file for {estimator.name}: Lucas-Kanade measures the motion in its place.")
@@ -181,6 +181,12 @@ def purposes_of(config: ml_collections.ConfigDict, flow_estimator: str | None = 
                 full_scale_px_per_s=config.motion.full_scale_px_per_s)
   return dict(restoration=dict(conditions=conditions, network=config.restorer.to_dict()),
               bae=dict(conditions=conditions, network=config.bae.to_dict(), motion=motion))
+
+
+def _raft_file_beside(init_from: str) -> str:
+  """RAFT's file in a folder of converted weights that a run starts from; "" where there is none."""
+  path = pathlib.Path(init_from).expanduser() / RAFT_FILE
+  return str(path) if init_from and path.is_file() else ""
 
 
 def _raft_variables(estimator: Raft, weights: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from released import baenet_state_dict, burstormer_state_dict
 
 from debir_jax.convert import __main__ as convert_main
 from debir_jax.convert import baenet_params, burstormer_params, raft_params, split_parts
+from debir_jax.training import runner
 from debir_jax.weights import load_weights
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -180,6 +181,21 @@ def test_a_lightning_checkpoint_of_pytorch(tmp_path, weights, config_file):
   _convert(tmp_path / "debir.ckpt", tmp_path / "weights", config_file)
   variables, _ = load_weights(tmp_path / "weights" / "restorer.safetensors")
   _same(variables, burstormer_params(split_parts(weights)["restorer"]))
+
+
+def test_converted_weights_are_evaluated_and_refused_for_other_conditions(tmp_path, weights, config_file):
+  """A table of DEBIR and fixed exposure times, without any training; under another noise model, an error."""
+  config_file.write_text(_CONFIG.replace("return config", "config.motion.estimator = 'lucas_kanade'\n  return config"))
+  _convert(_saved(tmp_path, weights), tmp_path / "weights", config_file)
+  config = convert_main.load_config(str(config_file))
+  config.update(dict(stages=(), init_from=str(tmp_path / "weights"), start_from_scratch=False,
+                     comparison=dict(enabled=True, finetune=False, headroom_scenes=0)))
+  runner.run(config, str(tmp_path / "run"))
+  table = (tmp_path / "run" / "results" / "table.md").read_text()
+  assert "DEBIR" in table and "bracket" in table and "fine-tuned" not in table
+  config.update(dict(capture=dict(noise="poisson_gaussian", camera_jitter=False)))
+  with pytest.raises(ValueError, match="restorer.safetensors was made for something else"):
+    runner.run(config, str(tmp_path / "other"))
 
 
 def test_help_teaches_and_needs_no_options():
