@@ -8,8 +8,8 @@ stands behind the config file: ":release" (the default), ":default" (the paper) 
 python -m debir_jax.main --config=configs/evaluate.py:quickstart --config.init_from=runs/quickstart --workdir=runs/again
 
 Writes table.md, a record per burst and pictures into the results of the workdir. The scenes are photos in motion. With
-the release's networks they are 532 of 256x256 px: `--config.data.num_eval_scenes=8` is for a first look, at about a
-minute per scene on 2 CPU cores.
+the release's networks they are 532 of 256x256 px: `--config.data.num_eval_scenes=8` is for a first look, at about half
+a minute per scene on 2 busy CPU cores.
 """
 
 from configs import default

@@ -3,6 +3,7 @@
   python -m debir_jax.main --config=configs/quickstart.py --workdir=runs/quickstart   # everything, small, in minutes
   python -m debir_jax.main --config=configs/all_stages.py --workdir=runs/paper        # the paper's numbers
   python -m debir_jax.main --config=configs/stage2.py:debug --workdir=/tmp/try        # one step, to see that it runs
+  python -m debir_jax.main --config=configs/evaluate.py --config.init_from=weights    # converted weights, no training
 
 Run it from the top folder of the checkout. The same command goes on with a run that was stopped, and skips what is
 finished. Any field of a config can be overridden, e.g. --config.batch_size=8 --config.data.photos=/my/photos;

@@ -33,6 +33,7 @@ from debir_jax.convert.torch_files import read_state_dict
 from debir_jax.training.build import bae_of, num_planes_of, purposes_of, restorer_of
 from debir_jax.weights import BAENET_FILE, RAFT_FILE, RESTORER_FILE, save_weights
 
+_RELEASE = "configs/release.py"
 _FILES = dict(restorer=RESTORER_FILE, baenet=BAENET_FILE, raft=RAFT_FILE)
 
 
@@ -115,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
   parser.add_argument("--from", dest="source", required=True, metavar="FILE",
                       help=".ckpt, .pth, .pt or .bin of PyTorch, .safetensors, or .npz")
   parser.add_argument("--to", required=True, metavar="FOLDER", help="created where absent")
-  parser.add_argument("--config", default="configs/release.py", metavar="FILE",
+  parser.add_argument("--config", default=_RELEASE, metavar="FILE",
                       help="what the networks were trained for (default: %(default)s)")
   parser.add_argument("--ignore", nargs="+", default=[], metavar="START",
                       help="leave out weights whose names begin like this, e.g. those of a loss")
@@ -150,16 +151,21 @@ def _check_finite(weights: Mapping[str, np.ndarray]) -> None:
 
 
 def _next_step(networks: Mapping[str, Any], options: argparse.Namespace) -> str:
-  run = "  python -m debir_jax.main --config="
+  """The command to run next; under the same config, as the weights refuse any other."""
+  run = f"  python -m debir_jax.main --config={options.config} --config.init_from={options.to}"
   if list(networks) == ["raft"]:
-    return (f"Next, any config with RAFT as its motion meter, for instance\n{run}configs/stage2.py "
-            f"--config.motion.estimator=raft_{networks['raft'][1]['network']['size']} "
-            f"--config.motion.weights={options.to}/{RAFT_FILE}")
-  if "baenet" not in networks:
-    return f"Next, train BAENet for this restorer:\n{run}configs/stage2.py --config.init_from={options.to}"
+    size = networks["raft"][1]["network"]["size"]
+    return ("Next, add this to any run with crops of 256 px or more:\n"
+            f"  --config.motion.estimator=raft_{size} --config.motion.weights={options.to}/{RAFT_FILE}")
   if not (pathlib.Path(options.to).expanduser() / RESTORER_FILE).exists():
     return "Next, convert the checkpoint of its restorer into the same folder."
-  return f"Next, compare it with fixed exposure times:\n{run}configs/evaluate.py:release --config.init_from={options.to}"
+  if "baenet" not in networks:
+    return f"Next, train BAENet for this restorer:\n{run} --config.stages=\"('stage2_warmup','stage2')\""
+  if options.config == _RELEASE:
+    run = run.replace(_RELEASE, "configs/evaluate.py:release")
+  else:
+    run += " --config.stages='()' --config.comparison.enabled --config.comparison.finetune=False"
+  return f"Next, compare it with fixed exposure times:\n{run}"
 
 
 if __name__ == "__main__":

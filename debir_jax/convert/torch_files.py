@@ -18,6 +18,9 @@ import safetensors
 
 from debir_jax.convert.state_dict import listed
 
+# Types of numbers, by their names in safetensors.
+_TYPES = dict(F64=np.float64, F32=np.float32, F16=np.float16, BF16=jnp.bfloat16, I64=np.int64, I32=np.int32, I16=np.int16,
+              I8=np.int8, U64=np.uint64, U32=np.uint32, U16=np.uint16, U8=np.uint8, BOOL=np.bool_)
 _REFUSED = "Weights only load failed"  # How PyTorch's restricted reader begins when it meets other objects.
 
 
@@ -52,17 +55,14 @@ def read_state_dict(path: str | pathlib.Path) -> dict[str, np.ndarray]:
 
 def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
   try:
-    arrays = safetensors.deserialize(path.read_bytes())
-    return {name: _decoded(array["dtype"], array["data"]).reshape(array["shape"]) for name, array in arrays}
+    arrays = dict(safetensors.deserialize(path.read_bytes()))
   except safetensors.SafetensorError as error:
     raise _damaged(path, error) from error
-
-
-def _decoded(dtype: str, data: bytes) -> np.ndarray:
-  """Numbers of a safetensors file, which names types "F32", "BF16", "I64", "BOOL" ..."""
-  if dtype in ("BF16", "BOOL"):
-    return np.frombuffer(data, jnp.bfloat16 if dtype == "BF16" else bool)
-  return np.frombuffer(data, np.dtype({"F": "f", "I": "i", "U": "u"}[dtype[0]] + str(int(dtype[1:]) // 8)))
+  strange = [f"{name} ({array['dtype']})" for name, array in arrays.items() if array["dtype"] not in _TYPES]
+  if strange:
+    raise ValueError(f"{path} holds numbers of types that cannot be read: {listed(strange)}. Save them as float32.")
+  return {name: np.frombuffer(array["data"], _TYPES[array["dtype"]]).reshape(array["shape"])
+          for name, array in arrays.items()}
 
 
 def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
 """`python -m debir_jax.convert`: a checkpoint becomes weights that are used for what they were made for, or nothing."""
 
 import pathlib
+import shlex
 import subprocess
 import sys
 
@@ -13,6 +14,8 @@ from released import baenet_state_dict, burstormer_state_dict
 from debir_jax.convert import __main__ as convert_main
 from debir_jax.convert import baenet_params, burstormer_params, raft_params, split_parts
 from debir_jax.training import runner
+from debir_jax.training.experiment import Experiment
+from debir_jax.training.stages import STAGES
 from debir_jax.weights import load_weights
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -75,7 +78,7 @@ def test_a_checkpoint_becomes_a_file_per_network(tmp_path, weights, config_file,
     _same(variables, importer(parts[name]))
   shown = capsys.readouterr().out
   assert "990,162 parameters" in shown
-  assert f"--config=configs/evaluate.py:release --config.init_from={tmp_path}/new/weights" in shown
+  assert f"--config={config_file} --config.init_from={tmp_path}/new/weights --config.stages='()'" in shown
 
 
 def test_files_say_what_they_are_for(tmp_path, weights, config_file):
@@ -100,13 +103,25 @@ def test_checkpoints_of_single_stages(tmp_path, weights, config_file, kept, expe
   assert sorted(path.stem for path in (tmp_path / "weights").iterdir()) == expected
 
 
+def test_the_next_command_after_a_restorer_trains_baenet(tmp_path, weights, config_file, capsys):
+  """Under the config that the restorer was converted for, its first stage starts from the restorer."""
+  restorer = {name: array for name, array in weights.items() if not name.startswith("baenet")}
+  _convert(_saved(tmp_path, restorer), tmp_path / "weights", config_file)
+  *command, shown_config, init_from, stages = shlex.split(capsys.readouterr().out.splitlines()[-1])
+  assert command == ["python", "-m", "debir_jax.main"] and stages == "--config.stages=('stage2_warmup','stage2')"
+  config = convert_main.load_config(shown_config.removeprefix("--config="))
+  config.init_from = init_from.removeprefix("--config.init_from=")
+  state = runner.start_state(Experiment(config), STAGES["stage2_warmup"], tmp_path)
+  _same(state.restoration_params, burstormer_params(restorer)["params"])
+
+
 def test_raft_alone(tmp_path, weights, config_file, capsys):
   """A file of princeton-vl, with "module." before its names; the next command says how it is used."""
   raft = {"module." + name: array for name, array in split_parts(weights)["raft"].items()}
   _convert(_saved(tmp_path, raft), tmp_path / "weights", config_file)
   variables, _ = load_weights(tmp_path / "weights" / "raft.safetensors")
   _same(variables, raft_params(raft))
-  assert f"--config.motion.estimator=raft_small --config.motion.weights={tmp_path}/weights/raft.safetensors" in (
+  assert f"  --config.motion.estimator=raft_small --config.motion.weights={tmp_path}/weights/raft.safetensors" in (
       capsys.readouterr().out)
 
 

@@ -164,6 +164,10 @@ def test_missing_empty_and_strange_files_are_named(tmp_path):
   np.savez(tmp_path / "text.npz", a=np.array(["text"]), b=np.zeros(2))
   with pytest.raises(ValueError, match=r"no real numbers: a \(<U4\)"):
     read_state_dict(tmp_path / "text.npz")
+  header = json.dumps({"a": dict(dtype="F8_E5M2", shape=[2], data_offsets=[0, 2])}).encode()
+  (tmp_path / "f8.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"ab")
+  with pytest.raises(ValueError, match=r"types that cannot be read: a \(F8_E5M2\)"):
+    read_state_dict(tmp_path / "f8.safetensors")
   np.savez(tmp_path / "nothing.npz")
   with pytest.raises(ValueError, match="holds no weights"):
     read_state_dict(tmp_path / "nothing.npz")

@@ -43,8 +43,9 @@ def test_linear_srgb_is_the_view_without_its_gamma(colour):
   packed = jax.random.uniform(jax.random.key(2), (8, 6, 4), maxval=0.9)
   linear = isp.linear_srgb(packed, colour.white_balance, colour.ccm)
   np.testing.assert_allclose(color.linear_to_srgb(linear), isp.view(packed, colour), atol=1e-6)
-  red = isp.linear_srgb(jnp.full((4, 4, 4), 0.9), jnp.array([2.0, 1.0, 1.0]), jnp.eye(3)[::-1])
-  np.testing.assert_allclose(red, jnp.broadcast_to(jnp.array([0.9, 0.9, 1.0]), (8, 8, 3)), rtol=1e-6)
+  mixed = jnp.array([[0.5, 0.5, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+  saturated = isp.linear_srgb(jnp.full((4, 4, 4), 0.9), jnp.array([2.0, 1.0, 1.0]), mixed)
+  np.testing.assert_allclose(saturated, jnp.broadcast_to(jnp.array([0.95, 0.9, 0.9]), (8, 8, 3)), rtol=1e-6)
 
 
 def test_binned_pixel_is_red_mean_green_blue():

@@ -86,3 +86,12 @@ def test_crops_that_are_too_small_for_the_estimator_are_refused_before_training(
   config.data.crop_size = 224
   with pytest.raises(ValueError, match=r"got \(112, 112\); use larger crops"):
     flow_of(_configured(config, "raft_small", weight_folder / "raft.safetensors"))
+
+
+def test_raft_finds_its_weights_in_the_folder_that_a_run_starts_from(config, variables, weight_folder):
+  """Converted weights lie together, so that `init_from` is enough; for Lucas-Kanade the file is of no interest."""
+  config.init_from = str(weight_folder)
+  estimator, found = flow_of(_configured(config, "raft_small"))
+  assert estimator == Raft("small")
+  jax.tree.map(lambda found, saved: (found == saved).all() or pytest.fail(), found, variables)
+  assert flow_of(_configured(config, "lucas_kanade")) == (LucasKanade(), {})
