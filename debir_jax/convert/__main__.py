@@ -139,8 +139,8 @@ def _check_network(part: str, expected: Any, variables: dict, found: dict[str, A
   shapes = lambda tree: jax.tree.map(lambda leaf: tuple(leaf.shape), tree)
   if shapes(expected) != shapes(variables):
     told = ", ".join(f"{name}={value}" for name, value in found.items())
-    raise ValueError(f"The {part} of this checkpoint is not that of --config: its weights say {told}. Give a config with "
-                     "these numbers; a copy of configs/release.py with other numbers will do.")
+    raise ValueError(f"The {part} of this checkpoint is not that of --config: its weights say {told}. Give a config "
+                     "with these numbers; a copy of configs/release.py with other numbers will do.")
 
 
 def _check_finite(weights: Mapping[str, np.ndarray]) -> None:

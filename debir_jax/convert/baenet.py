@@ -55,7 +55,8 @@ def baenet_config(state_dict: Mapping[str, np.ndarray]) -> dict:
   """
   shapes = {_PREFIX.sub("", name): np.shape(array) for name, array in state_dict.items()}
   needed = {"features.0.0.weight": 4, "features.18.0.weight": 4, "classifier.1.weight": 2}
-  wrong = [f"{name} {shapes.get(name, '')}".strip() for name, rank in needed.items() if len(shapes.get(name, ())) != rank]
+  wrong = [f"{name} {shapes.get(name, '')}".strip() for name, rank in needed.items()
+           if len(shapes.get(name, ())) != rank]
   if wrong:
     raise ValueError("This is no state dict of BAENet (torchvision's MobileNetV2); missing or with other axes: "
                      f"{', '.join(wrong)}. It has {listed(state_dict)}.")

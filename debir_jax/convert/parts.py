@@ -10,13 +10,15 @@ from debir_jax.convert.state_dict import listed
 # The first that fits decides; what it matches is cut off for RAFT, as its importer knows the plain names only.
 _PARTS = (
     ("raft", re.compile(r"(?:(?:bae|pred)net\.)?raft\.")),
-    ("raft", re.compile(r"(?=(?:module\.)?(?:fnet|cnet|update_block|feature_encoder|context_encoder|mask_predictor)\.)")),
+    ("raft", re.compile(
+        r"(?=(?:module\.)?(?:fnet|cnet|update_block|feature_encoder|context_encoder|mask_predictor)\.)")),
     ("baenet", re.compile(r"(?=(?:(?:bae|pred)net\.)?(?:mobilenet\.)?(?:features|classifier)\.)")),
     ("restorer", re.compile(r"(?=(?:conv1|align|back_projection[12]|rec_conv[12]|out_conv)\.)")),
 )
 
 
-def split_parts(state_dict: Mapping[str, np.ndarray], *, ignored: Sequence[str] = ()) -> dict[str, dict[str, np.ndarray]]:
+def split_parts(state_dict: Mapping[str, np.ndarray], *,
+                ignored: Sequence[str] = ()) -> dict[str, dict[str, np.ndarray]]:
   """State dicts of "restorer", "baenet" and "raft", those that are there.
 
   Args:

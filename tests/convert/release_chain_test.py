@@ -1,8 +1,8 @@
 """From a checkpoint's names and arrays to the restored image, as the authors' release computes it, step by step.
 
-Two previews, their motion, BAENet, exposure times, the burst, Burstormer: once through this package with converted files,
-once written out in numpy from the facts of the release. Noise is off, so that nothing is drawn. RAFT and Burstormer
-have their own comparisons; here they are called on images that were made the other way.
+Two previews, their motion, BAENet, exposure times, the burst, Burstormer: once through this package with converted
+files, once written out in numpy from the facts of the release. Noise is off, so that nothing is drawn. RAFT and
+Burstormer have their own comparisons; here they are called on images that were made the other way.
 """
 
 import pathlib

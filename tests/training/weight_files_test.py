@@ -25,7 +25,7 @@ def _with_stats(state):
 
 def test_networks_arrive_and_the_rest_stays(tmp_path):
   """Parameters of both networks and statistics of BAENet are those of the files; optimizer states stay."""
-  saved, state = _with_stats(toy_state(7)), _with_stats(toy_state()).replace(bae_stats={"mean": np.zeros(3, np.float32)})
+  saved, state = _with_stats(toy_state(7)), toy_state().replace(bae_stats={"mean": np.zeros(3, np.float32)})
   loaded = load_weight_files(state, _folder(tmp_path, saved), PURPOSES, _BOTH)
   for name in ("restoration_params", "bae_params", "bae_stats"):
     jax.tree.map(np.testing.assert_array_equal, getattr(loaded, name), getattr(saved, name))
