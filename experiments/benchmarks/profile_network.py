@@ -47,9 +47,9 @@ _BOTTLENECKS = _ALIGNMENTS + (_FRAMES - 1) / _FRAMES * (2 + 1 / 4)  # The coarse
 
 
 class Part(NamedTuple):
-  """A part of the network: `ours()` gives a function of JAX and its variables, `torch(torch_networks)` a PyTorch module.
+  """A part of the network: `ours()` gives a function of (variables, x) and variables, `torch(torch_networks)` a module.
 
-  Both map the same; the first as `function(variables, x)`. `x` is `[N, H, W, inputs]`, N frames; for the whole network `[B, n, H, W, inputs]`.
+  Both map the same, ours `[N, H, W, inputs]`, N frames, or `[B, n, H, W, inputs]` for the whole network.
   """
 
   group: str

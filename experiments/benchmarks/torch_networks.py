@@ -1,4 +1,4 @@
-"""The networks of this package as PyTorch modules: the yardstick of `networks.py`, and a check against the published ones.
+"""The networks of this package as PyTorch modules: the yardstick of `networks.py`.
 
 Same layers as the published modules and the same names of the weights, so that their state dicts load with
 `strict=True`; written for speed as one would write PyTorch for speed:
@@ -162,7 +162,7 @@ def _cyclic_pairs(bursts):
 
 
 class DeformConv(nn.Module):
-  """Modulated deformable 3x3 convolution in 8 groups: `[N, f, H, W]`, offsets `[N, 144, H, W]`, mask `[N, 72, H, W]`."""
+  """Modulated deformable 3x3 convolution in 8 groups; takes `[N, f, H, W]`, offsets `[N, 144, H, W]`, mask `[N, 72, ...]`."""
 
   def __init__(self, features):
     super().__init__()
@@ -270,3 +270,183 @@ class Burstormer(nn.Module):
   def _frames_to_channels(self, frames, num_frames):
     """`[B * n, f, H, W]` -> `[B, n * f, H, W]`."""
     return _channels_first(_by_burst(frames, num_frames).movedim(1, 3).flatten(3))
+
+
+# (expansion, channels, blocks, stride of the first): Table 2 of MobileNetV2.
+_MOBILENET_ROWS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2),
+                   (6, 320, 1, 1))
+
+
+def _conv_norm(inputs, outputs, size, *, stride=1, groups=1, activation=True):
+  layers = [nn.Conv2d(inputs, outputs, size, stride, size // 2, groups=groups, bias=False), nn.BatchNorm2d(outputs)]
+  return layers + [nn.ReLU6(inplace=True)] if activation else layers
+
+
+class _InvertedResidual(nn.Module):
+
+  def __init__(self, inputs, outputs, expansion, stride):
+    super().__init__()
+    hidden = inputs * expansion
+    layers = [nn.Sequential(*_conv_norm(inputs, hidden, 1))] if expansion > 1 else []
+    layers.append(nn.Sequential(*_conv_norm(hidden, hidden, 3, stride=stride, groups=hidden)))
+    self.conv = nn.Sequential(*layers, *_conv_norm(hidden, outputs, 1, activation=False))
+    self.keeps_shape = stride == 1 and inputs == outputs
+
+  def forward(self, x):
+    return x + self.conv(x) if self.keeps_shape else self.conv(x)
+
+
+class BAENet(nn.Module):
+  """MobileNetV2, planes `[B, in_channels, H, W]` -> `[B, num_outputs]`; names and layout of torchvision's."""
+
+  def __init__(self, in_channels=6, num_outputs=5):
+    super().__init__()
+    layers = [nn.Sequential(*_conv_norm(in_channels, 32, 3, stride=2))]
+    channels = 32
+    for expansion, outputs, num_blocks, stride in _MOBILENET_ROWS:
+      for index in range(num_blocks):
+        layers.append(_InvertedResidual(channels, outputs, expansion, 1 if index else stride))
+        channels = outputs
+    self.features = nn.Sequential(*layers, nn.Sequential(*_conv_norm(channels, 1280, 1)))
+    self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(1280, num_outputs))
+
+  def forward(self, planes):
+    return self.classifier(self.features(planes).mean((2, 3)))
+
+
+_RADIUS, _NUM_LEVELS = 3, 4
+_HIDDEN, _CONTEXT = 96, 64
+
+
+class _Bottleneck(nn.Module):
+
+  def __init__(self, inputs, outputs, stride, norm):
+    super().__init__()
+    inner = outputs // 4
+    self.conv1, self.conv2 = nn.Conv2d(inputs, inner, 1), nn.Conv2d(inner, inner, 3, stride, 1)
+    self.conv3, self.norm = nn.Conv2d(inner, outputs, 1), norm
+    self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride)) if stride > 1 else None
+
+  def forward(self, x):
+    y = x
+    for conv in (self.conv1, self.conv2, self.conv3):
+      y = F.relu(self.norm(conv(y)))
+    if self.downsample is not None:
+      x = self.norm(self.downsample(x))
+    return F.relu(x + y)
+
+
+class _Encoder(nn.Module):
+  """`[B, 3, H, W]` -> `[B, outputs, H / 8, W / 8]`."""
+
+  def __init__(self, outputs, norm):
+    super().__init__()
+    self.conv1, self.norm = nn.Conv2d(3, 32, 7, 2, 3), norm
+    widths = (32, 32, 64, 96)
+    for index, (inputs, width) in enumerate(zip(widths, widths[1:]), start=1):
+      first = _Bottleneck(inputs, width, 1 if index == 1 else 2, norm)
+      self.add_module(f"layer{index}", nn.Sequential(first, _Bottleneck(width, width, 1, norm)))
+    self.conv2 = nn.Conv2d(96, outputs, 1)
+
+  def forward(self, x):
+    x = F.relu(self.norm(self.conv1(x)))
+    return self.conv2(self.layer3(self.layer2(self.layer1(x))))
+
+
+class _MotionEncoder(nn.Module):
+
+  def __init__(self):
+    super().__init__()
+    self.convc1 = nn.Conv2d(_NUM_LEVELS * (2 * _RADIUS + 1)**2, 96, 1)
+    self.convf1, self.convf2 = nn.Conv2d(2, 64, 7, padding=3), nn.Conv2d(64, 32, 3, padding=1)
+    self.conv = nn.Conv2d(128, 80, 3, padding=1)
+
+  def forward(self, correlation, flow):
+    both = [F.relu(self.convc1(correlation)), F.relu(self.convf2(F.relu(self.convf1(flow))))]
+    return torch.cat([F.relu(self.conv(torch.cat(both, 1))), flow], 1)
+
+
+class _ConvGru(nn.Module):
+
+  def __init__(self):
+    super().__init__()
+    for name in ("convz", "convr", "convq"):
+      self.add_module(name, nn.Conv2d(_HIDDEN + _CONTEXT + 82, _HIDDEN, 3, padding=1))
+
+  def forward(self, hidden, inputs):
+    both = torch.cat([hidden, inputs], 1)
+    update, reset = torch.sigmoid(self.convz(both)), torch.sigmoid(self.convr(both))
+    return torch.lerp(hidden, torch.tanh(self.convq(torch.cat([reset * hidden, inputs], 1))), update)
+
+
+class _FlowHead(nn.Module):
+
+  def __init__(self):
+    super().__init__()
+    self.conv1, self.conv2 = nn.Conv2d(_HIDDEN, 128, 3, padding=1), nn.Conv2d(128, 2, 3, padding=1)
+
+  def forward(self, hidden):
+    return self.conv2(F.relu(self.conv1(hidden)))
+
+
+class _UpdateBlock(nn.Module):
+
+  def __init__(self):
+    super().__init__()
+    self.encoder, self.gru, self.flow_head = _MotionEncoder(), _ConvGru(), _FlowHead()
+
+  def forward(self, hidden, context, correlation, flow):
+    hidden = self.gru(hidden, torch.cat([context, self.encoder(correlation, flow)], 1))
+    return hidden, flow + self.flow_head(hidden)
+
+
+class RaftSmall(nn.Module):
+  """RAFT-small: sRGB images `[B, 3, H, W]` in [0, 1], sides multiples of 8 -> flow `[B, 2, H, W]`, (x, y) in px."""
+
+  def __init__(self):
+    super().__init__()
+    self.fnet = _Encoder(128, F.instance_norm)
+    self.cnet = _Encoder(_HIDDEN + _CONTEXT, lambda x: x)
+    self.update_block = _UpdateBlock()
+
+  def forward(self, image1, image2, num_updates=20):
+    images = 2 * torch.cat([image1, image2]) - 1
+    pyramid = _correlation_pyramid(*self.fnet(images).chunk(2))
+    hidden, context = self.cnet(images[:len(image1)]).split([_HIDDEN, _CONTEXT], 1)
+    hidden, context = torch.tanh(hidden), F.relu(context)
+    grid = _pixel_grid(hidden)
+    flow = torch.zeros_like(hidden[:, :2])
+    for _ in range(num_updates):
+      flow = flow.detach()
+      hidden, flow = self.update_block(hidden, context, _look_up(pyramid, grid + flow), flow)
+    return 8 * F.interpolate(flow, scale_factor=8, mode="bilinear", align_corners=True)
+
+
+def _pixel_grid(x):
+  """(x, y) of every pixel, `[1, 2, H, W]`."""
+  rows, columns = [torch.arange(size, dtype=x.dtype, device=x.device) for size in x.shape[2:]]
+  return torch.stack(torch.meshgrid(columns, rows, indexing="xy"))[None]
+
+
+def _correlation_pyramid(features1, features2):
+  """Every pixel of the first with every one of the second, at four scales: `[B * H * W, 1, h, w]` and (w, h)."""
+  batch, channels, height, width = features1.shape
+  products = features1.flatten(2).transpose(1, 2) @ features2.flatten(2) / channels**0.5
+  levels = [products.reshape(-1, 1, height, width)]
+  for _ in range(_NUM_LEVELS - 1):
+    levels.append(F.avg_pool2d(levels[-1], 2))
+  return [(level, level.new_tensor(level.shape[:1:-1])) for level in levels]
+
+
+def _look_up(pyramid, positions):
+  """Correlations `[B, 4 * 49, H, W]` around `positions [B, 2, H, W]`: scale, then x, then y."""
+  batch, _, height, width = positions.shape
+  window = torch.arange(-_RADIUS, _RADIUS + 1, dtype=positions.dtype, device=positions.device)
+  window = torch.stack(torch.meshgrid(window, window, indexing="ij"), -1)
+  centres = positions.permute(0, 2, 3, 1).reshape(-1, 1, 1, 2)
+  read = []
+  for level, (correlations, size) in enumerate(pyramid):
+    grid = (2 * (centres / 2**level + window) + 1) / size - 1
+    samples = F.grid_sample(correlations, grid, padding_mode="zeros", align_corners=False)
+    read.append(samples.reshape(batch, height, width, -1))
+  return torch.cat(read, -1).permute(0, 3, 1, 2)
