@@ -14,6 +14,8 @@ torch = pytest.importorskip("torch")
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "experiments" / "benchmarks"))
 import torch_networks  # noqa: E402
 
+torch.set_num_threads(1)  # Threads that wait for each other suffer most on a machine that runs other tests too.
+
 _LAYOUTS = pytest.mark.parametrize("layout", (torch.contiguous_format, torch.channels_last))
 
 
