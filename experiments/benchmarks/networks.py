@@ -7,10 +7,10 @@
 prints a table and writes experiments/benchmarks/results/networks_<device>.json after every program.
 
 restorer  Burstormer on bursts of 4 frames: forward, and the gradient of an L1 loss to the weights.
-bae       BAENet: 6 planes at the packed size of the preview, and the 5 planes of the authors' release at twice that.
+bae       BAENet: 6 planes at the packed size of the preview, and 5 at twice that, as in the authors' release.
 raft      RAFT-small, 20 updates, at the packed size.
-latency   From two developed previews to BAENet's outputs, motion included (paper: 0.023 s). "packed": Lucas-Kanade and 6
-          planes, our default (PyTorch runs RAFT in its place); "release": RAFT-small and 5 planes, both sides the same.
+latency   From two developed previews to BAENet's outputs, motion included (paper: 0.023 s). "packed": Lucas-Kanade and
+          6 planes, our default (PyTorch runs RAFT in its place); "release": RAFT-small and 5 planes on both sides.
 
 The PyTorch side is torch_networks.py: eager, channels_last, threads bound to cores. Each program of each library runs
 in a process of its own, ours and PyTorch's in turn, twice: the second process of ours finds its program in JAX's

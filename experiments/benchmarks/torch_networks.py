@@ -7,7 +7,7 @@ Same layers as the published modules and the same names of the weights, so that 
   `F.layer_norm` reads them, and depthwise and pointwise convolutions are faster: a feed-forward network with 96
   channels on 4 frames of 128x128 by 1.6 to 2.8 times (2 CPU threads, torch 2.13, busy machine). Both layouts give the
   same results.
-- LayerNorm is `F.layer_norm` on a permuted view, which then copies nothing; on these frames at most 16 ms, where the
+- LayerNorm is `F.layer_norm` on a permuted view, which then copies nothing; on these frames 2 to 8 ms, where the
   arithmetic of Restormer takes 70 ms and more.
 - Bursts have a batch axis, and offsets are computed only for frames that they move, as in our Flax network.
 - Deformable convolutions are torchvision's where it is installed, else one `grid_sample` of all points.
