@@ -57,6 +57,16 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
       fusion_blocks=2,  # Attention blocks in each of the six fusion modules.
       deform_groups=8,  # Blocks of channels that the alignment moves together.
       identity_alignment=False,  # Start with alignments that change nothing.
+      global_skip=False,  # Add the base frame to the result.
+  ))
+  config.restorer_inputs = d(dict(  # What it sees of a frame beside its RAW planes.
+      noise_map=False,  # Standard deviation of the noise, 4 planes.
+      validity=False,  # Where the frame is not clipped, 1 plane.
+      relative_exposure=False,  # log2 of the exposure time over that of the first frame, 1 plane.
+  ))
+  config.compute = d(dict(  # How it is computed; does not change what its weights mean.
+      dtype="float32",  # Or "bfloat16": norms, softmax, positions, losses and the result stay float32.
+      remat="none",  # "blocks" or "stages": compute again in the backward pass instead of storing.
   ))
   config.bae = d(dict(
       blocks="mobilenet_v2",  # Or "light": its first four blocks, for small previews.

@@ -30,6 +30,7 @@ from debir_jax.convert.burstormer import burstormer_config, burstormer_frames, b
 from debir_jax.convert.parts import split_parts
 from debir_jax.convert.raft import raft_params, raft_size
 from debir_jax.convert.torch_files import read_state_dict
+from debir_jax.restoration import BurstPlanes
 from debir_jax.training.build import bae_of, num_planes_of, purposes_of, restorer_of
 from debir_jax.weights import BAENET_FILE, RAFT_FILE, RESTORER_FILE, save_weights
 
@@ -125,8 +126,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _restorer_shapes(config: ml_collections.ConfigDict) -> Any:
-  raw = jax.ShapeDtypeStruct((config.capture.num_frames, 8, 8, 4), np.float32)
-  return jax.eval_shape(restorer_of(config).init, jax.random.key(0), raw)
+  channels = BurstPlanes(**config.restorer_inputs).num_channels
+  frames = jax.ShapeDtypeStruct((config.capture.num_frames, 8, 8, channels), np.float32)
+  return jax.eval_shape(restorer_of(config).init, jax.random.key(0), frames)
 
 
 def _bae_shapes(config: ml_collections.ConfigDict) -> Any:

@@ -22,7 +22,7 @@ from debir_jax.evaluation.metrics import psnr, ssim
 from debir_jax.evaluation.records import Record
 from debir_jax.motion import FlowEstimator
 from debir_jax.policies import FULL_SCALE_PX_PER_S, Policy, format_exposure_times, observe
-from debir_jax.restoration import Restorer
+from debir_jax.restoration import BurstPlanes, Restorer
 from debir_jax.simulator import CaptureSetup, Shot, draw_shot, gains_for, simulate_burst, simulate_previews, target_of
 from debir_jax.types import BurstTiming, CameraColor, Observation, Scene
 
@@ -80,10 +80,10 @@ class Evaluator:
 
   def __init__(self, restorer: Restorer, setup: CaptureSetup, flow_estimator: FlowEstimator, *, num_draws: int = 1,
                seed: int = 0, batch_size: int = 4, border: int = 0, mse_floor: float = 0.0, flow_variables: Any = None,
-               full_scale_px_per_s: float = FULL_SCALE_PX_PER_S):
+               full_scale_px_per_s: float = FULL_SCALE_PX_PER_S, burst_planes: BurstPlanes = BurstPlanes()):
     """
     Args:
-      restorer: a network for bursts `[B, n, h, w, 4]`; hashable, as a Flax module is.
+      restorer: a network for bursts `[B, n, h, w, c]`; hashable, as a Flax module is.
       setup: conditions; switch its `camera_jitter` off to evaluate on the calibrated camera.
       flow_estimator: where the motion magnitude comes from; hashable.
       num_draws: shots per scene.
@@ -92,11 +92,12 @@ class Evaluator:
       border, mse_floor: see `metrics.psnr`.
       flow_variables: weights of the flow estimator; none for Lucas-Kanade.
       full_scale_px_per_s: speed at which the motion magnitude reaches 1, see `policies.observe`.
+      burst_planes: what the restorer sees of a burst.
     """
     if num_draws < 1 or batch_size < 1:
       raise ValueError(f"num_draws and batch_size must be at least 1, got {num_draws} and {batch_size}.")
     self.num_draws, self.seed, self.batch_size = num_draws, seed, batch_size
-    self._restorer, self._setup = restorer, setup
+    self._restorer, self._setup, self._burst_planes = restorer, setup, burst_planes
     self._observe = functools.partial(_observe, timing=setup.timing, flow_variables=flow_variables,
                                       flow_estimator=flow_estimator, full_scale_px_per_s=full_scale_px_per_s)
     self._measure = functools.partial(_measure, timing=setup.timing, border=border, mse_floor=mse_floor)
@@ -205,7 +206,8 @@ class Evaluator:
   def _score(self, label, restorer_params, batch, times):
     """Metrics of the true scenes of a batch as numpy arrays, and the images of all."""
     raw = _take(batch.scenes.radiance, batch.shots, times, self.timing)
-    restored = _restore(self._restorer, restorer_params, raw)
+    frames = _frames(self._burst_planes, raw, batch.shots, times, self.timing)
+    restored = _restore(self._restorer, restorer_params, frames)
     scores = jax.tree.map(np.asarray, self._measure(restored, batch.scenes.radiance))
     for scene_id, is_finite, quality in zip(batch.scene_ids, scores["finite"], scores["psnr"]):
       _check_result(f"{label}, scene {scene_id}, draw {batch.draw}", is_finite, quality)
@@ -267,8 +269,16 @@ def _take(radiance, shots, exposure_times, timing) -> jax.Array:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _restore(restorer, params, raw) -> jax.Array:
-  return restorer.apply({"params": params}, raw)
+def _frames(burst_planes, raw, shots, exposure_times, timing) -> jax.Array:
+  def frames_of_one(raw, shot, times):
+    return burst_planes(raw, times, gains_for(times, shot.preview_gain, timing), shot.noise_model)
+
+  return jax.vmap(frames_of_one)(raw, shots, exposure_times)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _restore(restorer, params, frames) -> jax.Array:
+  return restorer.apply({"params": params}, frames)
 
 
 @functools.partial(jax.jit, static_argnames=("border", "mse_floor"))

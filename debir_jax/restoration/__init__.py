@@ -1,7 +1,8 @@
 """Restoration of a burst: `[..., n, h, w, 4]` noisy frames to one image `[..., h, w, 4]`."""
 
+from debir_jax.restoration.burst_planes import BurstPlanes
 from debir_jax.restoration.burstormer import Burstormer, light_burstormer
 from debir_jax.restoration.deform_conv import deform_conv2d
 from debir_jax.restoration.restorer import Restorer
 
-__all__ = ["Burstormer", "Restorer", "deform_conv2d", "light_burstormer"]
+__all__ = ["Burstormer", "BurstPlanes", "Restorer", "deform_conv2d", "light_burstormer"]

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from debir_jax.restoration.attention import BurstFeatureAttention
+from debir_jax.restoration.attention import attention_block
 from debir_jax.restoration.deform_conv import deform_conv2d_split
 from debir_jax.restoration.fusion import BurstFeatureFusion, base_pairs
 from debir_jax.restoration.layers import Conv3x3, Kernel, UpConv3x3, bias_init, conv3x3, gelu, kernel_init
@@ -24,10 +24,12 @@ class Alignment(nn.Module):
   Attributes:
     fusion_blocks: attention blocks in the fusion with the base frame.
     deform_groups: blocks of channels that move together.
+    remat: see `Burstormer`.
   """
 
   fusion_blocks: int = 2
   deform_groups: int = 8
+  remat: str = "none"
 
   @nn.compact
   def __call__(self, frames, coarse_offset_features=None):
@@ -38,8 +40,8 @@ class Alignment(nn.Module):
       offset_features = gelu(Conv3x3(features, use_bias=False, name="bottleneck_o")(both))
     moved = self._deform(frames[..., 1:, :, :, :], offset_features)
     aligned = jnp.concatenate([frames[..., :1, :, :, :], moved], -4)
-    fused = BurstFeatureFusion(sign=1, num_blocks=self.fusion_blocks, name="back_projection")(base_pairs(aligned))
-    return fused, offset_features
+    fusion = BurstFeatureFusion(sign=1, num_blocks=self.fusion_blocks, remat=self.remat, name="back_projection")
+    return fusion(base_pairs(aligned)), offset_features
 
   def _deform(self, frames, offset_features):
     features = frames.shape[-1]
@@ -47,7 +49,9 @@ class Alignment(nn.Module):
     kernel = Kernel((3, 3, features, 3 * points), name="offset_conv")(frames.dtype)
     # The kernel's outputs are (down, right) in turns, then the mask; all of one kind together are faster to read.
     kernel = jnp.concatenate([kernel[..., 0:2 * points:2], kernel[..., 1:2 * points:2], kernel[..., 2 * points:]], -1)
-    down, right, mask = jnp.split(conv3x3(offset_features, kernel), 3, -1)
+    # Positions and masks are at least float32: a position of 100 px in bfloat16 is off by up to half a pixel.
+    wide = jnp.promote_types(frames.dtype, jnp.float32)
+    down, right, mask = jnp.split(conv3x3(offset_features, kernel, dtype=wide), 3, -1)
     shape = (3, 3, features // self.deform_groups, features)
     kernel = self.param("deform_kernel", kernel_init, shape)
     bias = self.param("deform_bias", bias_init(9 * shape[2]), (features,))
@@ -61,11 +65,13 @@ class BurstAlignment(nn.Module):
     blocks_per_level: attention blocks at full and at half size.
     fusion_blocks: attention blocks in every fusion of an aligned frame with the base frame.
     deform_groups: blocks of channels that move together.
+    remat: see `Burstormer`.
   """
 
   blocks_per_level: Sequence[int] = (2, 2)
   fusion_blocks: int = 2
   deform_groups: int = 8
+  remat: str = "none"
 
   @nn.compact
   def __call__(self, frames):
@@ -73,11 +79,12 @@ class BurstAlignment(nn.Module):
 
     def encode(frames, level, num_heads):
       for index in range(self.blocks_per_level[level - 1]):
-        frames = BurstFeatureAttention(num_heads, name=f"encoder_level{level}_{index}")(frames)
+        frames = attention_block(self.remat)(num_heads, name=f"encoder_level{level}_{index}")(frames)
       return frames
 
     def align(frames, coarse_offset_features, name):
-      return Alignment(self.fusion_blocks, self.deform_groups, name=name)(frames, coarse_offset_features)
+      module = nn.remat(Alignment) if self.remat == "stages" else Alignment
+      return module(self.fusion_blocks, self.deform_groups, self.remat, name=name)(frames, coarse_offset_features)
 
     full = encode(frames, level=1, num_heads=1)
     half = encode(Conv3x3(features, stride=2, name="down1")(full), level=2, num_heads=2)

@@ -1,19 +1,49 @@
 """Burst feature attention: the block of Restormer (https://arxiv.org/abs/2111.09881) on features of one frame.
 
 Attention runs between channels, over all pixels of an image, so its cost is linear in the number of pixels and the
-result depends on the image as a whole. All modules map `[..., H, W, C] -> [..., H, W, C]`, each image on its own.
+result depends on the image as a whole. The block maps `[..., H, W, C] -> [..., H, W, C]`, each image on its own.
+
+The block's two halves stand here as plain functions, which every accelerator runs; on CPU those of `flat_attention.py`
+compute the same, several times faster.
 """
+
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from debir_jax.depthwise_conv import depthwise_conv3x3
-from debir_jax.restoration.layers import Conv1x1, Kernel, dense, gelu
+from debir_jax.restoration import flat_attention
+from debir_jax.restoration.layers import Kernel, dense, gelu
 
 _EXPANSION = 2.66  # Hidden channels of the feed-forward network per channel.
 _NORM_EPSILON = 1e-5
 _MIN_SQUARED_LENGTH = 1e-24  # PyTorch normalises with max(length, 1e-12).
+
+
+class AttentionWeights(NamedTuple):
+  """Weights of `attend`: pointwise matrices `[in, out]`, depthwise kernels `[3, 3, 1, C]`, temperature `[heads, 1, 1]`."""
+
+  norm_scale: jax.Array
+  norm_bias: jax.Array
+  qk: jax.Array
+  qk_dwconv: jax.Array
+  v: jax.Array
+  v_dwconv: jax.Array
+  temperature: jax.Array
+  project_out: jax.Array
+
+
+class FeedForwardWeights(NamedTuple):
+  """Weights of `feed_forward`, as above."""
+
+  norm_scale: jax.Array
+  norm_bias: jax.Array
+  project_in: jax.Array
+  dwconv: jax.Array
+  project_out: jax.Array
 
 
 class BurstFeatureAttention(nn.Module):
@@ -23,77 +53,121 @@ class BurstFeatureAttention(nn.Module):
 
   @nn.compact
   def __call__(self, x):
-    x = x + ChannelAttention(self.num_heads, name="attn")(LayerNorm(name="norm1")(x))
-    return x + GatedFeedForward(name="ffn")(LayerNorm(name="norm2")(x))
+    images = x.reshape((-1,) + x.shape[-3:])
+    channels, dtype = x.shape[-1], x.dtype
+    weights = AttentionWeights(*_Norm(name="norm1")(channels), *_Attention(self.num_heads, name="attn")(channels, dtype))
+    images = images + _attend(images, weights)
+    weights = FeedForwardWeights(*_Norm(name="norm2")(channels), *_FeedForward(name="ffn")(channels, dtype))
+    images = images + _feed_forward(images, weights)
+    return images.reshape(x.shape)
 
 
-class LayerNorm(nn.Module):
+def attention_block(remat: str) -> type[BurstFeatureAttention]:
+  """`BurstFeatureAttention`, computed again in the backward pass where `Burstormer.remat` is "blocks"."""
+  return nn.remat(BurstFeatureAttention) if remat == "blocks" else BurstFeatureAttention
+
+
+class _Norm(nn.Module):
+  """Scale and bias of `layer_norm`."""
+
+  @nn.compact
+  def __call__(self, channels):
+    return (self.param("scale", nn.initializers.ones, (channels,)),
+            self.param("bias", nn.initializers.zeros, (channels,)))
+
+
+class _Attention(nn.Module):
+  """All but the first two of `AttentionWeights`."""
+
+  num_heads: int
+
+  @nn.compact
+  def __call__(self, channels, dtype):
+    pointwise = lambda name, width: Kernel((1, 1, channels, width), name=name)(dtype)[0, 0]
+    depthwise = lambda name, width: Kernel((3, 3, 1, width), name=name)(dtype)
+    return (pointwise("qk", 2 * channels), depthwise("qk_dwconv", 2 * channels),
+            pointwise("v", channels), depthwise("v_dwconv", channels),
+            self.param("temperature", nn.initializers.ones, (self.num_heads, 1, 1)),
+            pointwise("project_out", channels))
+
+
+class _FeedForward(nn.Module):
+  """All but the first two of `FeedForwardWeights`."""
+
+  @nn.compact
+  def __call__(self, channels, dtype):
+    hidden = int(channels * _EXPANSION)
+    return (Kernel((1, 1, channels, 2 * hidden), name="project_in")(dtype)[0, 0],
+            Kernel((3, 3, 1, 2 * hidden), name="dwconv")(dtype),
+            Kernel((1, 1, hidden, channels), name="project_out")(dtype)[0, 0])
+
+
+def attend(images: jax.Array, weights: AttentionWeights) -> jax.Array:
+  """MDTA on `[N, H, W, C]`: every channel becomes a mixture of the channels that it correlates with over the image."""
+  normalised = layer_norm(images, weights.norm_scale, weights.norm_bias)
+  filtered = lambda matrix, kernel: depthwise_conv3x3(dense(normalised, matrix), kernel)
+  query, key = jnp.split(over_pixels(filtered(weights.qk, weights.qk_dwconv)), 2, -1)
+  mixing = channel_mixing(query, key, weights.temperature, weights.project_out)
+  return jnp.matmul(over_pixels(filtered(weights.v, weights.v_dwconv)), mixing).reshape(images.shape)
+
+
+def feed_forward(images: jax.Array, weights: FeedForwardWeights) -> jax.Array:
+  """GDFN on `[N, H, W, C]`: one half of the expanded features, after GELU, gates the other half."""
+  normalised = layer_norm(images, weights.norm_scale, weights.norm_bias)
+  gate, value = jnp.split(depthwise_conv3x3(dense(normalised, weights.project_in), weights.dwconv), 2, -1)
+  return dense(gelu(gate) * value, weights.project_out)
+
+
+@jax.jit
+def _attend(images, weights):  # Compiled as a function of its own, so that all blocks of one shape are traced once.
+  return lax.platform_dependent(images, weights, cpu=flat_attention.attend, default=attend)
+
+
+@jax.jit
+def _feed_forward(images, weights):
+  return lax.platform_dependent(images, weights, cpu=flat_attention.feed_forward, default=feed_forward)
+
+
+def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
   """Normalises the channels of every pixel, at least in float32, then scales and shifts them."""
-
-  @nn.compact
-  def __call__(self, x):
-    scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
-    bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    centred = wide - jnp.mean(wide, -1, keepdims=True)
-    variance = jnp.mean(centred * centred, -1, keepdims=True)
-    normalised = centred * jax.lax.rsqrt(variance + _NORM_EPSILON)
-    return (normalised * scale.astype(wide.dtype) + bias.astype(wide.dtype)).astype(x.dtype)
+  wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+  centred = wide - jnp.mean(wide, -1, keepdims=True)
+  variance = jnp.mean(centred * centred, -1, keepdims=True)
+  normalised = centred * lax.rsqrt(variance + _NORM_EPSILON)
+  return (normalised * scale.astype(wide.dtype) + bias.astype(wide.dtype)).astype(x.dtype)
 
 
-class ChannelAttention(nn.Module):
-  """MDTA: every channel becomes a mixture of the channels that it correlates with over the image."""
+def channel_mixing(query: jax.Array, key: jax.Array, temperature: jax.Array, project_out: jax.Array) -> jax.Array:
+  """Mixing by attention and then projecting are both linear maps of the channels: one small matrix `[N, C, C]` per image.
 
-  num_heads: int = 1
-
-  @nn.compact
-  def __call__(self, x):
-    channels = x.shape[-1]
-    temperature = self.param("temperature", nn.initializers.ones, (self.num_heads, 1, 1))
-    # Query, key and value are one pointwise and one depthwise convolution; their weights keep their own names.
-    widths = {"qk": 2 * channels, "v": channels}
-    pointwise = [Kernel((1, 1, channels, width), name=name)(x.dtype) for name, width in widths.items()]
-    depthwise = [Kernel((3, 3, 1, width), name=f"{name}_dwconv")(x.dtype) for name, width in widths.items()]
-    project_out = Kernel((1, 1, channels, channels), name="project_out")(x.dtype)
-    features = dense(x, jnp.concatenate(pointwise, -1)[0, 0])
-    features = depthwise_conv3x3(features, jnp.concatenate(depthwise, -1))
-    features = features.reshape(x.shape[:-3] + (-1, 3 * channels))
-    attention = channel_attention(features[..., :2 * channels], temperature)
-    # Mixing and projecting are both linear maps of the channels: one small matrix per image does both.
-    mixing = jnp.einsum("...ij,io->...jo", attention, project_out[0, 0])
-    return jnp.matmul(features[..., 2 * channels:], mixing).reshape(x.shape)
+  A row of values `[C]` times it is the attended and projected row.
+  """
+  attention = channel_attention(query, key, temperature)
+  return jnp.einsum("...ij,io->...jo", attention.astype(project_out.dtype), project_out)
 
 
-def channel_attention(query_key: jax.Array, temperature: jax.Array) -> jax.Array:
+def channel_attention(query: jax.Array, key: jax.Array, temperature: jax.Array) -> jax.Array:
   """Attention between channels, `softmax(temperature * cosine(query, key))`, at least in float32.
 
   Args:
-    query_key: `[..., pixels, 2 * C]`, C channels of the query, then of the key.
+    query, key: `[..., pixels, C]`.
     temperature: `[heads, 1, 1]`; heads are blocks of consecutive channels and attend to themselves only.
 
   Returns:
-    `[..., C, C]`, row = channel that results, in the type of `query_key`. All-zero channels give a uniform row and a
-    zero gradient.
+    `[..., C, C]`, row = channel that results. All-zero channels give a uniform row and a zero gradient.
   """
-  heads, channels = temperature.shape[0], query_key.shape[-1] // 2
-  wide = query_key.astype(jnp.promote_types(query_key.dtype, jnp.float32))
-  # All products of channels at once: the squared lengths stand on the diagonal.
-  products = jnp.einsum("...pi,...pj->...ij", wide, wide)
-  lengths = jax.lax.rsqrt(jnp.maximum(jnp.diagonal(products, axis1=-2, axis2=-1), _MIN_SQUARED_LENGTH))
-  cosines = products[..., :channels, channels:] * lengths[..., :channels, None] * lengths[..., None, channels:]
-  scale = jnp.repeat(temperature.astype(wide.dtype)[:, 0, 0], channels // heads)[:, None]
+  heads, channels = temperature.shape[0], query.shape[-1]
+  wide = jnp.promote_types(query.dtype, jnp.float32)
+  products = jnp.einsum("...pi,...pj->...ij", query, key, preferred_element_type=wide)
+  lengths = [lax.rsqrt(jnp.maximum(jnp.sum(jnp.square(array.astype(wide)), -2), _MIN_SQUARED_LENGTH))
+             for array in (query, key)]
+  cosines = products * lengths[0][..., :, None] * lengths[1][..., None, :]
+  scale = jnp.repeat(temperature.astype(wide)[:, 0, 0], channels // heads)[:, None]
   own_head = jnp.arange(channels) // (channels // heads)
   logits = jnp.where(own_head[:, None] == own_head, cosines * scale, -jnp.inf)
-  return jax.nn.softmax(logits, -1).astype(query_key.dtype)
+  return jax.nn.softmax(logits, -1)
 
 
-class GatedFeedForward(nn.Module):
-  """GDFN: one half of the expanded features, after GELU, gates the other half."""
-
-  @nn.compact
-  def __call__(self, x):
-    hidden = int(x.shape[-1] * _EXPANSION)
-    features = Conv1x1(2 * hidden, name="project_in")(x)
-    features = depthwise_conv3x3(features, Kernel((3, 3, 1, 2 * hidden), name="dwconv")(x.dtype))
-    gate, value = jnp.split(features, 2, -1)
-    return Conv1x1(x.shape[-1], name="project_out")(gelu(gate) * value)
+def over_pixels(images: jax.Array) -> jax.Array:
+  """`[N, H, W, C] -> [N, H * W, C]`."""
+  return images.reshape(images.shape[0], -1, images.shape[-1])

@@ -1,8 +1,9 @@
 """Burstormer for de-noising (https://arxiv.org/abs/2304.01194), as DEBIR restores bursts with it.
 
 `[..., n, H, W, c] -> [..., H, W, out_channels]`: n frames, even, frame 0 is the base that all others are aligned to and
-that the result shows. With packed RAW, 4 channels go in and come out, signals relative to white = 1. No skip from input
-to output, no activation at the end, no clamp: the image is regressed from features.
+that the result shows. With packed RAW, 4 channels go in and come out, signals relative to white = 1; `BurstPlanes` adds
+what else is known of a frame. No skip from input to output but on request, no activation at the end, no clamp: the image
+is regressed from features.
 
 Names of the weights follow the published PyTorch module, so that `debir_jax.convert` can import them.
 """
@@ -33,8 +34,13 @@ class Burstormer(nn.Module):
     identity_alignment: fresh deformable convolutions hand frames on unchanged, instead of random mixtures. In a small
       random network other frames reach the result fifty times more weakly than the base frame (with this: three times),
       so a short training finds how to restore the base frame alone.
-    dtype: type to compute in, e.g. `jnp.bfloat16`; None: the type of the burst. Norms, attention weights and sampling
-      positions are at least float32, weights are stored as float32.
+    global_skip: add the first `out_channels` channels of the base frame to the result; fresh weights then return the
+      base frame.
+    dtype: type to compute in, "bfloat16" or "float32"; None: the type of the burst. Norms, attention weights, sampling
+      positions and the result are at least float32, weights are stored as float32.
+    remat: what the backward pass computes again instead of storing it. "none"; "blocks": every attention block; "stages":
+      every alignment and fusion as a whole, which leaves little more than the features between them. On CPU attention
+      blocks always store nothing but their input.
   """
 
   num_features: int = 48
@@ -43,7 +49,9 @@ class Burstormer(nn.Module):
   fusion_blocks: int = 2
   deform_groups: int = 8
   identity_alignment: bool = False
-  dtype: jnp.dtype | None = None
+  global_skip: bool = False
+  dtype: str | None = None
+  remat: str = "none"
 
   def init(self, key, burst):
     """Fresh variables for bursts of this shape, drawn as PyTorch draws them (see `draw_weights`).
@@ -55,6 +63,8 @@ class Burstormer(nn.Module):
     variables = draw_weights(key, jax.eval_shape(super().init, key, burst))
     if self.identity_alignment:
       variables = jax.tree_util.tree_map_with_path(_identity_where_deformable, variables)
+    if self.global_skip:
+      variables["params"]["out_conv"] = jax.tree.map(jnp.zeros_like, variables["params"]["out_conv"])
     return variables
 
   @nn.compact
@@ -66,15 +76,18 @@ class Burstormer(nn.Module):
 
     frames = Conv3x3(features, use_bias=False, name="conv1")(frames)
     frames = BurstAlignment((blocks, blocks) if isinstance(blocks, int) else blocks, self.fusion_blocks,
-                            self.deform_groups, name="align")(frames)
+                            self.deform_groups, self.remat, name="align")(frames)
     frames = self._fuse(frames, "back_projection1")
     frames = gelu(Conv1x1(2 * features, name="rec_conv1")(frames_to_channels(frames)))
     frames = self._fuse(channels_to_frames(frames, 2), "back_projection2")
     image = gelu(Conv1x1(features, name="rec_conv2")(frames_to_channels(frames)))
-    return Conv3x3(self.out_channels, use_bias=False, name="out_conv")(image)
+    wide = jnp.promote_types(image.dtype, jnp.float32)
+    image = Conv3x3(self.out_channels, use_bias=False, dtype=wide, name="out_conv")(image)
+    return image + burst[..., 0, :, :, :self.out_channels].astype(wide) if self.global_skip else image
 
   def _fuse(self, frames, name):
-    return BurstFeatureFusion(sign=-1, num_blocks=self.fusion_blocks, name=name)(cyclic_pairs(frames))
+    module = nn.remat(BurstFeatureFusion) if self.remat == "stages" else BurstFeatureFusion
+    return module(sign=-1, num_blocks=self.fusion_blocks, remat=self.remat, name=name)(cyclic_pairs(frames))
 
   def _check(self, burst):
     """Raises a ValueError for a burst or a configuration that the network has no meaning for."""
@@ -82,8 +95,11 @@ class Burstormer(nn.Module):
       raise ValueError(f"num_features must be a multiple of 8, got {self.num_features}.")
     if self.deform_groups < 1 or self.num_features % self.deform_groups:
       raise ValueError(f"deform_groups must divide num_features={self.num_features}, got {self.deform_groups}.")
-    if burst.ndim < 4:
-      raise ValueError(f"Expected a burst [..., n, H, W, c], got the shape {burst.shape}.")
+    if self.dtype not in (None, "float32", "bfloat16") or self.remat not in ("none", "blocks", "stages"):
+      raise ValueError("dtype must be 'float32', 'bfloat16' or None and remat 'none', 'blocks' or 'stages', got "
+                       f"{self.dtype!r} and {self.remat!r}.")
+    if burst.ndim < 4 or 0 in burst.shape:
+      raise ValueError(f"Expected a burst [..., n, H, W, c] that is not empty, got the shape {burst.shape}.")
     num_frames, height, width = burst.shape[-4:-1]
     if num_frames < 2 or num_frames % 2:
       raise ValueError(f"Burstormer fuses frames in pairs: the number of frames must be even, got {num_frames}. "

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from debir_jax.restoration.attention import BurstFeatureAttention
+from debir_jax.restoration.attention import attention_block
 from debir_jax.restoration.layers import Conv3x3, gelu
 
 
@@ -19,16 +19,18 @@ class BurstFeatureFusion(nn.Module):
   Attributes:
     sign: of the residual (expanded - input); the published network has +1 in RBFE and -1 in NRFE.
     num_blocks: attention blocks in front.
+    remat: see `Burstormer`.
   """
 
   sign: int = 1
   num_blocks: int = 2
+  remat: str = "none"
 
   @nn.compact
   def __call__(self, pairs):
     features = pairs.shape[-1] // 2
     for index in range(self.num_blocks):
-      pairs = BurstFeatureAttention(name=f"encoder1_{index}")(pairs)
+      pairs = attention_block(self.remat)(name=f"encoder1_{index}")(pairs)
     fused = gelu(Conv3x3(features, name="feat_fusion")(pairs))
     expanded = gelu(Conv3x3(2 * features, name="feat_expand")(fused))
     return fused + gelu(Conv3x3(features, name="diff_fusion")(self.sign * (expanded - pairs)))

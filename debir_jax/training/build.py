@@ -12,7 +12,7 @@ import ml_collections
 
 from debir_jax.motion import FlowEstimator, LucasKanade, Raft
 from debir_jax.policies import BLOCKS, LIGHT_BLOCKS, BAENet, BAENetPolicy, network_planes, num_planes
-from debir_jax.restoration import Burstormer, Restorer
+from debir_jax.restoration import Burstormer, BurstPlanes, Restorer
 from debir_jax.scenes import CachedScenes, DeadLeavesScenes, MixedScenes, PhotoMotionScenes, SceneBatches, SceneSource
 from debir_jax.scenes import batches, builtin_photos, photo_folder, split_photos
 from debir_jax.scenes.camera_path import REFERENCE_CROP_SIZE
@@ -34,7 +34,8 @@ class Models:
   """Both networks and how motion is measured.
 
   Attributes:
-    restorer: maps raw `[..., n, h, w, 4]` to `[..., h, w, 4]`.
+    restorer: maps frames `[..., n, h, w, c]` of `burst_planes` to `[..., h, w, 4]`.
+    burst_planes: what the restorer sees of a burst.
     bae: maps planes `[B, h, w, num_planes]` to logits `[B, n + 1]`.
     planes: maps an `Observation` to the planes that `bae` sees.
     num_planes: channels of the planes.
@@ -44,6 +45,7 @@ class Models:
   """
 
   restorer: Restorer
+  burst_planes: BurstPlanes
   bae: nn.Module
   planes: Any
   num_planes: int
@@ -72,8 +74,8 @@ def models_of(config: ml_collections.ConfigDict) -> Models:
   flow_estimator, flow_variables = flow_of(config)
   planes = functools.partial(network_planes, min_preview_gain=config.capture.min_preview_gain, **_inputs_of(config))
   return Models(
-      restorer=restorer_of(config), bae=bae_of(config), planes=planes, num_planes=num_planes_of(config),
-      slack_floor=config.bae.slack_floor,
+      restorer=restorer_of(config), burst_planes=BurstPlanes(**config.restorer_inputs),
+      bae=bae_of(config), planes=planes, num_planes=num_planes_of(config), slack_floor=config.bae.slack_floor,
       flow_estimator=flow_estimator, flow_variables=flow_variables,
       full_scale_px_per_s=config.motion.full_scale_px_per_s)
 
@@ -118,8 +120,8 @@ def flow_of(config: ml_collections.ConfigDict) -> tuple[FlowEstimator, Any]:
 
 
 def restorer_of(config: ml_collections.ConfigDict) -> Restorer:
-  """Restoration network of `config.restorer`."""
-  return Burstormer(**config.restorer)
+  """Restoration network of `config.restorer`, computed as `config.compute` says."""
+  return Burstormer(**config.restorer, **config.compute)
 
 
 def scene_sources_of(config: ml_collections.ConfigDict) -> dict[str, SceneSource]:
@@ -179,7 +181,8 @@ def purposes_of(config: ml_collections.ConfigDict, flow_estimator: str | None = 
   conditions = dict(timing=timing, **capture)
   motion = dict(estimator=flow_estimator or config.motion.estimator,
                 full_scale_px_per_s=config.motion.full_scale_px_per_s)
-  return dict(restoration=dict(conditions=conditions, network=config.restorer.to_dict()),
+  network = dict(**config.restorer, inputs=config.restorer_inputs.to_dict())
+  return dict(restoration=dict(conditions=conditions, network=network),
               bae=dict(conditions=conditions, network=config.bae.to_dict(), motion=motion))
 
 

@@ -86,7 +86,8 @@ class Experiment:
         models.restorer, setup, models.flow_estimator, num_draws=num_draws, seed=seed,
         batch_size=self.config.batch_size, border=self.config.evaluation.border,
         mse_floor=self.config.evaluation.mse_floor,
-        flow_variables=models.flow_variables, full_scale_px_per_s=models.full_scale_px_per_s)
+        flow_variables=models.flow_variables, full_scale_px_per_s=models.full_scale_px_per_s,
+        burst_planes=models.burst_planes)
 
   def step_fn(self, stage: Stage, labels: Callable[[Scene, int], tuple] | None = None) -> StepFn:
     """The step of a stage.

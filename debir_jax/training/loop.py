@@ -164,7 +164,7 @@ class _StopSignal:
 
 # Fields that may change between two starts of the same stage.
 _FREE_FIELDS = ("stages", "init_from", "start_from_scratch", "log_every_steps", "checkpoint_every_steps",
-                "compilation_cache", "evaluation", "comparison", "data.num_threads", "data.cache",
+                "compilation_cache", "compute", "evaluation", "comparison", "data.num_threads", "data.cache",
                 "data.num_eval_scenes", "motion.weights")
 
 

@@ -42,8 +42,8 @@ def create_state(key: jax.Array, models: Models, optimizers: dict, timing: Burst
   """
   restoration_key, bae_key = jax.random.split(key)
   side = crop_size // 2
-  raw = jnp.zeros((1, timing.num_frames, side, side, 4))
-  restoration_params = models.restorer.init(restoration_key, raw)["params"]
+  frames = jnp.zeros((1, timing.num_frames, side, side, models.burst_planes.num_channels))
+  restoration_params = models.restorer.init(restoration_key, frames)["params"]
   bae = init_baenet(bae_key, models.bae, num_planes=models.num_planes)
   moved = dict(restoration=restoration_params, bae=bae["params"], finetune=restoration_params)
   return TrainState(

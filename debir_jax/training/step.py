@@ -13,7 +13,7 @@ import optax
 
 from debir_jax.evaluation.metrics import psnr
 from debir_jax.policies import observe, predict_exposure_times, random_exposure_times
-from debir_jax.simulator import CaptureSetup, Shot, draw_shot, simulate_burst, simulate_previews, target_of
+from debir_jax.simulator import CaptureSetup, Shot, draw_shot, gains_for, simulate_burst, simulate_previews, target_of
 from debir_jax.training.build import Models
 from debir_jax.training.losses import restoration_loss, warmup_loss
 from debir_jax.training.optimizer import CosineDecay, apply_direction
@@ -101,7 +101,9 @@ class Steps:
 
   def _bursts(self, scenes, shots, exposure_times):
     def take(radiance, shot, times):
-      return simulate_burst(shot.burst_key, radiance, times, shot.preview_gain, shot.noise_model, self._setup.timing)
+      timing = self._setup.timing
+      raw = simulate_burst(shot.burst_key, radiance, times, shot.preview_gain, shot.noise_model, timing)
+      return self._models.burst_planes(raw, times, gains_for(times, shot.preview_gain, timing), shot.noise_model)
 
     return jax.vmap(take)(scenes.radiance, shots, exposure_times)
 

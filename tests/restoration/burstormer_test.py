@@ -172,13 +172,60 @@ def test_frame_order_matters_and_frame_zero_is_the_base(light):
     assert np.abs(apply(variables, burst[jnp.array(swapped)]) - restored).max() > 1e-6
 
 
-def test_bfloat16_computes_in_bfloat16_close_to_single_precision(light):
+def test_bfloat16_computes_in_bfloat16_and_returns_single_precision(light):
+  """Features are bfloat16, what places samples and what is returned is not, and the image is close."""
   _, variables, apply = light
   burst = jax.random.uniform(jax.random.key(1), (4, 8, 8, 4))
-  restored = jax.jit(light_burstormer(dtype=jnp.bfloat16).apply)(variables, burst)
-  assert restored.dtype == jnp.bfloat16
+  restored, state = jax.jit(lambda *args: light_burstormer(dtype="bfloat16").apply(*args, capture_intermediates=True))(
+      variables, burst)
+  assert restored.dtype == jnp.float32
+  assert state["intermediates"]["align"]["__call__"][0].dtype == jnp.bfloat16
   expected = apply(variables, burst)
-  np.testing.assert_allclose(restored.astype(jnp.float32), expected, atol=0.05 * np.abs(expected).max())
+  np.testing.assert_allclose(restored, expected, atol=0.05 * np.abs(expected).max())
+
+
+def test_positions_of_bfloat16_features_are_single_precision(light):
+  _, variables, _ = light
+  apply = lambda *args: light_burstormer(dtype="bfloat16").apply(*args)
+  burst = jnp.zeros((4, 8, 8, 4))
+  floors = [eqn for eqn in _equations(jax.make_jaxpr(apply)(variables, burst).jaxpr) if eqn.primitive.name == "floor"]
+  assert floors and all(eqn.invars[0].aval.dtype == jnp.float32 for eqn in floors)
+
+
+def _equations(jaxpr):
+  """All equations, those of inner programs too."""
+  for eqn in jaxpr.eqns:
+    yield eqn
+    for inner in jax.tree.leaves(list(eqn.params.values()), is_leaf=lambda leaf: hasattr(leaf, "eqns")):
+      if hasattr(inner, "eqns"):
+        yield from _equations(getattr(inner, "jaxpr", inner))
+
+
+@pytest.mark.parametrize("remat", ["blocks", "stages"])
+def test_rematerialisation_changes_memory_only(light, light_gradients, remat):
+  """Same numbers, under the same names, and less between the forward and the backward pass."""
+  _, variables, _ = light
+  burst = jax.random.uniform(jax.random.key(1), (4, 8, 8, 4))
+  model = light_burstormer(remat=remat)
+  gradients = jax.jit(jax.grad(lambda *args: jnp.sum(model.apply(*args)), (0, 1)))(variables, burst)
+  for ours, expected in zip(jax.tree.leaves(gradients), jax.tree.leaves(light_gradients(burst)), strict=True):
+    np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+  assert stored_bytes(model, variables, burst) < 0.7 * stored_bytes(light_burstormer(), variables, burst)
+
+
+def stored_bytes(model, variables, burst):
+  """Size of all that the backward pass needs of the forward pass."""
+  backward = jax.eval_shape(lambda variables: jax.vjp(lambda v: model.apply(v, burst), variables)[1], variables)
+  return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(backward))
+
+
+def test_global_skip_starts_at_the_base_frame_and_adds_it(light):
+  """Fresh weights return it; other weights add it to what they give without."""
+  _, variables, apply = light
+  burst = jax.random.uniform(jax.random.key(1), (4, 8, 8, 4))
+  model = light_burstormer(global_skip=True)
+  np.testing.assert_array_equal(jax.jit(model.apply)(model.init(jax.random.key(0), burst), burst), burst[0])
+  np.testing.assert_allclose(jax.jit(model.apply)(variables, burst), apply(variables, burst) + burst[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("model, shape, message", [
@@ -186,6 +233,9 @@ def test_bfloat16_computes_in_bfloat16_close_to_single_precision(light):
     (light_burstormer(), (4, 8, 10, 4), "multiples of 4, got 8 x 10"),
     (light_burstormer(), (8, 8, 4), "burst"),
     (light_burstormer(num_features=12), (4, 8, 8, 4), "multiple of 8, got 12"),
+    (light_burstormer(), (0, 4, 8, 8, 4), "not empty"),
+    (light_burstormer(dtype="float16"), (4, 8, 8, 4), "dtype must be .*'float16'"),
+    (light_burstormer(remat="all"), (4, 8, 8, 4), "remat .*'all'"),
 ])
 def test_what_the_network_cannot_take_is_refused(model, shape, message):
   with pytest.raises(ValueError, match=message):

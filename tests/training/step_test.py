@@ -11,6 +11,7 @@ import pytest
 
 from debir_jax.motion import LucasKanade
 from debir_jax.policies import LIGHT_BLOCKS, BAENet, init_baenet, network_planes
+from debir_jax.restoration import BurstPlanes
 from debir_jax.simulator import CaptureSetup, PoissonGaussianNoise
 from debir_jax.training.build import Models
 from debir_jax.training.losses import restoration_loss, warmup_loss
@@ -37,8 +38,8 @@ class _WeightedMean(nn.Module):
 def _models():
   bae = BAENet(blocks=LIGHT_BLOCKS, width=0.25, dropout_rate=0.0, norm="group", classifier_scale=1.0)
   planes = lambda observation: network_planes(observation, min_preview_gain=16.0)
-  return Models(restorer=_WeightedMean(), bae=bae, planes=planes, num_planes=6, slack_floor=False,
-                flow_estimator=LucasKanade(), flow_variables={}, full_scale_px_per_s=400.0)
+  return Models(restorer=_WeightedMean(), burst_planes=BurstPlanes(), bae=bae, planes=planes, num_planes=6,
+                slack_floor=False, flow_estimator=LucasKanade(), flow_variables={}, full_scale_px_per_s=400.0)
 
 
 def _steps(models):

@@ -1,0 +1,54 @@
+"""What a restoration network sees of every frame: its RAW planes and, on request, what is known of how it was taken.
+
+The published network for DEBIR sees the RAW planes alone. Bursts of real cameras differ in more than their noise shows:
+how noisy a frame is, where it is clipped, and how long it was exposed.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from debir_jax.simulator.noise import NoiseModel
+
+_CLIPPED = 0.98  # A sample from here on, relative to white, says only that the signal was at least so bright.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BurstPlanes:
+  """Adds planes to the frames of a burst. Hashable, so static under `jit`.
+
+  Attributes:
+    noise_map: 4 planes, the standard deviation of every sample's noise as the noise model has it at the sample's value.
+    validity: 1 plane, 1 where none of the four samples is clipped (below 0.98), else 0.
+    relative_exposure: 1 constant plane, log2 of the frame's exposure time over that of frame 0.
+  """
+
+  noise_map: bool = False
+  validity: bool = False
+  relative_exposure: bool = False
+
+  @property
+  def num_channels(self) -> int:
+    """Channels of a frame, the 4 of RAW included."""
+    return 4 + 4 * self.noise_map + self.validity + self.relative_exposure
+
+  def __call__(self, raw: jax.Array, exposure_times: jax.Array, gains: jax.Array, noise_model: NoiseModel) -> jax.Array:
+    """Frames `[n, h, w, num_channels]`: RAW, then what is switched on, in the order of the attributes.
+
+    Args:
+      raw: `[n, h, w, 4]`, frames of equal brightness, white = 1.
+      exposure_times: `[n]`, s.
+      gains: `[n]`, linear.
+      noise_model: of the camera.
+    """
+    plane = lambda values: jnp.broadcast_to(values[:, None, None, None], (*raw.shape[:3], 1)).astype(raw.dtype)
+    planes = [raw]
+    if self.noise_map:
+      variance = noise_model.variance(jnp.maximum(raw, 0), gains[:, None, None, None])
+      planes.append(jnp.sqrt(variance).astype(raw.dtype))
+    if self.validity:
+      planes.append((jnp.max(raw, -1, keepdims=True) < _CLIPPED).astype(raw.dtype))
+    if self.relative_exposure:
+      planes.append(plane(jnp.log2(exposure_times / exposure_times[0])))
+    return jnp.concatenate(planes, -1)

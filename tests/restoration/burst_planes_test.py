@@ -1,0 +1,52 @@
+"""What a restorer sees beside RAW: the noise there is, where frames are clipped, how long they were exposed."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from debir_jax.restoration import BurstPlanes
+from debir_jax.simulator import IsoNoise, PoissonGaussianNoise, add_noise
+
+TIMES = jnp.array([8, 24, 40, 56]) / 1920
+GAINS = 600 * (1 / 120) / TIMES
+ALL = BurstPlanes(noise_map=True, validity=True, relative_exposure=True)
+
+
+def test_nothing_is_added_by_default():
+  raw = jax.random.uniform(jax.random.key(0), (4, 2, 3, 4))
+  np.testing.assert_array_equal(BurstPlanes()(raw, TIMES, GAINS, IsoNoise()), raw)
+  assert BurstPlanes().num_channels == 4
+
+
+@pytest.mark.parametrize("noise_model", [IsoNoise(), PoissonGaussianNoise()])
+def test_noise_map_is_the_standard_deviation_of_the_simulated_noise(noise_model):
+  """Monte Carlo over the simulator's own noise, for every frame's gain."""
+  signal = jnp.full((4, 60, 60, 4), 0.3)
+  noise_map = BurstPlanes(noise_map=True)(signal, TIMES, GAINS, noise_model)[..., 4:]
+  noisy = add_noise(jax.random.key(0), signal, GAINS, noise_model)
+  np.testing.assert_allclose(noisy.std((1, 2, 3)), noise_map.mean((1, 2, 3)), rtol=0.03)
+
+
+def test_planes_stand_in_their_order():
+  raw = jnp.full((4, 2, 2, 4), 0.5).at[1, 0, 1, 2].set(0.99)
+  frames = ALL(raw, TIMES, GAINS, IsoNoise())
+  assert frames.shape == (4, 2, 2, ALL.num_channels) == (4, 2, 2, 10)
+  np.testing.assert_array_equal(frames[..., :4], raw)
+  expected = np.ones((4, 2, 2))
+  expected[1, 0, 1] = 0
+  np.testing.assert_array_equal(frames[..., 8], expected)
+  np.testing.assert_allclose(frames[:, 0, 0, 9], np.log2([1, 3, 5, 7]), rtol=1e-6)
+
+
+def test_gradients_to_exposure_times_are_exact_and_finite(x64):
+  """Through gains, noise map and relative exposure, also where a sample is 0."""
+  raw = jnp.zeros((4, 2, 2, 4), jnp.float64).at[2].set(0.4)
+
+  def total(times):
+    return jnp.sum(jnp.sin(ALL(raw, times, 5 / times, IsoNoise())))
+
+  times = jnp.asarray(TIMES, jnp.float64)
+  step = 1e-7
+  differences = [(total(times.at[i].add(step)) - total(times.at[i].add(-step))) / (2 * step) for i in range(4)]
+  np.testing.assert_allclose(jax.grad(total)(times), differences, rtol=1e-5)

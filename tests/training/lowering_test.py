@@ -1,0 +1,40 @@
+"""The whole step of stage 2 can be compiled for accelerators that this machine has not, as far as JAX goes: to StableHLO."""
+
+import jax
+from jax import export
+import jax.numpy as jnp
+import pytest
+
+from configs import default
+from debir_jax.training import build
+from debir_jax.training.optimizer import CosineDecay
+from debir_jax.training.state import create_state
+from debir_jax.training.step import Steps
+from debir_jax.types import CameraColor, Scene
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("dtype, remat", [("float32", "none"), ("bfloat16", "stages")])
+def test_exposure_step_is_lowered_for_accelerators(platform, dtype, remat):
+  """With the restorer's attention and alignment, BAENet, motion, simulator and optimizer; no CPU form is left in it."""
+  config = default.get_config("debug")
+  config.restorer.update(dict(blocks_per_level=1, fusion_blocks=1, deform_groups=8))
+  config.compute.update(dict(dtype=dtype, remat=remat))
+  models = build.models_of(config)
+  setup = build.capture_setup_of(config, training=True)
+  optimizers = build.optimizers_of(config)
+  steps = Steps(models, setup, optimizers)
+  state = jax.eval_shape(lambda key: create_state(key, models, optimizers, setup.timing, config.data.crop_size),
+                         jax.random.key(0))
+  shape = lambda *sizes, dtype=jnp.float32: jax.ShapeDtypeStruct((config.batch_size, *sizes), dtype)
+  side = config.data.crop_size // 2
+  scenes = Scene(radiance=shape(setup.timing.num_subframes(setup.timing.budget_s), side, side, 4),
+                 colour=CameraColor(white_balance=shape(3), ccm=shape(3, 3)), scene_id=shape(dtype=jnp.int32))
+  shots = jax.eval_shape(lambda key: steps.shots(key, 0, config.batch_size), jax.random.key(0))
+  step = jax.jit(lambda *arguments: steps.exposure(*arguments, CosineDecay(1e-7, 1e-8, 10)))
+  exported = export.export(step, platforms=[platform])(state, scenes, shots)
+  program = exported.mlir_module()
+  assert exported.platforms == (platform,)
+  assert "stablehlo.convolution" in program
+  # A depthwise convolution is one grouped convolution there, not nine shifted products.
+  assert "feature_group_count = 16 : i64" in program or "feature_group_count = 42 : i64" in program
