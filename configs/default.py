@@ -67,6 +67,8 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
   config.compute = d(dict(  # How it is computed; does not change what its weights mean.
       dtype="float32",  # Or "bfloat16": norms, softmax, positions, losses and the result stay float32.
       remat="none",  # "blocks" or "stages": compute again in the backward pass instead of storing.
+      # For TPUs: read points that moved by fewer pixels than this without gathers and scatters.
+      deform_reach=config_dict.placeholder(int),
   ))
   config.bae = d(dict(
       blocks="mobilenet_v2",  # Or "light": its first four blocks, for small previews.

@@ -80,8 +80,8 @@ class FlatLayout:
   """Where the pixels of `[N, H, W, C]` stand in the flat layout.
 
   Inputs of a convolution have `in_length` places, zeros but for pixels; results have `out_length` places, of which only
-  those of pixels mean something. Both begin with a margin, so that a result's gradient, laid out like the result and zero
-  but for pixels, can be convolved in turn: `out_length - span` places, those from `span` on of the input.
+  those of pixels mean something. Both begin with a margin, so that a result's gradient, laid out like the result and
+  zero but for pixels, can be convolved in turn: `out_length - span` places, those from `span` on of the input.
   """
 
   images: int
@@ -151,7 +151,7 @@ class FlatLayout:
     return self.flatten_as_result(jnp.ones((self.images, self.height, self.width, 1)))
 
   def _placed(self, images, first, length):
-    # Columns and channels are padded as one axis: where XLA fuses this with what computes the images, it is twice as fast.
+    # Columns and channels are padded as one axis: where XLA fuses this with what makes the images, it is twice as fast.
     channels = images.shape[-1]
     rows = images.reshape(self.images, self.height, -1)
     padded = jnp.pad(rows, ((0, 0), (0, 1), (0, channels))).reshape(-1, channels)
@@ -159,7 +159,7 @@ class FlatLayout:
 
 
 def flat_conv(flat: jax.Array, kernel: jax.Array, layout: FlatLayout) -> jax.Array:
-  """Nine shifted multiply-adds of `[places, C]` with `kernel [3, 3, 1, C]`: `[places - span, C]`, in the type of `flat`."""
+  """Nine shifted multiply-adds of `[places, C]` with `kernel [3, 3, 1, C]`: `[places - span, C]`, of `flat`'s type."""
   places, dtype = flat.shape[0] - layout.span, _sum_dtype(flat)
   weights = kernel.astype(dtype).reshape(9, -1)
   return sum(lax.slice_in_dim(flat, start, start + places).astype(dtype) * weight

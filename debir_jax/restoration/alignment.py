@@ -24,12 +24,13 @@ class Alignment(nn.Module):
   Attributes:
     fusion_blocks: attention blocks in the fusion with the base frame.
     deform_groups: blocks of channels that move together.
-    remat: see `Burstormer`.
+    remat, deform_reach: see `Burstormer`.
   """
 
   fusion_blocks: int = 2
   deform_groups: int = 8
   remat: str = "none"
+  deform_reach: int | None = None
 
   @nn.compact
   def __call__(self, frames, coarse_offset_features=None):
@@ -55,7 +56,8 @@ class Alignment(nn.Module):
     shape = (3, 3, features // self.deform_groups, features)
     kernel = self.param("deform_kernel", kernel_init, shape)
     bias = self.param("deform_bias", bias_init(9 * shape[2]), (features,))
-    return deform_conv2d_split(frames, down, right, jax.nn.sigmoid(mask), kernel, bias, dilation=_DILATION)
+    return deform_conv2d_split(frames, down, right, jax.nn.sigmoid(mask), kernel, bias, dilation=_DILATION,
+                               reach=self.deform_reach)
 
 
 class BurstAlignment(nn.Module):
@@ -65,13 +67,14 @@ class BurstAlignment(nn.Module):
     blocks_per_level: attention blocks at full and at half size.
     fusion_blocks: attention blocks in every fusion of an aligned frame with the base frame.
     deform_groups: blocks of channels that move together.
-    remat: see `Burstormer`.
+    remat, deform_reach: see `Burstormer`.
   """
 
   blocks_per_level: Sequence[int] = (2, 2)
   fusion_blocks: int = 2
   deform_groups: int = 8
   remat: str = "none"
+  deform_reach: int | None = None
 
   @nn.compact
   def __call__(self, frames):
@@ -84,7 +87,8 @@ class BurstAlignment(nn.Module):
 
     def align(frames, coarse_offset_features, name):
       module = nn.remat(Alignment) if self.remat == "stages" else Alignment
-      return module(self.fusion_blocks, self.deform_groups, self.remat, name=name)(frames, coarse_offset_features)
+      alignment = module(self.fusion_blocks, self.deform_groups, self.remat, self.deform_reach, name=name)
+      return alignment(frames, coarse_offset_features)
 
     full = encode(frames, level=1, num_heads=1)
     half = encode(Conv3x3(features, stride=2, name="down1")(full), level=2, num_heads=2)

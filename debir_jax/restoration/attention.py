@@ -24,7 +24,7 @@ _MIN_SQUARED_LENGTH = 1e-24  # PyTorch normalises with max(length, 1e-12).
 
 
 class AttentionWeights(NamedTuple):
-  """Weights of `attend`: pointwise matrices `[in, out]`, depthwise kernels `[3, 3, 1, C]`, temperature `[heads, 1, 1]`."""
+  """Weights of `attend`: pointwise `[in, out]`, depthwise `[3, 3, 1, C]`, temperature `[heads, 1, 1]`."""
 
   norm_scale: jax.Array
   norm_bias: jax.Array
@@ -55,7 +55,8 @@ class BurstFeatureAttention(nn.Module):
   def __call__(self, x):
     images = x.reshape((-1,) + x.shape[-3:])
     channels, dtype = x.shape[-1], x.dtype
-    weights = AttentionWeights(*_Norm(name="norm1")(channels), *_Attention(self.num_heads, name="attn")(channels, dtype))
+    attention = _Attention(self.num_heads, name="attn")(channels, dtype)
+    weights = AttentionWeights(*_Norm(name="norm1")(channels), *attention)
     images = images + _attend(images, weights)
     weights = FeedForwardWeights(*_Norm(name="norm2")(channels), *_FeedForward(name="ffn")(channels, dtype))
     images = images + _feed_forward(images, weights)
@@ -138,7 +139,7 @@ def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
 
 
 def channel_mixing(query: jax.Array, key: jax.Array, temperature: jax.Array, project_out: jax.Array) -> jax.Array:
-  """Mixing by attention and then projecting are both linear maps of the channels: one small matrix `[N, C, C]` per image.
+  """Mixing by attention and then projecting are linear maps of the channels: one small matrix `[N, C, C]` per image.
 
   A row of values `[C]` times it is the attended and projected row.
   """

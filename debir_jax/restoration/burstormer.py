@@ -2,8 +2,8 @@
 
 `[..., n, H, W, c] -> [..., H, W, out_channels]`: n frames, even, frame 0 is the base that all others are aligned to and
 that the result shows. With packed RAW, 4 channels go in and come out, signals relative to white = 1; `BurstPlanes` adds
-what else is known of a frame. No skip from input to output but on request, no activation at the end, no clamp: the image
-is regressed from features.
+what else is known of a frame. No skip from input to output but on request, no activation at the end, no clamp: the
+image is regressed from features.
 
 Names of the weights follow the published PyTorch module, so that `debir_jax.convert` can import them.
 """
@@ -38,9 +38,10 @@ class Burstormer(nn.Module):
       base frame.
     dtype: type to compute in, "bfloat16" or "float32"; None: the type of the burst. Norms, attention weights, sampling
       positions and the result are at least float32, weights are stored as float32.
-    remat: what the backward pass computes again instead of storing it. "none"; "blocks": every attention block; "stages":
-      every alignment and fusion as a whole, which leaves little more than the features between them. On CPU attention
-      blocks always store nothing but their input.
+    remat: what the backward pass computes again instead of storing it. "none"; "blocks": every attention block;
+      "stages": every alignment and fusion as a whole, which leaves little more than the features between them. On CPU
+      attention blocks always store nothing but their input.
+    deform_reach: `reach` of the deformable convolutions, see `deform_conv2d`; the result does not depend on it.
   """
 
   num_features: int = 48
@@ -52,6 +53,7 @@ class Burstormer(nn.Module):
   global_skip: bool = False
   dtype: str | None = None
   remat: str = "none"
+  deform_reach: int | None = None
 
   def init(self, key, burst):
     """Fresh variables for bursts of this shape, drawn as PyTorch draws them (see `draw_weights`).
@@ -76,7 +78,7 @@ class Burstormer(nn.Module):
 
     frames = Conv3x3(features, use_bias=False, name="conv1")(frames)
     frames = BurstAlignment((blocks, blocks) if isinstance(blocks, int) else blocks, self.fusion_blocks,
-                            self.deform_groups, self.remat, name="align")(frames)
+                            self.deform_groups, self.remat, self.deform_reach, name="align")(frames)
     frames = self._fuse(frames, "back_projection1")
     frames = gelu(Conv1x1(2 * features, name="rec_conv1")(frames_to_channels(frames)))
     frames = self._fuse(channels_to_frames(frames, 2), "back_projection2")

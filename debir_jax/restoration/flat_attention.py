@@ -20,7 +20,7 @@ from debir_jax.restoration.layers import contract_pixels, dense, gelu
 
 
 def _with_gradient_by_image(fn):
-  """`fn(images, weights)`, independent for every image, with a gradient that works image by image and stores no more."""
+  """`fn(images, weights)`, independent for every image, with a gradient that works image by image."""
   wrapped = jax.custom_vjp(fn)
 
   def backward(residuals, cotangent):
@@ -45,7 +45,8 @@ def attend(images, weights):
   """`attention.attend`."""
   layout, channels = FlatLayout(*images.shape[:3]), images.shape[-1]
   flat = layout.flatten(attention.layer_norm(images, weights.norm_scale, weights.norm_bias))
-  matrix, kernel = [jnp.concatenate(pair, -1) for pair in ((weights.qk, weights.v), (weights.qk_dwconv, weights.v_dwconv))]
+  matrix = jnp.concatenate([weights.qk, weights.v], -1)
+  kernel = jnp.concatenate([weights.qk_dwconv, weights.v_dwconv], -1)
   filtered = layout.by_image(expand(flat, matrix, kernel, layout))
   is_pixel = layout.by_image(layout.is_pixel()).astype(images.dtype)
   query, key, values = [filtered[..., start:start + channels] for start in (0, channels, 2 * channels)]
@@ -73,8 +74,8 @@ def expand(flat: jax.Array, matrix: jax.Array, kernel: jax.Array, layout: FlatLa
     layout: of the images.
 
   Returns:
-    `[out_length, C]`. Only the places of pixels mean something, and the gradient of all others must be zero: reduce over
-    places only what is masked with `layout.is_pixel()`.
+    `[out_length, C]`. Only the places of pixels mean something, and the gradient of all others must be zero: reduce
+    over places only what is masked with `layout.is_pixel()`.
   """
   return flat_conv(jnp.dot(flat, matrix), kernel, layout)
 

@@ -119,7 +119,7 @@ class UpConv3x3(nn.Module):
     kernel = self.param("kernel", kernel_init, (3, 3, self.features, x.shape[-1])).astype(x.dtype)
     bias = self.param("bias", bias_init(9 * self.features), (self.features,)).astype(x.dtype)
     images = x.reshape((-1,) + x.shape[-3:])
-    # The four phases of the result, one per position in a 2x2 cell, are a plain 2x2 convolution; no zeros are multiplied.
+    # The four phases of the result, one per position in a 2x2 cell, are a plain 2x2 convolution without zeros.
     phases = conv(images, phases_of_up_kernel(kernel), ((0, 1), (0, 1)))
     cells = phases.reshape(images.shape[:3] + (2, 2, self.features))
     out = jnp.moveaxis(cells, 3, 2).reshape(x.shape[:-3] + (2 * x.shape[-3], 2 * x.shape[-2], self.features))
@@ -157,7 +157,7 @@ Padding = tuple[tuple[int, int], tuple[int, int]]
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def conv(images: jax.Array, kernel: jax.Array, padding: Padding, dtype: jnp.dtype | None = None) -> jax.Array:
-  """`[N, H, W, in]` with `kernel [rows, columns, in, out]`, zeros around as `padding` says: ((top, bottom), (left, right)).
+  """`[N, H, W, in]` with `kernel [rows, columns, in, out]`, padded with zeros by ((top, bottom), (left, right)).
 
   No side may be wider than the kernel less 1. On CPU the kernel's gradient is written out as one matrix product; XLA's
   own is 5 times slower there.
@@ -196,7 +196,7 @@ def _transposed(padding, kernel_shape):
 
 
 def _kernel_gradient(images, cotangent, *, padding, shape):
-  """Gradient of a convolution's kernel: products of windows with pixels, windows cut from the array of fewer channels."""
+  """Gradient of a convolution's kernel: products of windows with pixels, windows of the array of fewer channels."""
   rows, columns, inputs, outputs = shape
   if inputs <= outputs:
     return contract_pixels(_windows(images, rows, columns, padding), cotangent.reshape(-1, outputs)).reshape(shape)
