@@ -1,6 +1,6 @@
 """What computing the restorer in bfloat16 costs in PSNR: held-out scenes of a finished run, the same shots in both types.
 
-  python experiments/benchmarks/bfloat16.py --config=configs/quickstart.py --workdir=runs/quickstart
+  PYTHONPATH=. python experiments/benchmarks/bfloat16.py --config=configs/quickstart.py --workdir=runs/quickstart
 
 takes the restorer of stage 1, prints its PSNR in both types with the paired difference, for every fixed exposure of the
 paper's set E, and writes experiments/benchmarks/results/bfloat16_<device>.json.
@@ -13,6 +13,7 @@ import platform
 
 from absl import app
 from absl import flags
+from absl import logging
 import jax
 from ml_collections import config_flags
 import numpy as np
@@ -40,6 +41,7 @@ def psnr_by_candidate(config, workdir: pathlib.Path, dtype: str) -> dict[str, np
 
 
 def main(_):
+  logging.set_verbosity(logging.WARNING)  # Orbax tells every detail of every load.
   wide, narrow = [psnr_by_candidate(_CONFIG.value, pathlib.Path(_WORKDIR.value), dtype)
                   for dtype in ("float32", "bfloat16")]
   rows = {}
