@@ -1,7 +1,7 @@
 """Every field of the configuration, with the paper's numbers; the other configs override a handful of them.
 
 Override any field on the command line, e.g. `--config.stage2.learning_rate=1e-4`; a field that is not listed here is an
-error. `:debug` behind a config file shrinks it to one step of every stage, in seconds:
+error. `:debug` behind a config file shrinks it to one small step of every stage:
 `--config=configs/stage2.py:debug`.
 """
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from debir_jax.depthwise_conv import FlatLayout, flat_conv, flat_conv_transpose, flat_kernel_gradient
-from debir_jax.restoration import attention
+from debir_jax.restoration.channel_attention import channel_mixing, layer_norm
 from debir_jax.restoration.layers import contract_pixels, dense, gelu
 
 
@@ -44,13 +44,13 @@ def _with_gradient_by_image(fn):
 def attend(images, weights):
   """`attention.attend`."""
   layout, channels = FlatLayout(*images.shape[:3]), images.shape[-1]
-  flat = layout.flatten(attention.layer_norm(images, weights.norm_scale, weights.norm_bias))
+  flat = layout.flatten(layer_norm(images, weights.norm_scale, weights.norm_bias))
   matrix = jnp.concatenate([weights.qk, weights.v], -1)
   kernel = jnp.concatenate([weights.qk_dwconv, weights.v_dwconv], -1)
   filtered = layout.by_image(expand(flat, matrix, kernel, layout))
   is_pixel = layout.by_image(layout.is_pixel()).astype(images.dtype)
   query, key, values = [filtered[..., start:start + channels] for start in (0, channels, 2 * channels)]
-  mixing = attention.channel_mixing(query * is_pixel, key * is_pixel, weights.temperature, weights.project_out)
+  mixing = channel_mixing(query * is_pixel, key * is_pixel, weights.temperature, weights.project_out)
   return layout.unflatten(layout.from_images(jnp.matmul(values, mixing)))
 
 
@@ -58,7 +58,7 @@ def attend(images, weights):
 def feed_forward(images, weights):
   """`attention.feed_forward`."""
   layout = FlatLayout(*images.shape[:3])
-  flat = layout.flatten(attention.layer_norm(images, weights.norm_scale, weights.norm_bias))
+  flat = layout.flatten(layer_norm(images, weights.norm_scale, weights.norm_bias))
   gate, value = jnp.split(expand(flat, weights.project_in, weights.dwconv, layout), 2, -1)
   return layout.unflatten(dense(gelu(gate) * value, weights.project_out))
 

@@ -17,6 +17,7 @@ import time
 from typing import Any, NamedTuple
 
 from debir_jax.main import keep_freed_memory
+from timing import best_times
 
 _FRAMES = 4
 _UPDATES = 20  # Of the flow, as in the authors' release.
@@ -214,15 +215,7 @@ def measure_torch(case: Case) -> dict[str, Any]:
 
 
 def _run(program, repeats):
-  """Least wall and processor seconds of a run, after one that warms up."""
-  program()
-  runs = []
-  for _ in range(repeats):
-    wall, processor = time.perf_counter(), time.process_time()
-    program()
-    runs.append((time.perf_counter() - wall, time.process_time() - processor))
-  wall_s, processor_s = [min(times) for times in zip(*runs)]
-  return {"wall_s": wall_s, "processor_s": processor_s}
+  return dict(zip(("wall_s", "processor_s"), best_times(program, repeats)))
 
 
 def _peak_host_mb() -> float:

@@ -21,7 +21,6 @@ import functools
 import importlib.util
 import multiprocessing
 import os
-import time
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -34,6 +33,7 @@ from debir_jax.main import keep_freed_memory
 from debir_jax.restoration import Burstormer, attention, deform_conv2d, flat_attention
 from debir_jax.restoration.fusion import BurstFeatureFusion
 from debir_jax.restoration.layers import Conv3x3, gelu
+from timing import best_times
 
 _FRAMES = 4
 _MOVES, _NUM_OFFSETS = 216, 144  # Channels of offsets and mask, and of offsets alone.
@@ -211,23 +211,13 @@ def _prepare_torch_process():
   keep_freed_memory()
 
 
-def best_times(program: Callable[[], None], repeats: int) -> tuple[float, float]:
-  """Least wall and processor milliseconds, after one run to warm up."""
-  program()
-  runs = []
-  for _ in range(repeats):
-    wall, processor = time.perf_counter(), time.process_time()
-    program()
-    runs.append((time.perf_counter() - wall, time.process_time() - processor))
-  return tuple(1e3 * min(times) for times in zip(*runs))
-
-
 def measure(library: str, label: str, args: argparse.Namespace) -> dict[str, tuple[float, float]]:
   """Times of one part, "ours forward" and so on; of PyTorch, to be called in a process without JAX at work."""
   part = next(part for part in parts_of(args.features) if part.label == label)
   make_programs = our_programs if library == "ours" else torch_programs
   programs = make_programs(part, features_for(part, args))
-  return {f"{library} {name}": best_times(program, args.repeats) for name, program in programs.items()}
+  best_ms = lambda program: tuple(1e3 * seconds for seconds in best_times(program, args.repeats))
+  return {f"{library} {name}": best_ms(program) for name, program in programs.items()}
 
 
 def print_table(rows: list[tuple[Part, dict]], pass_name: str, libraries: list[str]):

@@ -7,7 +7,8 @@ import pytest
 
 from debir_jax.restoration import flat_attention
 from debir_jax.restoration.attention import (
-    AttentionWeights, BurstFeatureAttention, FeedForwardWeights, attend, channel_attention, feed_forward, layer_norm)
+    AttentionWeights, BurstFeatureAttention, FeedForwardWeights, attend, feed_forward)
+from debir_jax.restoration.channel_attention import channel_attention, layer_norm
 
 
 @pytest.mark.parametrize("num_heads", [1, 2])
