@@ -177,6 +177,7 @@ def flat_conv_transpose(cotangent: jax.Array, kernel: jax.Array, layout: FlatLay
   return flat_conv(cotangent, kernel[::-1, ::-1], layout)
 
 
+@functools.partial(jax.jit, static_argnames="layout")
 def flat_kernel_gradient(flat: jax.Array, cotangent: jax.Array, layout: FlatLayout) -> jax.Array:
   """Gradient of the kernel of `flat_conv`: sums of `cotangent` times the nine shifts of `flat`, `[3, 3, 1, C]`.
 
@@ -190,17 +191,25 @@ def flat_kernel_gradient(flat: jax.Array, cotangent: jax.Array, layout: FlatLayo
   """
   channels, dtype = flat.shape[1], _sum_dtype(flat)
   block = layout.out_length // layout.num_blocks
-  rows = block // _UNROLL
 
   def add_block(totals, index):
     cut = lambda array, length: lax.dynamic_slice_in_dim(array, index * block, length).astype(dtype)
     near, weights = cut(flat, block + layout.span), cut(cotangent, block)
-    return tuple(sum((near[start + part:start + part + rows] * weights[part:part + rows]
-                      for part in range(0, block, rows)), start=total)
+    return tuple(_add_products(total, lax.slice_in_dim(near, start, start + block), weights)
                  for total, start in zip(totals, layout.starts)), None
 
-  totals, _ = lax.scan(add_block, (jnp.zeros((rows, channels), dtype),) * 9, jnp.arange(layout.num_blocks))
+  zeros = jnp.zeros((block // _UNROLL, channels), dtype)
+  totals, _ = lax.scan(add_block, (zeros,) * 9, jnp.arange(layout.num_blocks))
   return jnp.stack([jnp.sum(total, 0) for total in totals]).reshape(3, 3, 1, channels).astype(flat.dtype)
+
+
+@jax.jit  # Traced once instead of for every tap.
+def _add_products(total, left, right):
+  """`total [rows, C]` plus all bands of so many rows of `left * right`."""
+  rows = total.shape[0]
+  for first in range(0, left.shape[0], rows):
+    total = total + left[first:first + rows] * right[first:first + rows]
+  return total
 
 
 def _shifted_sum(x, kernel, *, stride):
