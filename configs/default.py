@@ -21,7 +21,10 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
   config.start_from_scratch = False  # Let a stage start from random weights where the one before it is missing.
   config.batch_size = 4
   config.log_every_steps = 100
-  config.checkpoint_every_steps = 1000
+  config.checkpoint_every_steps = 1000  # The newest two and the best one by PSNR on the watched scenes are kept.
+  config.keep_every_steps = config_dict.placeholder(int)  # Also keep checkpoints at multiples of this.
+  # Go on from an older checkpoint, e.g. "stage1/4000"; newer ones are set aside. For one start, not for good.
+  config.resume_from = ""
   config.compilation_cache = "~/.cache/debir_jax"  # Compiled programs of earlier runs; "" for none.
 
   # How bursts are taken (Sec. 4).
@@ -48,7 +51,29 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
       seed=0,  # Of the scenes and of the split of the photos.
       cache=False,  # Keep rendered scenes in memory (small data sets only).
       num_threads=2,
+      on_unreadable="stop",  # Or "skip": log it and take another scene, where a photo cannot be read any more.
   ))
+
+  # Devices, all of all processes (see `python -m debir_jax.main --help` for several).
+  config.parallel = d(dict(
+      num_devices=config_dict.placeholder(int),  # Use fewer. The batch is cut evenly.
+      shard_state=False,  # Cut large arrays of networks and optimizer states over devices, instead of copies on all.
+      num_microbatches=1,  # Cut each device's batch further, one part after the other, to save memory.
+  ))
+
+  # Numbers that go wrong; told on the screen and in events.jsonl, with the scenes.
+  config.guard = d(dict(
+      on_nonfinite="stop",  # Loss or gradient: "stop", or "skip" the step.
+      on_bad_batch="skip",  # Beyond one of the following three: "skip" or "stop".
+      max_grad_norm=config_dict.placeholder(float),  # Before clipping.
+      max_saturated_share=0.9,  # Of the batch's targets at white.
+      min_level=1e-4,  # Mean of the batch's targets, white = 1.
+      max_bad_steps=20,  # In a row; then the run stops in any case.
+      on_collapse="log",  # BAENet predicts one pattern for all scenes: "log" or "stop".
+      min_times_spread=0.02,  # Largest standard deviation of an exposure time that is a collapse, 1/1920 s.
+      collapse_after=0.2,  # Share of a stage after which it is looked for.
+  ))
+  config.profile = d(dict(first_step=10, num_steps=0))  # Trace so many steps of each stage with JAX's profiler.
 
   # Networks (Sec. 4.1, 4.2).
   config.restorer = d(dict(  # Burstormer.
@@ -107,6 +132,7 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
       seed=1,
       border=10,  # Packed px cut off before metrics.
       mse_floor=0.0,  # Added to the mean squared error before the PSNR; 1e-6 in the authors' release.
+      watched_scenes=4,  # Restored at every checkpoint, for curves and images in TensorBoard.
   ))
   # After the stages: DEBIR against fixed exposure times, see training/comparison.py.
   config.comparison = d(dict(
@@ -136,7 +162,7 @@ def shrunk(config: ml_collections.ConfigDict, mode: str) -> ml_collections.Confi
         motion=dict(full_scale_px_per_s=200.0),
         restoration_optimizer=dict(clip_norm=1.0),
         bae_optimizer=dict(clip_norm=1.0),
-        evaluation=dict(num_draws=1, border=0),
+        evaluation=dict(num_draws=1, border=0, watched_scenes=1),
         comparison=dict(headroom_scenes=2, headroom_draws=2),
     )))
     for stage in ("stage1", "stage2_warmup", "stage2", "stage3"):

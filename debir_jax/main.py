@@ -11,6 +11,14 @@ configs/default.py lists and explains them all.
 
 The workdir gets a folder per stage (checkpoints, log.jsonl, TensorBoard event files) and, where the config asks for a
 comparison, `results` with tables and pictures.
+
+All devices of the machine share each batch. Several machines share it when each runs the same command with the same
+workdir on a common file system, and
+
+  --distributed                                                       # on Cloud TPU, Slurm or MPI
+  --coordinator=<host of process 0>:1234 --num_processes=2 --process_id=<0 or 1>   # anywhere else
+
+SIGTERM and Ctrl-C save the step at hand and exit with code 75: start the same command again.
 """
 
 # Kept short on purpose: everything that can be tested lies in libraries.
@@ -27,6 +35,13 @@ _CONFIG = config_flags.DEFINE_config_file(
     lock_config=True)
 _WORKDIR = flags.DEFINE_string(
     "workdir", "runs/debir", "Folder for checkpoints, logs and results; an earlier run in it goes on.")
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "Train with several processes. On Cloud TPU, Slurm and MPI JAX finds the others by itself; "
+    "elsewhere give --coordinator, --num_processes and --process_id, which imply this flag.")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "Address of process 0, host:port.")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes train together.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
+_CONNECT_TIMEOUT_S = flags.DEFINE_integer("connect_timeout_s", 300, "How long processes wait for each other at the start.")
 
 
 def main(argv: list[str]) -> None:
@@ -35,8 +50,10 @@ def main(argv: list[str]) -> None:
     raise app.UsageError(f"Unexpected arguments {argv[1:]}; options start with --.")
   if not flags.FLAGS["verbosity"].present:
     logging.set_verbosity(logging.WARNING)  # Orbax tells every detail of every save.
-  from debir_jax.training import runner  # After the flags are read, so that --help is quick.
+  from debir_jax.training import processes, runner  # After the flags are read, so that --help is quick.
   try:
+    if _DISTRIBUTED.value or _COORDINATOR.value:
+      processes.connect(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value, _CONNECT_TIMEOUT_S.value)
     runner.run(_CONFIG.value, _WORKDIR.value)
   except runner.USER_ERRORS as error:
     sys.exit(f"\nError: {error}")

@@ -24,6 +24,9 @@ _DOTS_PER_INCH = 130
 _MAX_POINTS_UNSMOOTHED = 40
 
 
+_developed = jax.jit(jax.vmap(view, in_axes=(0, None)))
+
+
 def comparison_sheet(path: str | os.PathLike, examples: Sequence[Example]) -> None:
   """One row per example: both previews, the burst with times and gains, the restored image with its PSNR, the target.
 
@@ -42,10 +45,9 @@ def comparison_sheet(path: str | os.PathLike, examples: Sequence[Example]) -> No
   columns = ["earlier preview", "preview", *(f"frame {i + 1}" for i in range(num_frames)), "restored", "target"]
   size = len(columns) * _IMAGE_SIDE_INCHES, len(examples) * (_IMAGE_SIDE_INCHES * height / width + 0.14) + 0.25
   figure, axes = _figure(len(examples), len(columns), size)
-  develop = jax.jit(jax.vmap(view, in_axes=(0, None)))
   for row, example in zip(axes, examples):
     images = np.concatenate([example.previews, example.raw, example.restored[None], example.target[None]])
-    for axis, image, caption in zip(row, np.asarray(develop(images, example.colour)), _captions(example)):
+    for axis, image, caption in zip(row, np.asarray(_developed(images, example.colour)), _captions(example)):
       axis.imshow(image, interpolation="nearest")
       axis.set(xticks=[], yticks=[])
       axis.set_xlabel(caption, fontsize=8, labelpad=3)
@@ -54,6 +56,12 @@ def comparison_sheet(path: str | os.PathLike, examples: Sequence[Example]) -> No
   for axis, title in zip(axes[0], columns):
     axis.set_title(title, fontsize=9)
   _save(figure, path)
+
+
+def side_by_side(example: Example) -> np.ndarray:
+  """Base frame, restored image and target through the viewing ISP, `[H, 3 W, 3]` in [0, 1]."""
+  images = np.stack([example.raw[0], example.restored, example.target])
+  return np.concatenate(np.asarray(_developed(images, example.colour)), axis=1)
 
 
 def exposure_scatter(path: str | os.PathLike, records: Iterable[Record], *, method: str = "DEBIR",

@@ -26,8 +26,8 @@ _SMALLEST_SIDE = 8  # px; less leaves nothing but padding after the first layers
 class BAENet(nn.Module):
   """MobileNetV2 with n + 1 outputs: `module.apply(variables, planes, train)`.
 
-  2,231,141 parameters for 6 planes and n = 4, 2,230,853 for the 5 planes of the release. Dropout takes
-  `rngs={"dropout": key}`. With `norm="batch"`, `train=True` normalises by the batch, needs `mutable=["batch_stats"]`
+  2,231,141 parameters for 6 planes and n = 4, 2,230,853 for the 5 planes of the release. Dropout takes a key for every
+  image, `dropout_keys=keys`. With `norm="batch"`, `train=True` normalises by the batch, needs `mutable=["batch_stats"]`
   and returns the new running statistics; `train=False` uses the running ones. Batches want several images: packed
   previews up to 32x32 have one pixel each in the last layers, and over few values BatchNorm is so steep that training
   is erratic. `LIGHT_BLOCKS` with `classifier_scale=0` learns there.
@@ -39,6 +39,7 @@ class BAENet(nn.Module):
     dropout_rate: in training only.
     blocks: the table of the architecture; `mobilenet_v2.LIGHT_BLOCKS` for previews of 32 px.
     classifier_scale: factor on the first weights of the last layer; 0 starts at equal shares for every scene.
+    axis_name: of the devices that a training batch is spread over, see `MobileNetV2`.
   """
 
   num_frames: int = 4
@@ -47,18 +48,19 @@ class BAENet(nn.Module):
   dropout_rate: float = 0.2
   blocks: tuple[tuple[int, int, int, int], ...] = BLOCKS
   classifier_scale: float = 1.0
+  axis_name: str | None = None
 
   @nn.compact
-  def __call__(self, planes: jax.Array, train: bool) -> jax.Array:
+  def __call__(self, planes: jax.Array, train: bool, dropout_keys: jax.Array | None = None) -> jax.Array:
     """Planes `[B, h, w, c]` of `network_planes` -> logits `[B, n + 1]`; the last one belongs to the slack.
 
     Raises:
-      ValueError: if the planes have no batch axis or fewer than 8 px a side.
+      ValueError: if the planes have no batch axis or fewer than 8 px a side; or keys for dropout are missing.
     """
     _check_planes(planes)
     network = MobileNetV2(self.num_frames + 1, self.width, self.norm, self.dropout_rate, self.blocks,
-                          self.classifier_scale, name="mobilenet_v2")
-    return network(planes, train)
+                          self.classifier_scale, self.axis_name, name="mobilenet_v2")
+    return network(planes, train, dropout_keys)
 
 
 def init_baenet(key: jax.Array, module: BAENet, *, num_planes: int = 6) -> dict[str, Any]:

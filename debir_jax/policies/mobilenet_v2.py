@@ -47,6 +47,7 @@ class MobileNetV2(nn.Module):
     dropout_rate: before the last layer, in training only.
     blocks: the table of the architecture, rows as in `BLOCKS`; a shorter one makes a lighter network.
     classifier_scale: factor on the first weights of the last layer.
+    axis_name: of the devices that a batch is spread over, whose statistics "batch" norms then share; None: one device.
   """
 
   num_outputs: int
@@ -55,10 +56,11 @@ class MobileNetV2(nn.Module):
   dropout_rate: float = 0.2
   blocks: tuple[tuple[int, int, int, int], ...] = BLOCKS
   classifier_scale: float = 1.0
+  axis_name: str | None = None
 
   @nn.compact
-  def __call__(self, planes: jax.Array, train: bool) -> jax.Array:
-    norm = _make_norm(self.norm, train)
+  def __call__(self, planes: jax.Array, train: bool, dropout_keys: jax.Array | None = None) -> jax.Array:
+    norm = _make_norm(self.norm, train, self.axis_name)
     channels = functools.partial(_round_channels, width=self.width)
     x = _Conv3x3(channels(_STEM_CHANNELS), stride=2, name="stem_conv")(planes)
     x = nn.relu6(norm(name="stem_norm")(x))
@@ -72,7 +74,7 @@ class MobileNetV2(nn.Module):
     x = _conv1x1(_round_channels(_HEAD_CHANNELS, max(1.0, self.width)), name="head_conv")(x)
     x = nn.relu6(norm(name="head_norm")(x))
     x = jnp.mean(x, axis=(1, 2))
-    x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+    x = _dropout(dropout_keys, x, self.dropout_rate) if train else x
     classifier_init = lambda *args: self.classifier_scale * _xavier_uniform(*args)
     return nn.Dense(self.num_outputs, kernel_init=classifier_init, name="classifier")(x)
 
@@ -116,10 +118,21 @@ def _conv1x1(features: int, *, name: str) -> nn.Dense:
   return nn.Dense(features, use_bias=False, kernel_init=_xavier_uniform, name=name)
 
 
-def _make_norm(norm: str, train: bool):
+def _dropout(keys, features, rate):
+  """Dropout of features `[B, C]` with a key for every image, so that it does not depend on the rest of the batch."""
+  if not rate:
+    return features
+  if keys is None:
+    raise ValueError(f"dropout_rate={rate} needs dropout_keys [B] in training, one for every image.")
+  kept = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - rate, features.shape[1:]))(keys)
+  return jnp.where(kept, features / (1 - rate), 0)
+
+
+def _make_norm(norm: str, train: bool, axis_name: str | None):
   """A constructor of normalisation layers that takes a name."""
   if norm == "batch":
-    return functools.partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, epsilon=1e-5)
+    return functools.partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, epsilon=1e-5,
+                             axis_name=axis_name)
   if norm == "group":
     return functools.partial(nn.GroupNorm, num_groups=None, group_size=_CHANNEL_MULTIPLE, epsilon=1e-5)
   raise ValueError(f"norm must be 'batch' or 'group', got {norm!r}.")

@@ -6,6 +6,7 @@ from debir_jax.scenes.photos import Photo
 from debir_jax.scenes.photos import photo_folder
 from debir_jax.scenes.photos import PhotoSplits
 from debir_jax.scenes.photos import split_photos
+from debir_jax.scenes.photos import UnreadablePhotoError
 from debir_jax.scenes.pipeline import batches
 from debir_jax.scenes.pipeline import CachedScenes
 from debir_jax.scenes.pipeline import check_sequence_length
@@ -17,4 +18,4 @@ from debir_jax.scenes.pipeline import stack_scenes
 
 __all__ = [
     "CachedScenes", "DeadLeavesScenes", "MixedScenes", "Photo", "PhotoMotionScenes", "PhotoSplits", "SceneBatches",
-    "SceneSource", "batches", "builtin_photos", "check_sequence_length", "photo_folder", "split_photos", "stack_scenes"]
+    "SceneSource", "UnreadablePhotoError", "batches", "builtin_photos", "check_sequence_length", "photo_folder", "split_photos", "stack_scenes"]

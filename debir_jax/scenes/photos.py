@@ -31,6 +31,10 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # In entropy-coded data: neither stuffing nor a restart.
 
 
+class UnreadablePhotoError(ValueError):
+  """A file of a photo is missing, truncated or damaged."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Photo:
   """A photo on disk; its pixels are decoded when they are needed.
@@ -193,9 +197,10 @@ def _linear_of_byte():
 @functools.lru_cache(maxsize=64)  # Decoding a large photo takes longer than rendering a scene from it.
 def _decode(path):
   import cv2  # pylint: disable=g-import-not-at-top
-  bgr = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)  # Applies the EXIF orientation.
+  data = _checked_data(path)[0]  # Once more: files change during a long run.
+  bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)  # Applies the EXIF orientation.
   if bgr is None:
-    raise ValueError(f"{path} cannot be decoded. Remove or replace the file.")
+    raise UnreadablePhotoError(f"{path} cannot be decoded. Remove or replace the file.")
   scale = _MAX_SHORT_SIDE / min(bgr.shape[:2])
   if scale < 1:
     bgr = cv2.resize(bgr, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -203,16 +208,21 @@ def _decode(path):
 
 
 def _inspect(path, group):
-  """The photo without its pixels, after a check of the file's structure.
+  """The photo without its pixels, after a check of the file's structure."""
+  return Photo(path=path, group=group(path), size=_checked_data(path)[1])
+
+
+def _checked_data(path):
+  """A file's bytes, and the size of the photo in them.
 
   OpenCV fills the missing part of a truncated JPEG with grey without a word, so the end of the data is looked for.
   """
-  data = path.read_bytes()
   try:
-    size = _png_size(data) if data.startswith(_PNG_SIGNATURE) else _jpeg_size(data)
-  except (ValueError, struct.error, IndexError) as error:
-    raise ValueError(f"{path} is truncated or not a readable photo ({error}). Remove or replace the file.") from error
-  return Photo(path=path, group=group(path), size=size)
+    data = path.read_bytes()
+    return data, _png_size(data) if data.startswith(_PNG_SIGNATURE) else _jpeg_size(data)
+  except (OSError, ValueError, struct.error, IndexError) as error:
+    raise UnreadablePhotoError(
+        f"{path} is truncated or not a readable photo ({error}). Remove or replace the file.") from error
 
 
 def _png_size(data):

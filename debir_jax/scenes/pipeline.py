@@ -2,20 +2,24 @@
 
 A `SceneSource` makes scene i as a pure function of its seed and i. `batches` shuffles the indices, renders ahead of
 the consumer in threads, and starts at any step: batch s is the same bit for bit whether or not the run was
-interrupted, and the shards of a batch together are the batch that one host would see.
+interrupted, and however many devices and processes share the work.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+import functools
 import time
 from typing import Protocol
 
+from absl import logging
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding
 import numpy as np
 
 from debir_jax.imaging import color
 from debir_jax.scenes import photo_motion
 from debir_jax.scenes import photos as photos_lib
+from debir_jax.scenes.photos import UnreadablePhotoError
 from debir_jax.types import BurstTiming
 from debir_jax.types import CameraColor
 from debir_jax.types import Scene
@@ -162,10 +166,11 @@ class SceneBatches(Iterator[Scene]):
     step: index of the batch that comes next.
     wait_s: time spent waiting in all; its difference between two moments over the time between them is the share
       of time that data cost.
+    replaced: how often this process took another scene in the place of an unreadable one, so far; made ahead.
   """
 
-  def __init__(self, iterator: Iterator[Scene], step: int):
-    self._iterator, self.step, self.wait_s = iterator, step, 0.0
+  def __init__(self, iterator: Iterator[Scene], step: int, reader: "_Reader"):
+    self._iterator, self.step, self.wait_s, self._reader = iterator, step, 0.0, reader
 
   def __next__(self) -> Scene:
     start = time.perf_counter()
@@ -174,49 +179,89 @@ class SceneBatches(Iterator[Scene]):
     self.step += 1
     return batch
 
+  @property
+  def replaced(self) -> int:
+    return self._reader.replaced
+
   def close(self) -> None:
     """Stops rendering ahead and lets go of batches that are ready. Nothing can be read afterwards."""
     self._iterator.close()
 
 
 def batches(
-    source: SceneSource, batch_size: int, seed: int, *, start_step: int = 0, shard: tuple[int, int] = (0, 1),
-    num_threads: int = 1, num_prefetched: int = 2) -> SceneBatches:
+    source: SceneSource, batch_size: int, seed: int, *, start_step: int = 0, sharding: NamedSharding | None = None,
+    num_threads: int = 1, num_prefetched: int = 2, on_unreadable: str = "stop") -> SceneBatches:
   """Endless batches of scenes, each epoch in a new order; every leaf of `Scene` gets a leading batch axis.
 
-  Scenes stay on the device where they are rendered. For a small set of scenes wrap the source in `CachedScenes`.
+  Scenes are made on the device that works on them and stay there. For a small set of scenes wrap the source in
+  `CachedScenes`.
 
   Args:
     source: where scenes come from.
-    batch_size: scenes per step over all shards.
+    batch_size: scenes per step over all devices.
     seed: of the order of scenes.
     start_step: index of the first batch; a resumed run passes its step.
-    shard: (index, count): this host's equal part of every batch.
+    sharding: how a batch is spread over devices, of this and other processes, each of which makes its own part; None:
+      all on this process's first device.
     num_threads: threads that render ahead.
     num_prefetched: batches that may be ready and waiting, each in memory in full.
+    on_unreadable: what to do about a scene whose photo cannot be read any more: "stop", or "skip", which logs it and
+      takes the next scene that can be read in its place.
 
   Raises:
-    ValueError: batch_size is not divisible by the number of shards or exceeds the number of scenes, or the shard
-      does not exist.
+    ValueError: batch_size cannot be spread evenly or exceeds the number of scenes, or an option is unknown.
   """
   import grain  # pylint: disable=g-import-not-at-top
-  index, count = shard
-  if not 0 <= index < count:
-    raise ValueError(f"shard must be (index, count) with 0 <= index < count, got {shard}.")
-  if batch_size < 1 or batch_size % count:
-    raise ValueError(f"batch_size={batch_size} must be a positive multiple of the number of shards, {count}.")
+  if batch_size < 1:
+    raise ValueError(f"batch_size={batch_size} must be positive.")
+  if sharding is not None and batch_size % sharding.mesh.size:
+    raise ValueError(f"batch_size={batch_size} must be a multiple of the number of devices, {sharding.mesh.size}.")
   if batch_size > len(source):
     raise ValueError(f"batch_size={batch_size} exceeds the {len(source)} scenes. Use more scenes or a smaller batch.")
   if start_step < 0:
     raise ValueError(f"start_step must not be negative, got {start_step}.")
-  part = slice(index * batch_size // count, (index + 1) * batch_size // count)
-  stream = (grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat(_MANY_EPOCHS).batch(batch_size)
-            .map(lambda indices: stack_scenes([source.scene(int(i)) for i in indices[part]])))
+  reader = _Reader(source, on_unreadable)
+  make = reader.batch if sharding is None else functools.partial(reader.sharded_batch, sharding=sharding)
+  stream = (grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat(_MANY_EPOCHS).batch(batch_size).map(make))
   iterator = iter(stream.to_iter_dataset(grain.ReadOptions(
       num_threads=num_threads, prefetch_buffer_size=max(num_prefetched, num_threads))))
   if start_step:
     grain.experimental.set_next_index(iterator, start_step)
-  return SceneBatches(iterator, start_step)
+  return SceneBatches(iterator, start_step, reader)
+
+
+class _Reader:
+  """Makes scenes of a source, with the remedy for unreadable ones."""
+
+  def __init__(self, source, on_unreadable):
+    if on_unreadable not in ("stop", "skip"):
+      raise ValueError(f"on_unreadable must be 'stop' or 'skip', got {on_unreadable!r}.")
+    self._source, self._skip, self.replaced = source, on_unreadable == "skip", 0
+
+  def batch(self, indices):
+    """The scenes of these indices, stacked."""
+    return stack_scenes([self._scene(int(index)) for index in indices])
+
+  def sharded_batch(self, indices, sharding):
+    """The same over devices: those of this process make their scenes, one after the other."""
+    parts = []
+    for device, (part,) in sharding.addressable_devices_indices_map((len(indices),)).items():
+      with jax.default_device(device):
+        parts.append(jax.device_put(self.batch(indices[part]), device))
+    join = lambda *leaves: jax.make_array_from_single_device_arrays(
+        (len(indices), *leaves[0].shape[1:]), sharding, list(leaves))
+    return jax.tree.map(join, *parts)
+
+  def _scene(self, index):
+    for offset in range(len(self._source)):
+      try:
+        return self._source.scene((index + offset) % len(self._source))
+      except UnreadablePhotoError as error:
+        if not self._skip:
+          raise
+        self.replaced += 1
+        logging.warning("scene %d is replaced by the next one: %s", index + offset, error)
+    raise UnreadablePhotoError("Not one scene can be read.")
 
 
 def stack_scenes(scenes: Sequence[Scene]) -> Scene:

@@ -8,6 +8,7 @@ from typing import Any
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 import ml_collections
 
 from debir_jax.motion import FlowEstimator, LucasKanade, Raft
@@ -17,6 +18,8 @@ from debir_jax.scenes import CachedScenes, DeadLeavesScenes, MixedScenes, PhotoM
 from debir_jax.scenes import batches, builtin_photos, photo_folder, split_photos
 from debir_jax.scenes.camera_path import REFERENCE_CROP_SIZE
 from debir_jax.simulator import CaptureSetup, IsoNoise, PaperNoise, PoissonGaussianNoise
+from debir_jax.training import mesh as mesh_lib
+from debir_jax.training.guard import Limits
 from debir_jax.training.logs import say
 from debir_jax.training.optimizer import adamw_direction
 from debir_jax.types import BurstTiming
@@ -91,7 +94,7 @@ def bae_of(config: ml_collections.ConfigDict) -> BAENet:
   """BAENet of `config.bae`."""
   return BAENet(num_frames=config.capture.num_frames, width=config.bae.width, norm=config.bae.norm,
                 dropout_rate=config.bae.dropout_rate, blocks=_chosen(_BAE_BLOCKS, config.bae.blocks, "bae.blocks"),
-                classifier_scale=config.bae.classifier_scale)
+                classifier_scale=config.bae.classifier_scale, axis_name=mesh_lib.AXIS)
 
 
 def num_planes_of(config: ml_collections.ConfigDict) -> int:
@@ -142,9 +145,10 @@ def scene_sources_of(config: ml_collections.ConfigDict) -> dict[str, SceneSource
                    dead_leaves_share=0.0))
 
 
-def batches_of(config: ml_collections.ConfigDict, source: SceneSource, first_step: int) -> SceneBatches:
-  """Batches from a step onwards, made ahead in the background."""
-  return batches(source, config.batch_size, config.seed, start_step=first_step, num_threads=config.data.num_threads)
+def batches_of(config: ml_collections.ConfigDict, source: SceneSource, first_step: int, mesh: Mesh) -> SceneBatches:
+  """Batches from a step onwards, made ahead in the background; each device of this process makes its own part."""
+  return batches(source, config.batch_size, config.seed, start_step=first_step, sharding=mesh_lib.by_example(mesh),
+                 num_threads=config.data.num_threads, on_unreadable=config.data.on_unreadable)
 
 
 def _scenes(data, photos, num_scenes, num_subframes, split, *, dead_leaves_share=None):
@@ -160,6 +164,21 @@ def _scenes(data, photos, num_scenes, num_subframes, split, *, dead_leaves_share
     sources.append(DeadLeavesScenes(num_scenes=num_leaves, **options))
   source = sources[0] if len(sources) == 1 else MixedScenes(sources)
   return CachedScenes(source, use_16_bits=True) if data.cache else source
+
+
+def limits_of(config: ml_collections.ConfigDict) -> Limits:
+  """Beyond what a step is not applied, of `config.guard`."""
+  guard = config.guard
+  return Limits(max_grad_norm=float("inf") if guard.max_grad_norm is None else guard.max_grad_norm,
+                max_saturated_share=guard.max_saturated_share, min_level=guard.min_level)
+
+
+def compiler_options() -> dict[str, Any] | None:
+  """Options of XLA for the programs of the steps.
+
+  On a CPU this preset makes the gradient of the full Burstormer compile in two thirds of the time and run as fast.
+  """
+  return {"xla_cpu_opt_preset": "CPU_OPT_PRESET_FAST_COMPILE"} if jax.default_backend() == "cpu" else None
 
 
 def optimizers_of(config: ml_collections.ConfigDict) -> dict[str, Any]:

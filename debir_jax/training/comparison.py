@@ -24,6 +24,7 @@ from debir_jax.evaluation.records import write_records
 from debir_jax.evaluation.summary import format_headroom, format_table, summarize
 from debir_jax.files import write_text
 from debir_jax.policies import Policy, bracket, candidate_set, uniform
+from debir_jax.training import processes
 from debir_jax.training.experiment import Experiment
 from debir_jax.training.logs import say
 from debir_jax.training.loop import train_stage
@@ -45,7 +46,7 @@ def compare(experiment: Experiment, workdir: pathlib.Path, trained: TrainState |
     trained: the networks; None: those of stage 3 in `workdir`.
   """
   section, results = experiment.config.comparison, workdir / "results"
-  results.mkdir(exist_ok=True)
+  results.mkdir(exist_ok=True)  # By all processes: each evaluates the same, and the first one writes.
   initial = experiment.initial_state()
   trained = experiment.load_stage("stage3", workdir, initial) if trained is None else trained
   pretrained = experiment.load_stage("stage1", workdir, initial) if section.finetune else trained
@@ -63,6 +64,9 @@ def compare(experiment: Experiment, workdir: pathlib.Path, trained: TrainState |
   for column, params in columns.items():
     methods = [Method(name, policy, params[name]) for name, policy in policies.items()]
     records[column] = experiment.evaluator.evaluate(methods, experiment.all_scenes("eval"))
+  if not processes.is_main():
+    return ""
+  for column in columns:
     write_records(results / f"records_{column.replace(' ', '_')}.jsonl", records[column])
   summaries = {column: summarize(rows, reference=OURS) for column, rows in records.items()}
   write_text(results / "table.md", format_table(summaries, reference=OURS, markdown=True) + "\n")
@@ -88,6 +92,8 @@ def _report_headroom(experiment: Experiment, restoration_params: Any, results: p
   candidates = candidate_set(experiment.setup.timing)
   scores = evaluator.score_candidates(
       candidates.exposure_times, experiment.all_scenes("eval", section.headroom_scenes), restoration_params)
+  if not processes.is_main():
+    return
   result = headroom(scores.psnr)
   write_text(results / "headroom.json", json.dumps(dict(
       candidates=candidates.names, mean_psnr=result.mean_psnr.tolist(), best_fixed=candidates.names[result.best_fixed],
@@ -105,7 +111,7 @@ def _finetuned(experiment: Experiment, name: str, policy: Policy, pretrained: Tr
   folder = "".join(c if c.isalnum() else "_" for c in name).strip("_")
   step_fn = experiment.finetune_step_fn(stage, jnp.asarray(times))
   state = train_stage(experiment, stage, workdir / "finetuned" / folder, pretrained, step_fn,
-                      experiment.config[stage.name].num_steps)
+                      experiment.config[stage.name].num_steps, lambda state: policy)
   return state.restoration_params
 
 

@@ -1,15 +1,18 @@
 """One run: its config, its networks, its scenes and its compiled steps, in one place."""
 
 import pathlib
-from typing import Callable, Iterator
+from typing import Any, Callable, Iterable, Iterator
 
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 
-from debir_jax.evaluation.evaluate import Evaluator
-from debir_jax.policies import BAENetPolicy
+from debir_jax.evaluation.evaluate import Evaluator, Method
+from debir_jax.evaluation.plots import side_by_side
+from debir_jax.policies import BAENetPolicy, Policy, uniform
 from debir_jax.training import build
+from debir_jax.training import mesh as mesh_lib
 from debir_jax.training.checkpoint import ALL_PARTS, Checkpoints
 from debir_jax.training.optimizer import CosineDecay
 from debir_jax.training.stages import Stage, stage_named
@@ -31,7 +34,13 @@ class Experiment:
     self.optimizers = build.optimizers_of(config)
     self.purposes = build.purposes_of(config, self.models.flow_estimator.name)
     self.scenes = build.scene_sources_of(config)
-    self.steps = Steps(self.models, self.setup, self.optimizers, clamp_loss=config.clamp_loss)
+    self.mesh = mesh_lib.make_mesh(config.parallel.num_devices)
+    mesh_lib.check_batch_size(config.batch_size, self.mesh, config.parallel.num_microbatches)
+    self.limits = build.limits_of(config)
+    self.steps = Steps(
+        self.models, self.setup, self.optimizers, mesh=self.mesh, shard_state=config.parallel.shard_state,
+        num_microbatches=config.parallel.num_microbatches, clamp_loss=config.clamp_loss,
+        limits=self.limits, compiler_options=build.compiler_options())
     self.evaluator = self.evaluator_with(num_draws=config.evaluation.num_draws)
 
   def initial_state(self) -> TrainState:
@@ -59,18 +68,46 @@ class Experiment:
 
   def batches(self, split: str, first_step: int) -> Iterator[Scene]:
     """Batches of scenes from a step onwards; the same ones whenever the run is resumed."""
-    return build.batches_of(self.config, self.scenes[split], first_step)
+    return build.batches_of(self.config, self.scenes[split], first_step, self.mesh)
 
-  def all_scenes(self, split: str, num_scenes: int | None = None) -> Iterator[Scene]:
-    """Every scene of a split once, or the first so many, in batches of one scene."""
+  def place(self, state: TrainState) -> TrainState:
+    """A copy of a state where the steps want it."""
+    return mesh_lib.place(state, self.mesh, self.config.parallel.shard_state)
+
+  def local_copy(self, state: TrainState) -> TrainState:
+    """A state that the steps returned, on this process's first device: for evaluation, and for the next stage."""
+    return mesh_lib.local_copy(state, self.mesh)
+
+  def all_scenes(self, split: str, which: int | Iterable[int] | None = None) -> Iterator[Scene]:
+    """Every scene of a split once, or the first so many, or those of some indices, in batches of one scene."""
     source = self.scenes[split]
-    for index in range(min(len(source), num_scenes or len(source))):
+    if which is None or isinstance(which, int):
+      which = range(min(len(source), which or len(source)))
+    for index in which:
       yield jax.tree.map(lambda leaf: leaf[None], source.scene(index))
 
   def evaluator_with(self, *, num_draws: int) -> Evaluator:
     """Measures methods on held-out scenes with the calibrated camera."""
     return self._evaluator(build.capture_setup_of(self.config, training=False), num_draws,
                            self.config.evaluation.seed)
+
+  def watch(self, state: TrainState, policy_of: Callable[[TrainState], Policy]) -> tuple[float | None, dict[str, Any]]:
+    """How a few held-out scenes are restored at the moment.
+
+    Args:
+      state: see `local_copy`.
+      policy_of: who chooses the exposure times.
+
+    Returns:
+      The mean PSNR, and base frame, restored image and target side by side, `[1, H, 3 W, 3]` for each scene; (None, {})
+      where no scene is watched.
+    """
+    if not self.config.evaluation.watched_scenes:
+      return None, {}
+    method = Method("watched", policy_of(state), state.restoration_params)
+    examples = self.evaluator.examples([method], self.all_scenes("eval", self.config.evaluation.watched_scenes))
+    images = {f"watched/scene_{example.scene_id}": side_by_side(example)[None] for example in examples}
+    return float(np.mean([example.psnr for example in examples])), images
 
   def label_evaluator(self, num_draws: int) -> Evaluator:
     """Searches the pseudo-ground-truth under the conditions of training."""
@@ -79,6 +116,13 @@ class Experiment:
   def bae_policy(self, state: TrainState) -> BAENetPolicy:
     """BAENet of a state as a policy."""
     return build.bae_policy_of(self.config, self.models, state.bae_params, state.bae_stats)
+
+  def policy_of(self, stage: Stage) -> Callable[[TrainState], Policy]:
+    """Who chooses the exposure times of watched scenes: BAENet; before it is trained, three quarters of the budget."""
+    if stage.kind == "random_exposure":
+      timing = self.setup.timing
+      return lambda state: uniform(0.75 * timing.budget_s / timing.num_frames)
+    return self.bae_policy
 
   def _evaluator(self, setup, num_draws, seed):
     models = self.models
@@ -89,7 +133,7 @@ class Experiment:
         flow_variables=models.flow_variables, full_scale_px_per_s=models.full_scale_px_per_s,
         burst_planes=models.burst_planes)
 
-  def step_fn(self, stage: Stage, labels: Callable[[Scene, int], tuple] | None = None) -> StepFn:
+  def step_fn(self, stage: Stage, labels: Callable[[Scene, jax.Array], tuple] | None = None) -> StepFn:
     """The step of a stage.
 
     Args:
@@ -106,7 +150,7 @@ class Experiment:
       return lambda state, scenes: self.steps.exposure(
           state, scenes, self._shots(self._stage_key(stage), state), decay)
     if stage.kind == "warmup":
-      return lambda state, scenes: self.steps.warmup(state, scenes, *labels(scenes, int(state.step)), decay)
+      return lambda state, scenes: self.steps.warmup(state, scenes, *labels(scenes, state.step), decay)
     raise ValueError(f"Unknown kind of stage {stage.kind!r}.")
 
   def finetune_step_fn(self, stage: Stage, exposure_times: jax.Array) -> StepFn:

@@ -2,13 +2,18 @@
 
 import json
 import pathlib
+import resource
 import sys
 import time
+from typing import Any
 
 from absl import logging
+import jax
+import ml_collections
 import numpy as np
 
 from debir_jax.files import write_text
+from debir_jax.types import SUBFRAME_RATE_HZ
 
 
 class TensorBoardWriter:
@@ -50,15 +55,18 @@ class TensorBoardWriter:
 
 
 class StageLog:
-  """Log of one stage: event files, `log.jsonl`, and progress with the seconds left."""
+  """Log of one stage: event files, `log.jsonl`, progress with the seconds left, and a summary at its end."""
 
-  def __init__(self, directory: pathlib.Path, name: str, num_steps: int, first_step: int):
-    directory.mkdir(parents=True, exist_ok=True)
-    self.tensorboard = TensorBoardWriter(directory / "tensorboard")
-    self._jsonl = directory / "log.jsonl"
+  def __init__(self, directory: pathlib.Path, name: str, num_steps: int, first_step: int, *, writes: bool = True):
+    """With `writes=False`, for all processes but one, nothing is written."""
+    self.directory, self.writes = directory, writes
     self._name, self._num_steps, self._first_step = name, num_steps, first_step
-    self._start_s = None
-    keep_until(self._jsonl, first_step)
+    self._start_s = self._last = self._times = self._watched = None
+    if writes:
+      directory.mkdir(parents=True, exist_ok=True)
+      self.tensorboard = TensorBoardWriter(directory / "tensorboard")
+      self._jsonl = directory / "log.jsonl"
+      keep_until(self._jsonl, first_step)
 
   def first_step_done(self) -> None:
     """Starts the clock after the first step, which compiles."""
@@ -69,25 +77,90 @@ class StageLog:
     done = step - self._clock_step
     return float("nan") if done < 1 else (time.perf_counter() - self._start_s) / done * (self._num_steps - step)
 
-  def write(self, step: int, scalars: dict[str, float]) -> None:
-    """Logs the means since the last call."""
-    scalars = {name: float(value) for name, value in scalars.items()}
-    self.tensorboard.write_scalars(step, scalars)
+  def write(self, step: int, scalars: dict[str, float], times: np.ndarray, watched_psnr: float | None = None,
+            images: dict[str, np.ndarray] | None = None) -> None:
+    """Logs a step.
+
+    Args:
+      step: as counted from 1.
+      scalars: means since the last call.
+      times: exposure times since then `[m, n]`, s, for histograms.
+      watched_psnr, images: of the held-out scenes that are watched, images `[N, H, W, 3]`; where they were measured.
+    """
+    watched = {} if watched_psnr is None else {"watched_psnr": watched_psnr}
+    scalars = {name: float(value) for name, value in (scalars | watched | memory()).items()}
+    self._last, self._times, self._watched = scalars, times * SUBFRAME_RATE_HZ, watched_psnr
+    if not self.writes:
+      return
+    # A mean over no step at all is NaN: a gap in the curve, and null in JSON, which has no NaN.
+    known = {name: value if np.isfinite(value) else None for name, value in scalars.items()}
+    self.tensorboard.write_scalars(step, {name: value for name, value in known.items() if value is not None})
+    self.tensorboard.write_histograms(
+        step, {f"exposure_times/t{i + 1}": column for i, column in enumerate(self._times.T)})
+    self.tensorboard.write_images(step, images or {})
     with open(self._jsonl, "a") as file:
-      file.write(json.dumps({"stage": self._name, "step": step, **scalars}) + "\n")
+      file.write(json.dumps({"stage": self._name, "step": step, **known}) + "\n")
     shown = "  ".join(f"{name} {scalars[name]:.{digits}f}" for name, digits in
-                      (("loss", 4), ("psnr", 2), ("label_error", 2), ("mean_exposure", 1)) if name in scalars)
+                      (("loss", 4), ("psnr", 2), ("watched_psnr", 2), ("label_error", 2), ("mean_exposure", 1)) if name in scalars)
     say(f"{self._name:14s} step {step:>{len(str(self._num_steps))}}/{self._num_steps}  {shown}  "
         f"data wait {100 * scalars.get('data_wait_share', 0):.1f} %  {self.seconds_left(step):.0f} s left")
 
+  def write_summary(self, num_skipped: int, num_replaced: int, checkpoints: pathlib.Path) -> None:
+    """The stage in a few lines, on the screen and in `summary.txt`."""
+    if not self.writes or self._last is None:
+      return
+    seconds, steps = time.perf_counter() - self._start_s, self._num_steps - self._clock_step
+    number = lambda name: f"{self._last.get(name, float('nan')):.4g}"
+    times = " ".join(f"{mean:.1f}±{sd:.1f}" for mean, sd in zip(self._times.mean(0), self._times.std(0)))
+    text = (f"{self._name}: {self._num_steps} steps, {steps / max(seconds, 1e-9):.2f} a second\n"
+            f"  last: loss {number('loss')}, PSNR {number('psnr')} dB, gradient norm {number('grad_norm')}\n"
+            f"  watched scenes: {'not measured' if self._watched is None else f'{self._watched:.2f} dB'}\n"
+            f"  exposure times, 1/1920 s, mean±sd: {times}\n"
+            f"  steps skipped: {num_skipped}, scenes replaced: {num_replaced}\n"
+            f"  checkpoints: {checkpoints}")
+    write_text(self.directory / "summary.txt", text + "\n")
+    say(text)
+
   def close(self) -> None:
     """Closes the event file."""
-    self.tensorboard.close()
+    if self.writes:
+      self.tensorboard.close()
+
+
+class Profiler:
+  """Traces some steps with JAX's profiler, for TensorBoard and Perfetto, into the stage's `profile`."""
+
+  def __init__(self, section: ml_collections.ConfigDict, log: StageLog):
+    self._first, self._last = section.first_step, section.first_step + section.num_steps - 1
+    self._log, self._running = log, False
+
+  def before(self, step: int) -> None:
+    """Begins at the first of the steps."""
+    if self._log.writes and step == self._first <= self._last:
+      jax.profiler.start_trace(str(self._log.directory / "profile"))
+      self._running = True
+
+  def after(self, step: int, outputs: Any) -> None:
+    """Ends with the last of them."""
+    if self._running and step == self._last:
+      jax.block_until_ready(outputs)
+      jax.profiler.stop_trace()
+      self._running = False
+      say(f"{self._log.directory.name:14s} profile of steps {self._first} to {step} in {self._log.directory / 'profile'}")
+
+
+def memory() -> dict[str, float]:
+  """Most memory used so far, GB: of the first device where it tells, and of this process."""
+  stats = jax.local_devices()[0].memory_stats() or {}
+  of_device = {"device_peak_gb": stats["peak_bytes_in_use"] / 1e9} if "peak_bytes_in_use" in stats else {}
+  kilobyte = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in kB on Linux, in bytes on macOS.
+  return of_device | {"process_peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobyte / 1e9}
 
 
 def say(text: str) -> None:
-  """A line for the person at the screen; also in absl's log where one is written."""
-  print(text, file=sys.stderr, flush=True)
+  """A line for the person at the screen; also in absl's log where one is written. Of several processes one speaks."""
+  if jax.process_index() == 0:
+    print(text, file=sys.stderr, flush=True)
   logging.debug("%s", text)
 
 

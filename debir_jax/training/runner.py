@@ -12,14 +12,19 @@ import ml_collections
 from debir_jax.training import comparison
 from debir_jax.training.experiment import Experiment
 from debir_jax.training.logs import say
-from debir_jax.training.loop import NonFiniteError, log_parameters, train_stage
+from debir_jax.training.checkpoint import CheckpointError
+from debir_jax.training.guard import StoppedError
+from debir_jax.training.loop import train_stage
+from debir_jax.training.run_record import log_parameters, write_environment
 from debir_jax.training.stages import STAGES, Stage, stage_named
 from debir_jax.training.state import TrainState
 from debir_jax.training.warmup_labels import warmup_labels
-from debir_jax.training.workdir import WorkdirError, locked
+from debir_jax.training import processes
+from debir_jax.training.workdir import WorkdirError
 
 # What a person can mend: shown as one message, without a traceback.
-USER_ERRORS = (ValueError, FileNotFoundError, WorkdirError, NonFiniteError)
+USER_ERRORS = (ValueError, FileNotFoundError, WorkdirError, StoppedError, CheckpointError,
+               processes.ConnectionFailedError)
 
 
 def run(config: ml_collections.ConfigDict, workdir: str) -> None:
@@ -38,10 +43,13 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
   if not stages and not config.comparison.enabled:
     raise ValueError("There is nothing to do: config.stages is empty and config.comparison.enabled is False.")
   experiment = Experiment(config)
-  with locked(workdir) as path:
-    say(f"debir_jax on {jax.devices()[0].device_kind} x {jax.device_count()}, into {workdir}")
+  with processes.owned(workdir) as path:
+    say(f"debir_jax on {jax.devices()[0].device_kind} x {experiment.mesh.size}"
+        f"{f' of {jax.process_count()} processes' if jax.process_count() > 1 else ''}, into {workdir}")
     state = start_state(experiment, stages[0], path) if stages else trained_state(experiment, path)
-    log_parameters(state, path)
+    if processes.is_main():
+      write_environment(config, path)
+      log_parameters(state, path)
     for stage in stages:
       state = run_stage(experiment, stage, path, state)
     if config.comparison.enabled:
@@ -56,7 +64,8 @@ def run_stage(experiment: Experiment, stage: Stage, workdir: pathlib.Path, state
   if stage.kind == "warmup":
     labels = warmup_labels(experiment, stage, state.restoration_params, directory)
   num_steps = experiment.config[stage.name].num_steps
-  return train_stage(experiment, stage, directory, state, experiment.step_fn(stage, labels), num_steps)
+  return train_stage(experiment, stage, directory, state, experiment.step_fn(stage, labels), num_steps,
+                     experiment.policy_of(stage))
 
 
 def start_state(experiment: Experiment, stage: Stage, workdir: pathlib.Path) -> TrainState:

@@ -2,6 +2,9 @@
 
 The step that moves the restoration network takes the exposure times as an argument, wherever they come from: drawn at
 random (stage 1), predicted (stage 3) or fixed (baselines). It is one compiled program for all of them.
+
+A step runs on all devices of a mesh, see `mesh.py`. A step whose loss or gradient is not finite, or whose gradient or
+batch is beyond the `Limits`, leaves the networks and moments as they were and says so (`applied`).
 """
 
 import functools
@@ -9,38 +12,58 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 import optax
 
 from debir_jax.evaluation.metrics import psnr
 from debir_jax.policies import observe, predict_exposure_times, random_exposure_times
 from debir_jax.simulator import CaptureSetup, Shot, draw_shot, gains_for, simulate_burst, simulate_previews, target_of
+from debir_jax.training import mesh as mesh_lib
 from debir_jax.training.build import Models
+from debir_jax.training.guard import Limits
 from debir_jax.training.losses import restoration_loss, warmup_loss
 from debir_jax.training.optimizer import CosineDecay, apply_direction
 from debir_jax.training.state import TrainState
 from debir_jax.types import Observation, Scene
 
-Outputs = dict[str, jax.Array]
+Outputs = dict[str, Any]
 
 
 class Steps:
   """The compiled steps of a run.
 
-  Scenes and shots carry a leading batch axis. Every step returns the new state and a dictionary of scalars, with
-  `exposure_times [B, n]` among them.
+  Scenes and shots carry a leading batch axis, cut along the mesh. Every step returns the new state and a dictionary of
+  scalars, with `exposure_times [B, n]` among them and `scenes`, a dictionary of arrays `[B]`: `scene_id`, `loss`, `level`
+  and `saturated_share` (see `Limits`).
   """
 
   def __init__(self, models: Models, setup: CaptureSetup, optimizers: dict[str, optax.GradientTransformation], *,
-               clamp_loss: bool = False):
+               mesh: Mesh | None = None, shard_state: bool = False, num_microbatches: int = 1, clamp_loss: bool = False,
+               limits: Limits = Limits(), compiler_options: dict[str, Any] | None = None):
+    """
+    Args:
+      models, setup, optimizers: see `build.py`.
+      mesh: the devices; None: the first one.
+      shard_state: cut large arrays of the state into a part for each device, instead of a copy on each.
+      num_microbatches: parts of a device's batch that follow one another.
+      clamp_loss: see `restoration_loss`.
+      limits: see `Limits`.
+      compiler_options: of XLA, for the programs of the steps.
+    """
     self._models, self._setup, self._optimizers = models, setup, optimizers
+    self._mesh = mesh_lib.make_mesh(1) if mesh is None else mesh
+    self._shard_state, self._limits = shard_state, limits
     self._flow_variables = models.flow_variables  # An argument of every program: constants would make them large.
     self._loss = functools.partial(restoration_loss, clamp=clamp_loss)
-    self.shots = jax.jit(self._shots, static_argnums=2)
+    self._mean_gradient = functools.partial(
+        mesh_lib.mean_gradient, mesh=self._mesh, num_microbatches=num_microbatches)
+    self.shots = jax.jit(self._shots, static_argnums=2, out_shardings=mesh_lib.by_example(self._mesh))
     self.random_exposure_times = jax.jit(self._random_exposure_times)
     self._prediction = jax.jit(self._predict)
-    self._restoration_step = jax.jit(self._move_restoration, donate_argnums=(0, 1))
-    self._warmup_step = jax.jit(self._move_bae_to_labels, donate_argnums=0)
-    self._exposure_step = jax.jit(self._move_bae, donate_argnums=0)
+    compiled = functools.partial(jax.jit, compiler_options=compiler_options)
+    self._restoration_step = compiled(self._move_restoration, donate_argnums=(0, 1))
+    self._warmup_step = compiled(self._move_bae_to_labels, donate_argnums=0)
+    self._exposure_step = compiled(self._move_bae, donate_argnums=0)
 
   def restoration(self, state: TrainState, optimizer: str, scenes: Scene, shots: Shot, exposure_times: jax.Array,
                   decay: CosineDecay) -> tuple[TrainState, Outputs]:
@@ -77,9 +100,12 @@ class Steps:
     return jax.vmap(lambda key: random_exposure_times(key, self._setup.timing))(shots.exposure_key)
 
   def _predict(self, bae_params, bae_stats, flow_variables, scenes, shots):
-    planes = self._planes(self._observe(flow_variables, scenes, shots))
-    logits = self._models.bae.apply(_variables(bae_params, bae_stats), planes, train=False)
-    return self._times(logits)
+    def predict(networks, examples):
+      bae_params, bae_stats, flow_variables = networks
+      planes = self._planes(self._observe(flow_variables, *examples))
+      return self._times(self._models.bae.apply(_variables(bae_params, bae_stats), planes, train=False))
+
+    return mesh_lib.map_examples(predict, self._mesh)((bae_params, bae_stats, flow_variables), (scenes, shots))
 
   def _observe(self, flow_variables: Any, scenes: Scene, shots: Shot) -> Observation:
     timing, models = self._setup.timing, self._models
@@ -108,59 +134,89 @@ class Steps:
     return jax.vmap(take)(scenes.radiance, shots, exposure_times)
 
   def _restore_and_compare(self, restoration_params, raw, scenes):
+    """Loss and PSNR as means, and what is known of every scene."""
     restored = self._models.restorer.apply({"params": restoration_params}, raw)
-    targets = jax.vmap(lambda radiance: target_of(radiance, self._setup.timing))(scenes.radiance)
-    return self._loss(restored, targets), jax.vmap(psnr)(restored, targets).mean()
+    targets = self._targets(scenes)
+    losses = jax.vmap(self._loss)(restored, targets)
+    return losses.mean(), jax.vmap(psnr)(restored, targets).mean(), _known_of(scenes, targets, losses)
+
+  def _targets(self, scenes):
+    return jax.vmap(lambda radiance: target_of(radiance, self._setup.timing))(scenes.radiance)
 
   def _move_restoration(self, params, moments, step, scenes, shots, exposure_times, decay):
-    raw = self._bursts(scenes, shots, exposure_times)
-    loss_fn = lambda params: self._restore_and_compare(params, raw, scenes)
-    (loss, quality), gradient = jax.value_and_grad(loss_fn, has_aux=True)(params)
-    params, moments, outputs = _descend(self._optimizers["restoration"], params, moments, gradient, step, decay)
-    return params, moments, outputs | dict(loss=loss, psnr=quality, exposure_times=exposure_times)
+    def loss_fn(params, shared, examples):
+      del shared
+      scenes, shots, times = examples
+      loss, quality, known = self._restore_and_compare(params, self._bursts(scenes, shots, times), scenes)
+      return loss, (dict(psnr=quality), dict(exposure_times=times, scenes=known))
+
+    gradient, means, per_example = self._mean_gradient(loss_fn)(params, (), (scenes, shots, exposure_times))
+    (params, moments), outputs = self._descend(
+        "restoration", (params, moments), gradient, step, decay, means, per_example)
+    return params, moments, outputs
 
   def _move_bae_to_labels(self, bae, flow_variables, step, scenes, shots, labels, decay):
-    planes = self._planes(self._observe(flow_variables, scenes, shots))
+    def loss_fn(params, shared, examples):
+      stats, flow_variables = shared
+      scenes, shots, labels = examples
+      times, stats = self._train_times(params, stats, flow_variables, scenes, shots)
+      losses = jax.vmap(warmup_loss)(times, labels)
+      # For people: the distance from the label in 1/1920 s.
+      error = jnp.abs(times - labels).mean() / self._setup.timing.subframe_interval_s
+      known = _known_of(scenes, self._targets(scenes), losses)
+      return losses.mean(), (dict(label_error=error, stats=stats), dict(exposure_times=times, scenes=known))
 
-    def loss_fn(params):
-      times, stats = self._train_times(params, bae["stats"], planes, shots)
-      return warmup_loss(times, labels), (times, stats)
-
-    # For people: the distance from the label in 1/1920 s.
-    outputs_of = lambda times: dict(
-        exposure_times=times, label_error=jnp.abs(times - labels).mean() / self._setup.timing.subframe_interval_s)
-    return self._descend_bae(loss_fn, bae, step, decay, outputs_of)
+    return self._descend_bae(loss_fn, bae, (bae["stats"], flow_variables), (scenes, shots, labels), step, decay)
 
   def _move_bae(self, bae, flow_variables, restoration_params, step, scenes, shots, decay):
-    planes = self._planes(self._observe(flow_variables, scenes, shots))
+    def loss_fn(params, shared, examples):
+      stats, flow_variables, restoration_params = shared
+      scenes, shots = examples
+      times, stats = self._train_times(params, stats, flow_variables, scenes, shots)
+      bursts = self._bursts(scenes, shots, times)
+      loss, quality, known = self._restore_and_compare(restoration_params, bursts, scenes)
+      return loss, (dict(psnr=quality, stats=stats), dict(exposure_times=times, scenes=known))
 
-    def loss_fn(params):
-      times, stats = self._train_times(params, bae["stats"], planes, shots)
-      loss, quality = self._restore_and_compare(restoration_params, self._bursts(scenes, shots, times), scenes)
-      return loss, ((times, quality), stats)
+    shared = (bae["stats"], flow_variables, restoration_params)
+    return self._descend_bae(loss_fn, bae, shared, (scenes, shots), step, decay)
 
-    return self._descend_bae(loss_fn, bae, step, decay, lambda aux: dict(exposure_times=aux[0], psnr=aux[1]))
-
-  def _train_times(self, params, stats, planes, shots):
+  def _train_times(self, params, stats, flow_variables, scenes, shots):
     """Times of a batch in training mode, with the new statistics of BatchNorm."""
-    rngs = {"dropout": jax.random.fold_in(shots.exposure_key[0], 1)}
+    planes = self._planes(self._observe(flow_variables, scenes, shots))
+    dropout_keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(shots.exposure_key)
     logits, updated = self._models.bae.apply(
-        _variables(params, stats), planes, train=True, rngs=rngs, mutable=["batch_stats"])
+        _variables(params, stats), planes, train=True, dropout_keys=dropout_keys, mutable=["batch_stats"])
     return self._times(logits), updated.get("batch_stats", {})
 
-  def _descend_bae(self, loss_fn, bae, step, decay, outputs_of):
-    (loss, (aux, stats)), gradient = jax.value_and_grad(loss_fn, has_aux=True)(bae["params"])
-    params, moments, outputs = _descend(self._optimizers["bae"], bae["params"], bae["moments"], gradient, step, decay)
-    return dict(params=params, moments=moments, stats=stats), outputs | dict(loss=loss) | outputs_of(aux)
+  def _descend_bae(self, loss_fn, bae, shared, examples, step, decay):
+    gradient, means, per_example = self._mean_gradient(loss_fn)(bae["params"], shared, examples)
+    stats = means.pop("stats")
+    (params, moments, stats), outputs = self._descend(
+        "bae", (bae["params"], bae["moments"], bae["stats"]), gradient, step, decay, means, per_example, (stats,))
+    return dict(params=params, moments=moments, stats=stats), outputs
+
+  def _descend(self, optimizer, old, gradient, step, decay, means, per_example, also_new=()):
+    """Steps `old`, (params, moments, ...), along the gradient, unless something is wrong; returns it and the outputs."""
+    params, moments = old[:2]
+    direction, new_moments = self._optimizers[optimizer].update(gradient, moments, params)
+    learning_rate = decay.learning_rate(step)
+    grad_norm, limits, known = optax.global_norm(gradient), self._limits, per_example["scenes"]
+    good = (jnp.isfinite(means["loss"]) & jnp.isfinite(grad_norm) & (grad_norm <= limits.max_grad_norm)
+            & (known["saturated_share"].mean() <= limits.max_saturated_share)
+            & (known["level"].mean() >= limits.min_level))
+    new = (apply_direction(params, direction, learning_rate), new_moments, *also_new)
+    kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), new, old)
+    norms = dict(grad_norm=grad_norm, param_norm=optax.global_norm(params),
+                 update_norm=learning_rate * optax.global_norm(direction), learning_rate=learning_rate,
+                 applied=good.astype(grad_norm.dtype))
+    return mesh_lib.constrain(kept, self._mesh, self._shard_state), norms | means | per_example
 
 
-def _descend(optimizer, params, moments, gradient, step, decay):
-  direction, moments = optimizer.update(gradient, moments, params)
-  learning_rate = decay.learning_rate(step)
-  moved = apply_direction(params, direction, learning_rate)
-  norms = dict(grad_norm=optax.global_norm(gradient), param_norm=optax.global_norm(params),
-               update_norm=learning_rate * optax.global_norm(direction), learning_rate=learning_rate)
-  return moved, moments, norms
+def _known_of(scenes, targets, losses):
+  """What is told of every scene of a batch, arrays `[B]`."""
+  each = lambda values: values.reshape(values.shape[0], -1).mean(1)
+  return dict(scene_id=scenes.scene_id, loss=losses, level=each(targets),
+              saturated_share=each((targets >= 1).astype(targets.dtype)))
 
 
 def _variables(params, stats) -> dict[str, Any]:

@@ -16,12 +16,13 @@ from debir_jax.evaluation.candidates import pseudo_ground_truth
 from debir_jax.files import write_text
 from debir_jax.policies import candidate_set
 from debir_jax.simulator import Shot
+from debir_jax.training import processes
 from debir_jax.training.experiment import Experiment
 from debir_jax.training.logs import say
 from debir_jax.training.stages import Stage
 from debir_jax.types import Scene
 
-Labels = Callable[[Scene, int], tuple[Shot, jax.Array]]
+Labels = Callable[[Scene, jax.Array], tuple[Shot, jax.Array]]
 
 
 def warmup_labels(experiment: Experiment, stage: Stage, restoration_params, directory: pathlib.Path) -> Labels:
@@ -39,27 +40,45 @@ def warmup_labels(experiment: Experiment, stage: Stage, restoration_params, dire
   num_draws = experiment.config[stage.name].label_draws
   evaluator = experiment.label_evaluator(num_draws)
   candidates = candidate_set(experiment.setup.timing)
-  path = directory / "labels.json"
-  if not path.exists():
-    _write_labels(path, experiment, stage, evaluator, candidates, restoration_params)
-  found = json.loads(path.read_text())
-  times_of = {scene_id: candidates.exposure_times[best] for scene_id, best in zip(found["scene_ids"], found["best"])}
+  path, num_scenes = directory / "labels.json", len(experiment.scenes[stage.split])
+  # Before any process looks for labels, no process may have written them.
+  known = processes.agreed(path.exists())
+  best = (_read_labels(path, num_scenes, num_draws) if known else
+          _find_labels(path, experiment, stage, evaluator, candidates, restoration_params))
+  table = jnp.asarray(candidates.exposure_times[best], jnp.float32)  # [scenes, draws, n]
+  look_up = jax.jit(lambda table, scene_ids, draw: table[scene_ids, draw])
 
-  def labels(scenes: Scene, step: int) -> tuple[Shot, jax.Array]:
+  def labels(scenes: Scene, step: jax.Array) -> tuple[Shot, jax.Array]:
     draw = step % num_draws
-    times = np.stack([times_of[scene_id][draw] for scene_id in np.asarray(scenes.scene_id).tolist()])
-    return evaluator.shots(scenes.scene_id, draw), jnp.asarray(times, jnp.float32)
+    return evaluator.shots(scenes.scene_id, draw), look_up(table, scenes.scene_id, draw)
 
   return labels
 
 
-def _write_labels(path, experiment, stage, evaluator, candidates, restoration_params):
+def _read_labels(path, num_scenes, num_draws) -> np.ndarray:
+  """Index of the best candidate, `[scenes, draws]`."""
+  found = json.loads(path.read_text())
+  best = np.asarray(found["best"])
+  if found["scene_ids"] != list(range(num_scenes)) or best.shape != (num_scenes, num_draws):
+    raise ValueError(f"{path} labels {best.shape} scenes and draws, but {num_scenes} scenes with {num_draws} draws are "
+                     "wanted. Use the settings it was made with, or another --workdir.")
+  return best
+
+
+def _find_labels(path, experiment, stage, evaluator, candidates, restoration_params) -> np.ndarray:
+  """The same, by trying every candidate; the scenes are shared out among the processes."""
   say(f"{stage.name:14s} searching the best of {', '.join(candidates.names)} for every scene ...")
+  num_scenes = len(experiment.scenes[stage.split])
+  mine = processes.share(num_scenes)
   scores = evaluator.score_candidates(
-      candidates.exposure_times, experiment.all_scenes(stage.split), restoration_params)
-  best, _ = pseudo_ground_truth(scores)  # [scenes, draws]
+      candidates.exposure_times, experiment.all_scenes(stage.split, mine), restoration_params)
+  best = np.full((num_scenes, evaluator.num_draws), -1)
+  best[mine] = pseudo_ground_truth(scores)[0]  # [scenes, draws]
+  best = processes.merged(best)
   counts = np.bincount(best.ravel(), minlength=len(candidates.names))
   say(f"{stage.name:14s} labels: " + ", ".join(f"{name}: {count}" for name, count in zip(candidates.names, counts)))
-  path.parent.mkdir(parents=True, exist_ok=True)
-  write_text(path, json.dumps(dict(candidates=candidates.names, scene_ids=scores.scene_ids.tolist(),
-                                   best=best.tolist())))
+  if processes.is_main():
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(dict(candidates=candidates.names, scene_ids=list(range(num_scenes)),
+                                     best=best.tolist())))
+  return best

@@ -81,11 +81,53 @@ def test_order_depends_on_the_seed_alone():
   assert np.any(_ids(_Numbered(20), 4, 4, 10) != order)
 
 
-def test_shards_are_disjoint_parts_of_the_same_batch():
-  """Two shards of a step, put together, are the batch of one host."""
-  whole = _ids(_Numbered(20), 4, 3, 10)
-  parts = [_ids(_Numbered(20), 4, 3, 10, shard=(index, 2)) for index in (0, 1)]
-  np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
+def test_a_batch_on_a_mesh_is_the_same_batch():
+  """With a sharding the arrays lie as it says; what is in them does not change. Several devices: `processes_test`."""
+  mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",))
+  sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+  stream = scenes.batches(_Numbered(20), 4, 3, sharding=sharding)
+  assert next(stream).radiance.sharding == sharding
+  np.testing.assert_array_equal(_ids(_Numbered(20), 4, 3, 10, sharding=sharding), _ids(_Numbered(20), 4, 3, 10))
+
+
+def _unreadable(number):
+  """A source of which one scene cannot be read any more."""
+  source = _Numbered(8)
+  scene_of = source.scene
+
+  def scene(index):
+    if index == number:
+      raise scenes.UnreadablePhotoError("photo.jpg is truncated")
+    return scene_of(index)
+
+  source.scene = scene
+  return source
+
+
+def test_an_unreadable_scene_stops_the_run_or_is_replaced_and_counted():
+  """By default its error is raised; on request the next scene stands in its place, at every epoch, and is counted."""
+  stream = scenes.batches(_unreadable(5), 4, 0)
+  with pytest.raises(scenes.UnreadablePhotoError, match="photo.jpg is truncated"):
+    [next(stream) for _ in range(2)]
+  whole = _ids(_Numbered(8), 4, 0, 2)
+  found = _ids(_unreadable(5), 4, 0, 2, on_unreadable="skip")
+  np.testing.assert_array_equal(found, np.where(whole == 5, 6, whole))
+  stream = scenes.batches(_unreadable(7), 8, 0, on_unreadable="skip")
+  next(stream)
+  assert stream.replaced >= 1
+
+
+def test_a_photo_that_is_truncated_during_a_run_is_named(tmp_path):
+  """OpenCV would fill what is missing with grey."""
+  path = tmp_path / "photo.png"
+  path.write_bytes(scenes.builtin_photos()[0].path.read_bytes())
+  photo, = scenes.photo_folder(tmp_path)
+  path.write_bytes(path.read_bytes()[:-1000])
+  with pytest.raises(scenes.UnreadablePhotoError, match="photo.png is truncated"):
+    photo.pixels()
+  path.unlink()
+  with pytest.raises(scenes.UnreadablePhotoError, match="photo.png"):
+    photo.pixels()
 
 
 def test_waiting_time_is_counted():
@@ -153,10 +195,9 @@ def test_mixture_of_unlike_sources_is_refused(photo_source):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (dict(batch_size=3, shard=(0, 2)), "batch_size=3 must be a positive multiple of the number of shards, 2"),
     (dict(batch_size=0), "batch_size=0"),
     (dict(batch_size=9), "batch_size=9 exceeds the 8 scenes"),
-    (dict(batch_size=2, shard=(2, 2)), r"shard must be \(index, count\).*got \(2, 2\)"),
+    (dict(batch_size=2, on_unreadable="ignore"), "on_unreadable must be 'stop' or 'skip', got 'ignore'"),
     (dict(batch_size=2, start_step=-1), "start_step must not be negative, got -1")])
 def test_impossible_batches_are_named(arguments, message):
   """Each raises ValueError with the value seen."""

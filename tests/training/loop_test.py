@@ -11,13 +11,15 @@ import pytest
 from toy import toy_config, toy_experiment, toy_state, toy_step
 
 from debir_jax.training.logs import StageLog
-from debir_jax.training.loop import INTERRUPTED, NonFiniteError, train_stage
+from debir_jax.training.guard import NonFiniteError
+from debir_jax.training.loop import INTERRUPTED, train_stage
 from debir_jax.training.stages import STAGES
 from debir_jax.training.workdir import WorkdirError, locked
 
 
 def _train(directory, num_steps=10, step_fn=toy_step, config=None):
-  return train_stage(toy_experiment(config), STAGES["stage1"], directory, toy_state(), step_fn, num_steps)
+  return train_stage(toy_experiment(config), STAGES["stage1"], directory, toy_state(), step_fn, num_steps,
+                     lambda state: None)
 
 
 def _assert_same(a, b):
@@ -30,6 +32,11 @@ def _stopping_at(stop_step, stop):
       stop()
     return toy_step(state, batch)
   return step_fn
+
+
+def _as_if_not_finite(outputs):
+  scenes = outputs["scenes"] | dict(loss=jnp.array([jnp.nan]))
+  return outputs | dict(loss=jnp.nan, applied=jnp.zeros(()), scenes=scenes)
 
 
 class _Crash(Exception):
@@ -64,8 +71,8 @@ def test_a_signal_while_a_step_is_being_logged_is_obeyed_after_the_next_one(tmp_
   """Whenever it comes, the run only stops after a step that is saved."""
   write = StageLog.write
 
-  def write_and_terminate(log, step, scalars):
-    write(log, step, scalars)
+  def write_and_terminate(log, step, *args):
+    write(log, step, *args)
     if step == 4:  # Logged, but no checkpoint is due.
       os.kill(os.getpid(), signal.SIGTERM)
 
@@ -95,7 +102,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
   """No checkpoint from the bad step on is ever written."""
   def step_fn(state, batch):
     state, outputs = toy_step(state, batch)
-    return state, outputs | dict(loss=jnp.where(state.step == bad_step, jnp.nan, outputs["loss"]))
+    return state, _as_if_not_finite(outputs) if int(state.step) == bad_step else outputs
 
   with pytest.raises(NonFiniteError, match=f"Step {bad_step}: loss"):
     _train(tmp_path, step_fn=step_fn)
@@ -141,3 +148,60 @@ def test_a_file_in_place_of_the_workdir_is_refused(tmp_path):
   with pytest.raises(WorkdirError, match="is a file"):
     with locked(str(tmp_path / "file")):
       pass
+
+
+def test_a_bad_step_can_be_skipped_and_is_told_with_its_scene(tmp_path):
+  """The run ends as it would have; the event has step, scene and action, and the means leave the step out."""
+  def step_fn(state, batch):
+    state, outputs = toy_step(state, batch)
+    return state, _as_if_not_finite(outputs) if int(state.step) == 5 else outputs
+
+  config = toy_config()
+  config.guard.on_nonfinite = "skip"
+  _train(tmp_path, step_fn=step_fn, config=config)
+  event, = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+  assert event == dict(step=5, event="loss not finite", scenes=[4], action="skipped")
+  lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+  assert all(np.isfinite(line["loss"]) for line in lines)
+  line, = [line for line in lines if line["step"] == 6]
+  assert line["skipped"] == 1 and line["applied"] == 0.5  # Of steps 5 and 6.
+
+
+def test_too_many_bad_steps_in_a_row_stop_the_run(tmp_path):
+  """A run in which nothing is applied does not go on for days."""
+  config = toy_config()
+  config.guard.on_nonfinite = "skip"
+  with pytest.raises(NonFiniteError, match="bad step number 4 in a row"):
+    _train(tmp_path, step_fn=lambda state, batch: (toy_step(state, batch)[0], _as_if_not_finite(
+        toy_step(state, batch)[1])), config=config)
+
+
+def test_an_older_checkpoint_can_be_chosen_and_newer_ones_are_set_aside(tmp_path):
+  """From step 6 the run goes on to the same end; the damaged checkpoint of step 9 is not deleted."""
+  expected = _train(tmp_path / "run", num_steps=9)
+  name = (tmp_path / "run").name
+  again = _train(tmp_path / "run", num_steps=9, config=toy_config(resume_from=f"{name}/6"))
+  _assert_same(again, expected)
+  assert (tmp_path / "run" / "checkpoints_set_aside" / "9").is_dir()
+
+
+@pytest.mark.parametrize("choice, message", [("run/5", "no finished checkpoint of step 5"), ("run", "must be a stage and")])
+def test_a_checkpoint_that_is_not_there_is_not_chosen(tmp_path, choice, message):
+  """The message lists those that are."""
+  _train(tmp_path / "run", num_steps=9)
+  with pytest.raises(ValueError, match=message):
+    _train(tmp_path / "run", num_steps=9, config=toy_config(resume_from=choice))
+
+
+def test_a_stage_ends_with_a_summary(tmp_path):
+  """Steps, last numbers, exposure times, where the checkpoints are."""
+  _train(tmp_path)
+  summary = (tmp_path / "summary.txt").read_text()
+  assert "10 steps" in summary and "19.2±0.0" in summary and str(tmp_path / "checkpoints") in summary
+
+
+def test_steps_can_be_profiled(tmp_path):
+  """A trace of the asked steps lies in the stage's folder."""
+  config = toy_config(profile=dict(first_step=2, num_steps=2))
+  _train(tmp_path, num_steps=4, config=config)
+  assert list((tmp_path / "profile").rglob("*.xplane.pb"))

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
+from debir_jax.training.guard import Limits
 from debir_jax.training.state import TrainState
 
 PURPOSES = dict(
@@ -22,7 +23,10 @@ def toy_state(value: float = 1.0) -> TrainState:
 def toy_config(**overrides) -> ml_collections.ConfigDict:
   """The fields that the loop reads."""
   config = ml_collections.ConfigDict(dict(
-      seed=0, log_every_steps=2, checkpoint_every_steps=3, data=dict(cache=False),
+      seed=0, log_every_steps=2, checkpoint_every_steps=3, keep_every_steps=None, resume_from="",
+      data=dict(cache=False), profile=dict(first_step=1, num_steps=0),
+      guard=dict(on_nonfinite="stop", on_bad_batch="skip", max_bad_steps=3, on_collapse="log", min_times_spread=0.02,
+                 collapse_after=0.2),
       stage1=dict(num_steps=10, learning_rate=0.1)))
   config.update(overrides)
   return config
@@ -31,13 +35,14 @@ def toy_config(**overrides) -> ml_collections.ConfigDict:
 class _Numbers:
   """Batches: the numbers from a first step onwards, without any waiting."""
 
-  wait_s = 0.0
+  wait_s, replaced = 0.0, 0
 
   def __init__(self, first_step):
-    self._numbers = iter(range(first_step, 10**6))
+    self.step = first_step
 
   def __next__(self):
-    return next(self._numbers)
+    self.step += 1
+    return self.step - 1
 
   def close(self):
     pass
@@ -45,8 +50,11 @@ class _Numbers:
 
 def toy_experiment(config: ml_collections.ConfigDict | None = None):
   """What the loop needs of an experiment; batch s is the number s."""
-  return types.SimpleNamespace(config=config or toy_config(), purposes=PURPOSES,
-                               batches=lambda split, first_step: _Numbers(first_step))
+  copy = lambda state: jax.tree.map(jnp.copy, state)
+  return types.SimpleNamespace(
+      config=config or toy_config(), purposes=PURPOSES, limits=Limits(max_grad_norm=1e6), place=copy, local_copy=copy,
+      batches=lambda split, first_step: _Numbers(first_step),
+      watch=lambda state, policy_of: (float(state.restoration_params["kernel"].mean()), {}))
 
 
 @jax.jit
@@ -58,5 +66,7 @@ def toy_step(state: TrainState, batch: int):
   """A chaotic but deterministic update that depends on the batch; the loss is its mean."""
   params = _moved(state.restoration_params, batch)
   loss = params["kernel"].mean()
-  outputs = dict(loss=loss, grad_norm=jnp.abs(loss), psnr=loss, exposure_times=jnp.full((1, 4), 0.01))
+  scenes = dict(scene_id=jnp.array([batch]), loss=loss[None], level=jnp.array([0.5]), saturated_share=jnp.array([0.0]))
+  outputs = dict(loss=loss, grad_norm=jnp.abs(loss), psnr=loss, applied=jnp.ones(()), scenes=scenes,
+                 exposure_times=jnp.full((1, 4), 0.01))
   return state.replace(step=state.step + 1, restoration_params=params), outputs

@@ -1,0 +1,126 @@
+"""Numbers that go wrong: found, told with the step and the scenes, and acted upon.
+
+The compiled step finds what is wrong with a step (`Limits`) and does not apply it; here it is told and decided whether
+the run goes on. What is found goes to the screen and into `events.jsonl`, one JSON object per event.
+"""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+import ml_collections
+import numpy as np
+
+from debir_jax.training.logs import keep_until, say
+from debir_jax.types import SUBFRAME_RATE_HZ
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+  """Beyond these a step is not applied.
+
+  Attributes:
+    max_grad_norm: of the gradient, before clipping.
+    max_saturated_share: of the targets' values that are at white or above, in the mean over the batch.
+    min_level: mean of the targets, white = 1.
+  """
+
+  max_grad_norm: float = float("inf")
+  max_saturated_share: float = 1.0
+  min_level: float = 0.0
+
+
+class StoppedError(RuntimeError):
+  """A run cannot go on with the numbers it has; the last checkpoint is from before they went wrong."""
+
+
+class NonFiniteError(StoppedError):
+  """A loss or gradient is not finite."""
+
+
+class Guard:
+  """Watches a stage."""
+
+  def __init__(self, section: ml_collections.ConfigDict, limits: Limits, directory: pathlib.Path, first_step: int, *,
+               writes: bool = True):
+    """
+    Args:
+      section: `config.guard`.
+      limits: of the compiled steps.
+      directory: of the stage.
+      first_step: events behind it, of a run that was killed, are dropped.
+      writes: whether this process writes the file.
+    """
+    self._section, self._limits, self._path, self._writes = section, limits, directory / "events.jsonl", writes
+    for field, choices in (("on_nonfinite", ("stop", "skip")), ("on_bad_batch", ("stop", "skip")),
+                           ("on_collapse", ("stop", "log"))):
+      if section[field] not in choices:
+        raise ValueError(f"config.guard.{field}={section[field]!r}; choose one of {', '.join(choices)}.")
+    self._bad_in_a_row, self._collapsed = 0, False
+    self.num_skipped = 0
+    if writes:
+      keep_until(self._path, first_step)
+
+  def check_step(self, outputs: dict[str, Any] | None, step: int) -> None:
+    """Tells what was wrong with a step that was not applied.
+
+    Raises:
+      StoppedError: the config says to stop, or too many steps in a row were bad.
+    """
+    if outputs is None:
+      return
+    if outputs["applied"]:
+      self._bad_in_a_row = 0
+      return
+    what, scene_ids, is_finite = self._reason(outputs)
+    self._bad_in_a_row += 1
+    stop = self._section["on_bad_batch" if is_finite else "on_nonfinite"] == "stop"
+    too_many = self._bad_in_a_row > self._section.max_bad_steps
+    self._tell(step, what, scene_ids, "stopped" if stop or too_many else "skipped")
+    if stop or too_many:
+      reason = "" if stop else f" This is bad step number {self._bad_in_a_row} in a row (config.guard.max_bad_steps)."
+      raise (StoppedError if is_finite else NonFiniteError)(
+          f"Step {step}: {what}; scenes {', '.join(map(str, scene_ids))}.{reason} The last checkpoint is from before "
+          "that step. Start again with a lower learning rate or a smaller clip_norm, look at those scenes, or skip such "
+          "steps: config.guard.on_nonfinite and on_bad_batch.")
+    self.num_skipped += 1
+
+  def check_times(self, times: np.ndarray, step: int) -> None:
+    """Tells if predicted exposure times `[m, n]` of many scenes, in s, are all the same.
+
+    Raises:
+      StoppedError: they are, and the config says to stop.
+    """
+    spread = float(np.max(np.std(times, axis=0))) * SUBFRAME_RATE_HZ
+    collapsed = len(times) > 1 and spread < self._section.min_times_spread
+    if collapsed and not self._collapsed:
+      what = (f"BAENet predicts the same exposure times for all scenes: they spread by {spread:.2g}/1920 s, less than "
+              "config.guard.min_times_spread")
+      stop = self._section.on_collapse == "stop"
+      self._tell(step, what, [], "stopped" if stop else "logged")
+      if stop:
+        raise StoppedError(f"Step {step}: {what}. Lower the learning rate, or warm up longer.")
+    self._collapsed = collapsed
+
+  def _reason(self, outputs):
+    """What is wrong, with which scenes, and whether all numbers are finite."""
+    known = {name: np.asarray(values) for name, values in outputs["scenes"].items()}
+    ids = known["scene_id"]
+    bad = [name for name in ("loss", "grad_norm") if not np.isfinite(outputs[name])]
+    if bad:
+      offending = ids[~np.isfinite(known["loss"])]
+      return " and ".join(bad) + " not finite", (offending if len(offending) else ids).tolist(), False
+    if outputs["grad_norm"] > self._limits.max_grad_norm:
+      return f"gradient norm {float(outputs['grad_norm']):.3g} above {self._limits.max_grad_norm:g}", ids.tolist(), True
+    saturated, level = known["saturated_share"], known["level"]
+    if saturated.mean() > self._limits.max_saturated_share:
+      offending = ids[saturated > self._limits.max_saturated_share]
+      return f"{saturated.mean():.0%} of the targets at white", offending.tolist(), True
+    return f"targets with a mean of {level.mean():.2g}", ids[level < self._limits.min_level].tolist(), True
+
+  def _tell(self, step, what, scene_ids, action):
+    say(f"step {step}: {what}; {action}" + (f", scenes {scene_ids}" if scene_ids else ""))
+    if self._writes:
+      with open(self._path, "a") as file:
+        file.write(json.dumps(dict(step=step, event=what, scenes=scene_ids, action=action)) + "\n")

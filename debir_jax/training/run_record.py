@@ -1,0 +1,69 @@
+"""What a run was started with, beside what came of it: settings, versions, hardware."""
+
+import datetime
+import importlib.metadata
+import json
+import pathlib
+import platform
+import sys
+from typing import Any
+
+from clu import parameter_overview
+import jax
+import ml_collections
+
+from debir_jax.files import write_text
+from debir_jax.training.checkpoint import check_purpose
+from debir_jax.training.logs import say
+from debir_jax.training.stages import STAGES, Stage
+from debir_jax.training.state import TrainState
+
+_PACKAGES = ("debir_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+# Fields that may change between two starts of the same stage.
+_FREE_FIELDS = ("stages", "init_from", "start_from_scratch", "log_every_steps", "checkpoint_every_steps",
+                "compilation_cache", "compute", "evaluation", "comparison", "parallel", "guard", "profile",
+                "keep_every_steps", "resume_from", "data.num_threads", "data.cache", "data.num_eval_scenes",
+                "data.on_unreadable", "motion.weights")
+
+
+def check_config(config: ml_collections.ConfigDict, stage: Stage, directory: pathlib.Path) -> None:
+  """Records the config of a stage, or refuses to go on with another one.
+
+  Raises:
+    ValueError: with every field that differs.
+  """
+  config = config.to_dict()
+  others = [name for name in STAGES if name != stage.name]
+  for name in [*_FREE_FIELDS, *others]:
+    section, _, field = name.rpartition(".")
+    (config.get(section, {}) if section else config).pop(field, None)
+  record = directory / "config.json"
+  if record.exists():
+    check_purpose(json.loads(record.read_text()), config, f"run in {directory}")
+  elif jax.process_index() == 0:
+    directory.mkdir(parents=True, exist_ok=True)
+    write_text(record, json.dumps(config, indent=2))
+
+
+def write_environment(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+  """Adds the whole config, versions and hardware of this start to `starts.jsonl`; the newest config is `config.json`."""
+  write_text(workdir / "config.json", json.dumps(config.to_dict(), indent=2))
+  with open(workdir / "starts.jsonl", "a") as file:
+    file.write(json.dumps(environment() | dict(config=config.to_dict())) + "\n")
+
+
+def environment() -> dict[str, Any]:
+  """Command, time, versions and hardware; JSON."""
+  device = jax.devices()[0]
+  return dict(
+      date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"), command=sys.argv,
+      python=platform.python_version(), versions={name: importlib.metadata.version(name) for name in _PACKAGES},
+      platform=platform.platform(), device=device.device_kind, num_devices=jax.device_count(),
+      num_processes=jax.process_count())
+
+
+def log_parameters(state: TrainState, workdir: pathlib.Path) -> None:
+  """Writes the tables of parameters and says how many there are."""
+  for name, params in (("restoration", state.restoration_params), ("bae", state.bae_params)):
+    write_text(workdir / f"parameters_{name}.txt", parameter_overview.get_parameter_overview(params))
+    say(f"{name:14s} {parameter_overview.count_parameters(params):,} parameters")

@@ -1,0 +1,101 @@
+"""Real processes on this machine: together they train as one does, stop together, and say who is missing."""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from debir_jax.training.loop import INTERRUPTED
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def _free_port():
+  with socket.socket() as probe:
+    probe.bind(("localhost", 0))
+    return probe.getsockname()[1]
+
+
+def _start(workdir, num_processes, *options, config="all_stages"):
+  """Processes of one run of the smallest config, with a batch of four."""
+  port, started = _free_port(), []
+  for index in range(num_processes):
+    together = [f"--coordinator=localhost:{port}", f"--num_processes={num_processes}", f"--process_id={index}"]
+    command = [sys.executable, "-m", "debir_jax.main", f"--config=configs/{config}.py:debug", f"--workdir={workdir}",
+               "--config.batch_size=4", "--config.log_every_steps=1", *options]
+    with open(workdir.with_name(f"{workdir.name}_{index}.txt"), "w") as output:
+      started.append(subprocess.Popen(command + (together if num_processes > 1 else []), cwd=_ROOT, stdout=output,
+                                      stderr=output, env=os.environ | {"XLA_FLAGS": ""}))
+  return started
+
+
+def _finish(workdir, processes, code=0, timeout=300):
+  end = time.monotonic() + timeout
+  try:
+    codes = [process.wait(max(end - time.monotonic(), 1)) for process in processes]
+  finally:
+    for process in processes:
+      process.kill()
+  output = "\n".join(workdir.with_name(f"{workdir.name}_{index}.txt").read_text() for index in range(len(processes)))
+  assert codes == [code] * len(processes), f"{codes}\n{output[-4000:]}"
+
+
+def _losses(workdir, stage):
+  return [json.loads(line)["loss"] for line in (workdir / stage / "log.jsonl").read_text().splitlines()]
+
+
+_STAGES = ("--config.stages=('stage1','stage2_warmup','stage2')", "--config.stage1.num_steps=2",
+           "--config.stage2.num_steps=2", "--config.bae.dropout_rate=0.2")
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+  """The workdir of a run of one process."""
+  workdir = tmp_path_factory.mktemp("alone") / "run"
+  _finish(workdir, _start(workdir, 1, *_STAGES))
+  return workdir
+
+
+@pytest.mark.parametrize("num_processes", [2, 4])
+def test_processes_together_train_as_one_does(alone, tmp_path, num_processes):
+  """Each makes its own part of every batch; labels, losses of three stages and the files are those of one process."""
+  workdir = tmp_path / "run"
+  _finish(workdir, _start(workdir, num_processes, *_STAGES))
+  assert (workdir / "stage2_warmup" / "labels.json").read_text() == (alone / "stage2_warmup" / "labels.json").read_text()
+  for stage in ("stage1", "stage2_warmup", "stage2"):
+    assert _losses(workdir, stage) == pytest.approx(_losses(alone, stage), rel=1e-4)
+    assert (workdir / stage / "checkpoints" / str(len(_losses(alone, stage)))).is_dir()
+
+
+def test_a_signal_to_one_process_stops_all_after_the_same_step(tmp_path):
+  """The step at hand is saved, all exit with the code of an interruption; one process can go on from there."""
+  workdir, options = tmp_path / "run", ("--config.stages=('stage1',)", "--config.stage1.num_steps=100000",
+                                        "--config.checkpoint_every_steps=100000")
+  processes, log = _start(workdir, 2, *options), workdir / "stage1" / "log.jsonl"
+  deadline = time.monotonic() + 200
+  while not (log.exists() and log.read_text()) and time.monotonic() < deadline:
+    time.sleep(0.2)
+  processes[1].send_signal(signal.SIGTERM)
+  _finish(workdir, processes, INTERRUPTED)
+  step, = [int(path.name) for path in (workdir / "stage1" / "checkpoints").iterdir() if path.name.isdigit()]
+  again = _start(workdir, 1, *options)
+  while len(_losses(workdir, "stage1")) <= step and time.monotonic() < deadline:
+    time.sleep(0.2)
+  again[0].send_signal(signal.SIGTERM)
+  _finish(workdir, again, INTERRUPTED)
+  assert len(_losses(workdir, "stage1")) > step
+
+
+def test_a_coordinator_that_does_not_answer_is_named(tmp_path):
+  """After the time it was given, with the address and what to look at."""
+  command = [sys.executable, "-m", "debir_jax.main", "--config=configs/stage1.py:debug", f"--workdir={tmp_path}",
+             f"--coordinator=localhost:{_free_port()}", "--num_processes=2", "--process_id=1", "--connect_timeout_s=3"]
+  done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=120, check=False)
+  assert done.returncode != 0
+  assert "could not join the others through localhost" in done.stderr and "Is process 0 running" in done.stderr
