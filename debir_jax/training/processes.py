@@ -5,6 +5,8 @@ Every process runs the same command. Process 0 alone writes logs and results; al
 
 import contextlib
 import pathlib
+import socket
+import time
 from typing import Iterator
 
 import jax
@@ -34,12 +36,28 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
   if coordinator and not coordinator.rpartition(":")[2].isdecimal():
     raise ConnectionFailedError(f"--coordinator={coordinator} must be host:port, e.g. 10.0.0.1:1234.")
   try:
+    if coordinator and process_id:
+      _wait_for(coordinator, timeout_s)
     jax.distributed.initialize(coordinator, num_processes, process_id, initialization_timeout=timeout_s)
-  except (RuntimeError, ValueError, TypeError) as error:
+  except (RuntimeError, ValueError, TypeError, OSError) as error:
     raise ConnectionFailedError(
         f"Process {process_id} of {num_processes} could not join the others through {where} within {timeout_s} s: "
         f"{str(error).splitlines()[0]}\nIs process 0 running, can this machine reach that port, and do all processes "
         "name the same --coordinator and --num_processes? --connect_timeout_s waits longer.") from error
+
+
+def _wait_for(coordinator: str, timeout_s: int) -> None:
+  """Returns once something listens there: where nothing does, JAX ends the process without an exception."""
+  host, _, port = coordinator.rpartition(":")
+  end = time.monotonic() + timeout_s
+  while True:
+    try:
+      socket.create_connection((host.strip("[]"), int(port)), timeout=max(end - time.monotonic(), 0.1)).close()
+      return
+    except OSError:
+      if time.monotonic() > end:
+        raise
+      time.sleep(0.2)
 
 
 @contextlib.contextmanager
