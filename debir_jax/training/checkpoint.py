@@ -9,6 +9,7 @@ All that a run needs to go on is inside: networks, the three optimizer states an
 the data and every random number follow (`run.next_batch`, `run.config.seed`); beside them config and versions.
 """
 
+import contextlib
 import importlib.metadata
 import json
 import pathlib
@@ -133,8 +134,11 @@ class Checkpoints:
     """Waits for pending writes; raises a CheckpointError if they fail."""
     try:
       self._wait()
-    finally:
-      self._checkpointer.close()
+    except CheckpointError:
+      with contextlib.suppress(OSError, ValueError):  # The same once more.
+        self._checkpointer.close()
+      raise
+    self._checkpointer.close()
 
   def _wait(self):
     try:

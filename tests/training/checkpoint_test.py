@@ -1,6 +1,7 @@
 """Checkpoints come back bit for bit, know their purpose, and are refused with a reason."""
 
 import copy
+import resource
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 from toy import PURPOSES, toy_state
 
-from debir_jax.training.checkpoint import Checkpoints, check_purpose
+from debir_jax.training import checkpoint
+from debir_jax.training.checkpoint import CheckpointError, Checkpoints, check_purpose
 
 
 def _assert_same(a, b):
@@ -83,3 +85,48 @@ def test_a_checkpoint_without_purpose_is_refused():
   """What does not say what it is for is not used."""
   with pytest.raises(ValueError, match="does not say what it was trained for"):
     check_purpose({}, PURPOSES, "checkpoint x")
+
+
+def test_a_damaged_checkpoint_is_named_with_the_older_one_to_choose(tmp_path):
+  """The older one is not taken silently; asked for, it loads, and the damaged one is set aside."""
+  directory = tmp_path / "stage1" / "checkpoints"
+  _saved(directory, 3, 6)
+  for file in (directory / "6" / "bae").rglob("*"):
+    if file.is_file():
+      file.write_bytes(b"")
+  with pytest.raises(ValueError, match="--config.resume_from=stage1/3"):
+    Checkpoints(directory, PURPOSES).resume(toy_state())
+  _assert_same(Checkpoints(directory, PURPOSES).resume(toy_state(), 3), toy_state(3).replace(step=jnp.int32(3)))
+  assert (tmp_path / "stage1" / "checkpoints_set_aside" / "6").is_dir()
+
+
+def test_a_checkpoint_of_a_newer_format_is_refused(tmp_path, monkeypatch):
+  """With the version that wrote it."""
+  monkeypatch.setattr(checkpoint, "FORMAT", 2)
+  _saved(tmp_path, 7)
+  monkeypatch.setattr(checkpoint, "FORMAT", 1)
+  with pytest.raises(ValueError, match=r"has format 2 and was written by debir_jax .* reads formats up to 1"):
+    Checkpoints(tmp_path, PURPOSES).load_latest(toy_state())
+
+
+def test_checkpoints_can_be_kept_at_multiples(tmp_path):
+  """Beside the newest two and the best one."""
+  checkpoints = Checkpoints(tmp_path, PURPOSES, keep_every_steps=2)
+  for step in range(1, 8):
+    checkpoints.save(toy_state(step).replace(step=jnp.int32(step)), psnr=step)
+  checkpoints.close()
+  assert sorted(int(path.name) for path in tmp_path.iterdir() if path.name.isdigit()) == [2, 4, 6, 7]
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path):
+  """A limit on the size of files stands for the full disk: the error names the good step, which loads."""
+  _saved(tmp_path, 3)
+  checkpoints, limits = Checkpoints(tmp_path, PURPOSES), resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (64, limits[1]))
+  try:
+    with pytest.raises(CheckpointError, match="The last good one is of step 3"):
+      checkpoints.save(toy_state(6).replace(step=jnp.int32(6)), psnr=1.0)
+      checkpoints.close()
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+  _assert_same(Checkpoints(tmp_path, PURPOSES).load_latest(toy_state()), toy_state(3).replace(step=jnp.int32(3)))
