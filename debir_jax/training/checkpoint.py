@@ -149,8 +149,8 @@ class Checkpoints:
   def _not_written(self, error):
     logging.debug("saving failed", exc_info=error)
     return CheckpointError(
-        f"A checkpoint in {self.directory} could not be written: {str(error).splitlines()[0][:300]}\nThe last good one is "
-        f"of step {self.latest_step()} and intact. Make room (or mend the disk) and run the same command again.")
+        f"A checkpoint in {self.directory} could not be written: {str(error).splitlines()[0][:300]}\nThe last good one "
+        f"is of step {self.latest_step()} and intact. Make room (or mend the disk) and run the same command again.")
 
   def _unreadable(self, where, step, error):
     older = [other for other in self.steps() if other < step]
@@ -179,8 +179,8 @@ class Checkpoints:
 
 def _check_format(about: dict[str, Any], where: str) -> None:
   if about.get("format", 0) > FORMAT:
-    raise ValueError(f"The {where} has format {about['format']} and was written by debir_jax {about.get('version')}; this "
-                     f"is debir_jax {importlib.metadata.version('debir_jax')}, which reads formats up to {FORMAT}. "
+    raise ValueError(f"The {where} has format {about['format']} and was written by debir_jax {about.get('version')}; "
+                     f"this is debir_jax {importlib.metadata.version('debir_jax')}, which reads formats up to {FORMAT}. "
                      "Update the package.")
 
 

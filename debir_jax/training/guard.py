@@ -82,8 +82,8 @@ class Guard:
       reason = "" if stop else f" This is bad step number {self._bad_in_a_row} in a row (config.guard.max_bad_steps)."
       raise (StoppedError if is_finite else NonFiniteError)(
           f"Step {step}: {what}; scenes {', '.join(map(str, scene_ids))}.{reason} The last checkpoint is from before "
-          "that step. Start again with a lower learning rate or a smaller clip_norm, look at those scenes, or skip such "
-          "steps: config.guard.on_nonfinite and on_bad_batch.")
+          "that step. Start again with a lower learning rate or a smaller clip_norm, look at those scenes, or skip "
+          "such steps: config.guard.on_nonfinite and on_bad_batch.")
     self.num_skipped += 1
 
   def check_times(self, times: np.ndarray, step: int) -> None:

@@ -100,8 +100,8 @@ class StageLog:
     self.tensorboard.write_images(step, images or {})
     with open(self._jsonl, "a") as file:
       file.write(json.dumps({"stage": self._name, "step": step, **known}) + "\n")
-    shown = "  ".join(f"{name} {scalars[name]:.{digits}f}" for name, digits in
-                      (("loss", 4), ("psnr", 2), ("watched_psnr", 2), ("label_error", 2), ("mean_exposure", 1)) if name in scalars)
+    digits_of = dict(loss=4, psnr=2, watched_psnr=2, label_error=2, mean_exposure=1)
+    shown = "  ".join(f"{name} {scalars[name]:.{digits}f}" for name, digits in digits_of.items() if name in scalars)
     say(f"{self._name:14s} step {step:>{len(str(self._num_steps))}}/{self._num_steps}  {shown}  "
         f"data wait {100 * scalars.get('data_wait_share', 0):.1f} %  {self.seconds_left(step):.0f} s left")
 
@@ -146,7 +146,8 @@ class Profiler:
       jax.block_until_ready(outputs)
       jax.profiler.stop_trace()
       self._running = False
-      say(f"{self._log.directory.name:14s} profile of steps {self._first} to {step} in {self._log.directory / 'profile'}")
+      folder = self._log.directory
+      say(f"{folder.name:14s} profile of steps {self._first} to {step} in {folder / 'profile'}")
 
 
 def memory() -> dict[str, float]:

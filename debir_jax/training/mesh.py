@@ -105,8 +105,8 @@ def mean_gradient(loss_fn: Callable[..., Any], mesh: Mesh, num_microbatches: int
     num_microbatches: parts of a device's examples that follow one another, to save memory.
 
   Returns:
-    A function `(params, shared, examples) -> (gradient, means, per_example)`, means with `loss` among them; gradient and
-    means are over all examples, per_example are gathered from all devices, in order.
+    A function `(params, shared, examples) -> (gradient, means, per_example)`, means with `loss` among them. Gradient
+    and means are over all examples, per_example are gathered from all devices, in order.
   """
   value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
 

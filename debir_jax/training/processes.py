@@ -24,7 +24,8 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
   """Joins the other processes; must come before anything else touches JAX.
 
   Args:
-    coordinator: address and port of process 0, "host:port"; None, as the next two: JAX finds out (Cloud TPU, Slurm, MPI).
+    coordinator: address and port of process 0, "host:port"; None, as the next two: JAX finds out (Cloud TPU, Slurm,
+      MPI).
     num_processes: in all.
     process_id: of this one, from 0.
     timeout_s: how long to wait for the others.

@@ -46,7 +46,7 @@ def check_config(config: ml_collections.ConfigDict, stage: Stage, directory: pat
 
 
 def write_environment(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
-  """Adds the whole config, versions and hardware of this start to `starts.jsonl`; the newest config is `config.json`."""
+  """Adds config, versions and hardware of this start to `starts.jsonl`; `config.json` is the newest config."""
   write_text(workdir / "config.json", json.dumps(config.to_dict(), indent=2))
   with open(workdir / "starts.jsonl", "a") as file:
     file.write(json.dumps(environment() | dict(config=config.to_dict())) + "\n")

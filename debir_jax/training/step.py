@@ -33,8 +33,8 @@ class Steps:
   """The compiled steps of a run.
 
   Scenes and shots carry a leading batch axis, cut along the mesh. Every step returns the new state and a dictionary of
-  scalars, with `exposure_times [B, n]` among them and `scenes`, a dictionary of arrays `[B]`: `scene_id`, `loss`, `level`
-  and `saturated_share` (see `Limits`).
+  scalars, with `exposure_times [B, n]` among them and `scenes`, a dictionary of arrays `[B]`: `scene_id`, `loss`,
+  `level` and `saturated_share` (see `Limits`).
   """
 
   def __init__(self, models: Models, setup: CaptureSetup, optimizers: dict[str, optax.GradientTransformation], *,
@@ -196,7 +196,7 @@ class Steps:
     return dict(params=params, moments=moments, stats=stats), outputs
 
   def _descend(self, optimizer, old, gradient, step, decay, means, per_example, also_new=()):
-    """Steps `old`, (params, moments, ...), along the gradient, unless something is wrong; returns it and the outputs."""
+    """Steps `old`, (params, moments, ...), along the gradient unless something is wrong; returns it and outputs."""
     params, moments = old[:2]
     direction, new_moments = self._optimizers[optimizer].update(gradient, moments, params)
     learning_rate = decay.learning_rate(step)

@@ -125,7 +125,8 @@ def test_training_moves_with_the_dropout_key_and_every_parameter_gets_a_gradient
   @jax.jit
   @jax.grad
   def gradient(params, key):
-    logits, _ = module.apply({**variables, "params": params}, planes, train=True, dropout_keys=jax.random.split(key, planes.shape[0]),
+    logits, _ = module.apply({**variables, "params": params}, planes, train=True,
+                             dropout_keys=jax.random.split(key, planes.shape[0]),
                              mutable=["batch_stats"])
     times = jax.vmap(lambda x: predict_exposure_times(x, TIMING))(logits)
     return jnp.sum(times**2) / TIMING.budget_s**2

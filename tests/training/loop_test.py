@@ -185,7 +185,8 @@ def test_an_older_checkpoint_can_be_chosen_and_newer_ones_are_set_aside(tmp_path
   assert (tmp_path / "run" / "checkpoints_set_aside" / "9").is_dir()
 
 
-@pytest.mark.parametrize("choice, message", [("run/5", "no finished checkpoint of step 5"), ("run", "must be a stage and")])
+@pytest.mark.parametrize("choice, message", [
+    ("run/5", "no finished checkpoint of step 5"), ("run", "must be a stage and")])
 def test_a_checkpoint_that_is_not_there_is_not_chosen(tmp_path, choice, message):
   """The message lists those that are."""
   _train(tmp_path / "run", num_steps=9)

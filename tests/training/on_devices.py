@@ -108,7 +108,8 @@ def gradients(restorer, names, meshes, norm="batch"):
         size = max(np.abs(new - old).max() for new, old in zip(moved(after[0]), moved(before)))
         assert size > 1e-6, f"{name} took no gradient"
       else:
-        worst = max(np.abs(new - old).max() for new, old in zip(jax.tree.leaves(after[0]), jax.tree.leaves(expected[0])))
+        worst = max(np.abs(new - old).max()
+                    for new, old in zip(jax.tree.leaves(after[0]), jax.tree.leaves(expected[0])))
         outputs = max(np.max(np.abs(new - old) / (np.abs(old) + 1e-9))
                       for new, old in zip(jax.tree.leaves(after[1]), jax.tree.leaves(expected[1])))
         results[f"{name}, {title}"] = dict(gradient=float(worst / size), outputs=float(outputs))

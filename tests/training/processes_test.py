@@ -66,7 +66,8 @@ def test_processes_together_train_as_one_does(alone, tmp_path, num_processes):
   """Each makes its own part of every batch; labels, losses of both stages and the files are those of one process."""
   workdir = tmp_path / "run"
   _finish(workdir, _start(workdir, num_processes, *_STAGES))
-  assert (workdir / "stage2_warmup" / "labels.json").read_text() == (alone / "stage2_warmup" / "labels.json").read_text()
+  labels, labels_alone = [(folder / "stage2_warmup" / "labels.json").read_text() for folder in (workdir, alone)]
+  assert labels == labels_alone
   for stage in ("stage2_warmup", "stage2"):
     assert _losses(workdir, stage) == pytest.approx(_losses(alone, stage), rel=1e-4)
     assert (workdir / stage / "checkpoints" / str(len(_losses(alone, stage)))).is_dir()
