@@ -111,7 +111,7 @@ def _finetuned(experiment: Experiment, name: str, policy: Policy, pretrained: Tr
   folder = "".join(c if c.isalnum() else "_" for c in name).strip("_")
   step_fn = experiment.finetune_step_fn(stage, jnp.asarray(times))
   state = train_stage(experiment, stage, workdir / "finetuned" / folder, pretrained, step_fn,
-                      experiment.config[stage.name].num_steps, lambda state: policy)
+                      experiment.config[stage.name].num_steps, lambda state: policy, fixed_times=True)
   return state.restoration_params
 
 

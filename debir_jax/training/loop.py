@@ -23,7 +23,7 @@ INTERRUPTED = 75  # Exit code of a run that was stopped in good order (EX_TEMPFA
 
 
 def train_stage(experiment: Experiment, stage: Stage, directory: pathlib.Path, state: TrainState, step_fn: StepFn,
-                num_steps: int, policy_of: Callable[[TrainState], Policy]) -> TrainState:
+                num_steps: int, policy_of: Callable[[TrainState], Policy], *, fixed_times: bool = False) -> TrainState:
   """Trains until `num_steps` steps are done, going on from the newest checkpoint in `directory` where there is one.
 
   Args:
@@ -34,6 +34,7 @@ def train_stage(experiment: Experiment, stage: Stage, directory: pathlib.Path, s
     step_fn: maps (state, scenes) to (state, outputs).
     num_steps: of the whole stage.
     policy_of: chooses the exposure times of the held-out scenes that are watched at every checkpoint.
+    fixed_times: the exposure times are not BAENet's, so that it is no collapse if all are the same.
 
   Returns:
     The final state.
@@ -58,10 +59,11 @@ def train_stage(experiment: Experiment, stage: Stage, directory: pathlib.Path, s
   log = StageLog(directory, directory.name, num_steps, first_step, writes=is_main)
   guard = Guard(config.guard, experiment.limits, directory, first_step, writes=is_main)
   batches = experiment.batches(stage.split, first_step)
-  watch = lambda state: experiment.watch(experiment.local_copy(state), policy_of)
+  networks_of = lambda state: experiment.local_copy(state.replace(optimizer_states={}))
+  watch = lambda state: experiment.watch(networks_of(state), policy_of)
   try:
     state = _steps(config, state, step_fn, batches, log, guard, checkpoints, num_steps, watch,
-                   predicts=stage.kind in ("exposure", "predicted_exposure"))
+                   predicts=stage.kind in ("exposure", "predicted_exposure") and not fixed_times)
     log.write_summary(guard.num_skipped, batches.replaced, checkpoints.directory)
     return experiment.local_copy(state)
   finally:

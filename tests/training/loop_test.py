@@ -206,3 +206,11 @@ def test_steps_can_be_profiled(tmp_path):
   config = toy_config(profile=dict(first_step=2, num_steps=2))
   _train(tmp_path, num_steps=4, config=config)
   assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+
+
+@pytest.mark.parametrize("fixed_times", [False, True])
+def test_only_times_of_baenet_collapse(tmp_path, fixed_times):
+  """A baseline that exposes every scene alike, as it should, is no event."""
+  train_stage(toy_experiment(), STAGES["stage3"], tmp_path, toy_state(), toy_step, 10, lambda state: None,
+              fixed_times=fixed_times)
+  assert (tmp_path / "events.jsonl").exists() != fixed_times
