@@ -18,4 +18,5 @@ from debir_jax.scenes.pipeline import stack_scenes
 
 __all__ = [
     "CachedScenes", "DeadLeavesScenes", "MixedScenes", "Photo", "PhotoMotionScenes", "PhotoSplits", "SceneBatches",
-    "SceneSource", "UnreadablePhotoError", "batches", "builtin_photos", "check_sequence_length", "photo_folder", "split_photos", "stack_scenes"]
+    "SceneSource", "UnreadablePhotoError", "batches", "builtin_photos", "check_sequence_length",
+    "photo_folder", "split_photos", "stack_scenes"]

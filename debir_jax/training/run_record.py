@@ -13,6 +13,7 @@ import jax
 import ml_collections
 
 from debir_jax.files import write_text
+from debir_jax.training import processes
 from debir_jax.training.checkpoint import check_purpose
 from debir_jax.training.logs import say
 from debir_jax.training.stages import STAGES, Stage
@@ -40,7 +41,7 @@ def check_config(config: ml_collections.ConfigDict, stage: Stage, directory: pat
   record = directory / "config.json"
   if record.exists():
     check_purpose(json.loads(record.read_text()), config, f"run in {directory}")
-  elif jax.process_index() == 0:
+  elif processes.is_main():
     directory.mkdir(parents=True, exist_ok=True)
     write_text(record, json.dumps(config, indent=2))
 

@@ -10,7 +10,6 @@ runs in a process of its own; times are medians. Run it from the top folder of t
 
 import argparse
 import datetime
-import importlib.util
 import json
 import os
 import pathlib
@@ -64,9 +63,10 @@ def measure(args, num_devices):
   jax.config.update("jax_num_cpu_devices", num_devices)
   import jax.numpy as jnp
 
+  from debir_jax.convert.__main__ import load_config
   from debir_jax.training.experiment import Experiment
   from debir_jax.training.stages import STAGES
-  config = _config_of(args.config)
+  config = load_config(args.config)
   config.batch_size, config.parallel.num_devices = args.batch_size, num_devices
   experiment = Experiment(config)
   state = experiment.place(experiment.initial_state())
@@ -80,14 +80,6 @@ def measure(args, num_devices):
     times.append(time.perf_counter() - start)
   return dict(devices=num_devices, step_s=statistics.median(times[2:]), device=jax.devices()[0].device_kind,
               batch_size=args.batch_size, loss=float(jnp.asarray(outputs["loss"])))
-
-
-def _config_of(path):
-  sys.path.insert(0, ".")
-  spec = importlib.util.spec_from_file_location("config", path)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module.get_config()
 
 
 if __name__ == "__main__":

@@ -1,20 +1,19 @@
 """How long the whole training step takes to trace, lower and compile, and the memory of its arrays, at full size.
 
-  python experiments/benchmarks/train_step.py --cache=/tmp/cache     # the first time without, the second time with cache
-  python experiments/benchmarks/train_step.py --config=configs/quickstart.py
+  PYTHONPATH=. python experiments/benchmarks/train_step.py --cache=/tmp/cache   # twice: without, then with
+  PYTHONPATH=. python experiments/benchmarks/train_step.py --config=configs/quickstart.py
 
 Nothing is executed. Stage 2 ("exposure") moves BAENet through restorer and simulator, stage 1 ("restoration") the
 restorer. Run it from the top folder of the checkout.
 """
 
 import argparse
-import importlib.util
-import sys
 import time
 
 import jax
 import jax.numpy as jnp
 
+from debir_jax.convert.__main__ import load_config
 from debir_jax.training import build
 from debir_jax.training.optimizer import CosineDecay
 from debir_jax.training.state import create_state
@@ -29,7 +28,7 @@ def main():
   args = parser.parse_args()
   if args.cache:
     jax.config.update("jax_compilation_cache_dir", args.cache)
-  config = _config_of(args.config)
+  config = load_config(args.config)
   models, setup = build.models_of(config), build.capture_setup_of(config, training=True)
   optimizers = build.optimizers_of(config)
   steps = Steps(models, setup, optimizers)
@@ -50,16 +49,8 @@ def main():
     traced_s, lowered = time.perf_counter(), traced.lower()
     lowered_s, compiled = time.perf_counter(), lowered.compile()
     print(f"{name}: trace {traced_s - start:.1f} s, lower {lowered_s - traced_s:.1f} s, compile "
-          f"{time.perf_counter() - lowered_s:.1f} s, arrays {compiled.memory_analysis().temp_size_in_bytes / 1e9:.2f} GB",
-          flush=True)
-
-
-def _config_of(path):
-  sys.path.insert(0, ".")
-  spec = importlib.util.spec_from_file_location("config", path)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module.get_config()
+          f"{time.perf_counter() - lowered_s:.1f} s, arrays "
+          f"{compiled.memory_analysis().temp_size_in_bytes / 1e9:.2f} GB", flush=True)
 
 
 if __name__ == "__main__":
