@@ -123,7 +123,8 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
   config.stage1 = d(dict(num_steps=511_500, learning_rate=3e-4, final_learning_rate=1e-8, rise_steps=0))
   config.stage2_warmup = d(dict(num_steps=9_861, learning_rate=1e-7, final_learning_rate=1e-8, rise_steps=0,
                                 label_draws=1))  # Shots per scene that get a pseudo-ground-truth label.
-  config.stage2 = d(dict(num_steps=18_314, learning_rate=1e-7, final_learning_rate=1e-8, rise_steps=0))
+  config.stage2 = d(dict(num_steps=18_314, learning_rate=1e-7, final_learning_rate=1e-8, rise_steps=0,
+                         noise_draws=1))  # Bursts per prediction, alike but for their noise; the loss is their mean.
   config.stage3 = d(dict(num_steps=51_150, learning_rate=1e-5, final_learning_rate=1e-7, rise_steps=0))
 
   # Evaluation on the held-out scenes.

@@ -40,7 +40,7 @@ class Experiment:
     self.steps = Steps(
         self.models, self.setup, self.optimizers, mesh=self.mesh, shard_state=config.parallel.shard_state,
         num_microbatches=config.parallel.num_microbatches, clamp_loss=config.clamp_loss,
-        limits=self.limits, compiler_options=build.compiler_options())
+        noise_draws=config.stage2.noise_draws, limits=self.limits, compiler_options=build.compiler_options())
     self.evaluator = self.evaluator_with(num_draws=config.evaluation.num_draws)
 
   def initial_state(self) -> TrainState:

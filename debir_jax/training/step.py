@@ -7,6 +7,7 @@ A step runs on all devices of a mesh, see `mesh.py`. A step whose loss or gradie
 batch is beyond the `Limits`, leaves the networks and moments as they were and says so (`applied`).
 """
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -39,7 +40,7 @@ class Steps:
 
   def __init__(self, models: Models, setup: CaptureSetup, optimizers: dict[str, optax.GradientTransformation], *,
                mesh: Mesh | None = None, shard_state: bool = False, num_microbatches: int = 1, clamp_loss: bool = False,
-               limits: Limits = Limits(), compiler_options: dict[str, Any] | None = None):
+               noise_draws: int = 1, limits: Limits = Limits(), compiler_options: dict[str, Any] | None = None):
     """
     Args:
       models, setup, optimizers: see `build.py`.
@@ -47,12 +48,15 @@ class Steps:
       shard_state: cut large arrays of the state into a part for each device, instead of a copy on each.
       num_microbatches: parts of a device's batch that follow one another.
       clamp_loss: see `restoration_loss`.
+      noise_draws: bursts that BAENet's times are judged by in `exposure`; they differ in their noise only.
       limits: see `Limits`.
       compiler_options: of XLA, for the programs of the steps.
     """
+    if noise_draws < 1:
+      raise ValueError(f"config.stage2.noise_draws={noise_draws} must be at least 1.")
     self._models, self._setup, self._optimizers = models, setup, optimizers
     self._mesh = mesh_lib.make_mesh(1) if mesh is None else mesh
-    self._shard_state, self._limits = shard_state, limits
+    self._shard_state, self._limits, self._noise_draws = shard_state, limits, noise_draws
     self._flow_variables = models.flow_variables  # An argument of every program: constants would make them large.
     self._loss = functools.partial(restoration_loss, clamp=clamp_loss)
     self._mean_gradient = functools.partial(
@@ -134,11 +138,12 @@ class Steps:
     return jax.vmap(take)(scenes.radiance, shots, exposure_times)
 
   def _restore_and_compare(self, restoration_params, raw, scenes):
-    """Loss and PSNR as means, and what is known of every scene."""
+    """Loss and PSNR of bursts `[draws, B, ...]` as means, and what is known of every scene."""
     restored = self._models.restorer.apply({"params": restoration_params}, raw)
     targets = self._targets(scenes)
-    losses = jax.vmap(self._loss)(restored, targets)
-    return losses.mean(), jax.vmap(psnr)(restored, targets).mean(), _known_of(scenes, targets, losses)
+    of_draws = lambda metric: jax.vmap(jax.vmap(metric), in_axes=(0, None))(restored, targets)
+    losses = of_draws(self._loss).mean(0)
+    return losses.mean(), of_draws(psnr).mean(), _known_of(scenes, targets, losses)
 
   def _targets(self, scenes):
     return jax.vmap(lambda radiance: target_of(radiance, self._setup.timing))(scenes.radiance)
@@ -147,7 +152,7 @@ class Steps:
     def loss_fn(params, shared, examples):
       del shared
       scenes, shots, times = examples
-      loss, quality, known = self._restore_and_compare(params, self._bursts(scenes, shots, times), scenes)
+      loss, quality, known = self._restore_and_compare(params, self._bursts(scenes, shots, times)[None], scenes)
       return loss, (dict(psnr=quality), dict(exposure_times=times, scenes=known))
 
     gradient, means, per_example = self._mean_gradient(loss_fn)(params, (), (scenes, shots, exposure_times))
@@ -173,7 +178,8 @@ class Steps:
       stats, flow_variables, restoration_params = shared
       scenes, shots = examples
       times, stats = self._train_times(params, stats, flow_variables, scenes, shots)
-      bursts = self._bursts(scenes, shots, times)
+      draws = jnp.arange(self._noise_draws)
+      bursts = jax.vmap(lambda draw: self._bursts(scenes, _redrawn(shots, draw), times))(draws)
       loss, quality, known = self._restore_and_compare(restoration_params, bursts, scenes)
       return loss, (dict(psnr=quality, stats=stats), dict(exposure_times=times, scenes=known))
 
@@ -217,6 +223,11 @@ def _known_of(scenes, targets, losses):
   each = lambda values: values.reshape(values.shape[0], -1).mean(1)
   return dict(scene_id=scenes.scene_id, loss=losses, level=each(targets),
               saturated_share=each((targets >= 1).astype(targets.dtype)))
+
+
+def _redrawn(shots, draw):
+  """The same shots with another noise draw in their bursts."""
+  return dataclasses.replace(shots, burst_key=jax.vmap(lambda key: jax.random.fold_in(key, draw))(shots.burst_key))
 
 
 def _variables(params, stats) -> dict[str, Any]:

@@ -9,10 +9,11 @@ import numpy as np
 import optax
 import pytest
 
+from debir_jax.evaluation.metrics import psnr
 from debir_jax.motion import LucasKanade
 from debir_jax.policies import LIGHT_BLOCKS, BAENet, init_baenet, network_planes
 from debir_jax.restoration import BurstPlanes
-from debir_jax.simulator import CaptureSetup, PoissonGaussianNoise
+from debir_jax.simulator import CaptureSetup, PoissonGaussianNoise, simulate_burst, target_of
 from debir_jax.training.build import Models
 from debir_jax.training.losses import restoration_loss, warmup_loss
 from debir_jax.training.optimizer import CosineDecay
@@ -42,11 +43,13 @@ def _models():
                 slack_floor=False, flow_estimator=LucasKanade(), flow_variables={}, full_scale_px_per_s=400.0)
 
 
-def _steps(models):
-  """Little noise, so that no pixel saturates."""
-  setup = CaptureSetup(timing=BurstTiming.paper(), noise_model=PoissonGaussianNoise(1e-5, 1e-9),
-                       min_preview_gain=16.0, max_preview_gain=32.0)
-  return Steps(models, setup, dict.fromkeys(("restoration", "bae", "finetune"), optax.identity()))
+# Little noise, so that no pixel saturates.
+_SETUP = CaptureSetup(timing=BurstTiming.paper(), noise_model=PoissonGaussianNoise(1e-5, 1e-9),
+                      min_preview_gain=16.0, max_preview_gain=32.0)
+
+
+def _steps(models, **options):
+  return Steps(models, _SETUP, dict.fromkeys(("restoration", "bae", "finetune"), optax.identity()), **options)
 
 
 @pytest.fixture(scope="module")
@@ -121,11 +124,11 @@ def test_an_example_draws_the_same_in_any_batch(steps):
   np.testing.assert_array_equal(small.preview_gain, large.preview_gain[:2])
 
 
-@pytest.mark.parametrize("name", ["warmup", "exposure"])
-def test_the_gradient_to_the_weights_of_baenet_equals_central_differences(name, x64):
+@pytest.mark.parametrize("name, noise_draws", [("warmup", 1), ("exposure", 1), ("exposure", 3)])
+def test_the_gradient_to_the_weights_of_baenet_equals_central_differences(name, noise_draws, x64):
   """Eq. 12 and Eq. 13 in float64: through softmax, windows, gains, noise and restorer, along random directions."""
   del x64
-  steps = _steps(_models())
+  steps = _steps(_models(), noise_draws=noise_draws)
   state, scenes = _state(jnp.float64), jax.tree.map(jnp.asarray, _scenes())
   moved, outputs = _take(steps, name, state, scenes)
   gradient = jax.tree.map(lambda before, after: before - after, state.bae_params, moved.bae_params)
@@ -140,6 +143,31 @@ def test_the_gradient_to_the_weights_of_baenet_equals_central_differences(name, 
   h = 1e-6
   np.testing.assert_allclose(slope, (loss_at(h) - loss_at(-h)) / (2 * h), rtol=1e-5)
   assert abs(float(slope)) > 1e-8 * float(outputs["loss"])
+
+
+def test_noise_draws_are_bursts_of_one_prediction():
+  """Loss, PSNR and the losses of the scenes are means over bursts that are taken one by one, with the same times."""
+  steps, state, scenes, timing = _steps(_models(), noise_draws=3), _state(), _scenes(), _SETUP.timing
+  _, outputs = _take(steps, "exposure", state, scenes)
+  shots = steps.shots(_KEY, state.step, _BATCH)
+  losses, qualities = np.zeros((2, 3, _BATCH))
+  for draw in range(3):
+    for index in range(_BATCH):
+      radiance, shot = scenes.radiance[index], jax.tree.map(lambda leaf, i=index: leaf[i], shots)
+      raw = simulate_burst(jax.random.fold_in(shot.burst_key, draw), radiance, outputs["exposure_times"][index],
+                           shot.preview_gain, shot.noise_model, timing)
+      restored, target = jnp.einsum("n,nhwc->hwc", state.restoration_params["kernel"], raw), target_of(radiance, timing)
+      losses[draw, index], qualities[draw, index] = restoration_loss(restored, target), psnr(restored, target)
+  np.testing.assert_allclose(outputs["scenes"]["loss"], losses.mean(0), rtol=1e-5)
+  np.testing.assert_allclose(outputs["loss"], losses.mean(), rtol=1e-5)
+  np.testing.assert_allclose(outputs["psnr"], qualities.mean(), rtol=1e-5)
+  assert np.ptp(losses, axis=0).min() > 1e-5 * losses.min()  # The draws differ.
+
+
+def test_no_noise_draw_at_all_is_refused():
+  """With the name of the field."""
+  with pytest.raises(ValueError, match="noise_draws=0 must be at least 1"):
+    _steps(_models(), noise_draws=0)
 
 
 class _LearntFlow:
