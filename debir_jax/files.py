@@ -1,4 +1,4 @@
-"""Files that are never half written."""
+"""Files that are never half written, and names for them."""
 
 import os
 import pathlib
@@ -14,3 +14,8 @@ def write_bytes(path: pathlib.Path, content: bytes) -> None:
   temporary = path.with_name(path.name + ".tmp")
   temporary.write_bytes(content)
   os.replace(temporary, path)
+
+
+def folder_name(text: str) -> str:
+  """A name made of letters, digits and single underscores."""
+  return "_".join("".join(c if c.isalnum() else " " for c in text).split())

@@ -22,13 +22,14 @@ SIGTERM and Ctrl-C save the step at hand and exit with code 75: start the same c
 """
 
 # Kept short on purpose: everything that can be tested lies in libraries.
-import ctypes
 import sys
 
 from absl import app
 from absl import flags
 from absl import logging
 from ml_collections import config_flags
+
+from debir_jax import command_line
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Config file, optionally with ':debug' behind it, e.g. configs/stage2.py.",
@@ -60,30 +61,6 @@ def main(argv: list[str]) -> None:
     sys.exit(f"\nError: {error}")
 
 
-def parse_flags(argv: list[str]) -> list[str]:
-  """Parses flags; what is wrong with them comes as one line with the remedy, not as a traceback."""
-  try:
-    flags.mark_flags_as_required(["config"])
-    return flags.FLAGS(argv)
-  except (AttributeError, KeyError, TypeError, ValueError, FileNotFoundError, ImportError, flags.Error) as error:
-    sys.exit(f"Error: {error}\nconfigs/default.py lists every field; "
-             "`python -m debir_jax.main --help` explains the options. Run it from the top folder of the checkout.")
-
-
-def keep_freed_memory() -> None:
-  """Lets the C library reuse the memory of one step in the next, instead of returning it to the system.
-
-  A training step on a CPU allocates its arrays afresh; mapping and clearing those pages takes part of its time (4 to
-  13 % of a step of the quickstart). glibc only; elsewhere nothing happens. Must come before JAX starts its threads.
-  """
-  if sys.platform != "linux" or not hasattr(libc := ctypes.CDLL(None), "mallopt"):
-    return
-  mmap_max, trim_threshold, arena_max = -4, -1, -8  # malloc.h
-  libc.mallopt(mmap_max, 0)
-  libc.mallopt(trim_threshold, 2**31 - 1)
-  libc.mallopt(arena_max, 1)
-
-
 if __name__ == "__main__":
-  keep_freed_memory()
-  app.run(main, flags_parser=parse_flags)
+  command_line.keep_freed_memory()
+  app.run(main, flags_parser=command_line.parse_flags)

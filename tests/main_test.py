@@ -8,7 +8,7 @@ import sys
 from absl import flags
 import pytest
 
-from debir_jax import main
+from debir_jax import command_line, main
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -33,7 +33,7 @@ def _parsed(*arguments):
   argv = ["main", *arguments]
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(sys, "argv", argv)
-    return main.parse_flags(argv)
+    return command_line.parse_flags(argv)
 
 
 @pytest.fixture(scope="module")

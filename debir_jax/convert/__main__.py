@@ -16,7 +16,6 @@ compares DEBIR with fixed exposure times. Run both from the top folder of the ch
 
 import argparse
 from collections.abc import Mapping, Sequence
-import importlib.util
 import pathlib
 import sys
 from typing import Any
@@ -25,6 +24,7 @@ import jax
 import ml_collections
 import numpy as np
 
+from debir_jax.command_line import load_config
 from debir_jax.convert.baenet import baenet_config, baenet_params
 from debir_jax.convert.burstormer import burstormer_config, burstormer_frames, burstormer_params
 from debir_jax.convert.parts import split_parts
@@ -98,17 +98,6 @@ def write(networks: Mapping[str, tuple[dict, dict]], folder: pathlib.Path, *, ov
   for part, path in paths.items():
     save_weights(path, *networks[part])
   return list(paths.values())
-
-
-def load_config(path_and_mode: str) -> ml_collections.ConfigDict:
-  """The config of a file, with what stands behind a colon as its mode, as in `debir_jax.main`."""
-  path, _, mode = path_and_mode.partition(":")
-  if not pathlib.Path(path).is_file():
-    raise FileNotFoundError(f"There is no config {path}. Run it from the top folder of the checkout.")
-  spec = importlib.util.spec_from_file_location("config", path)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module.get_config(mode)
 
 
 def _parser() -> argparse.ArgumentParser:

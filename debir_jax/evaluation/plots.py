@@ -4,7 +4,7 @@ Every function writes one file and creates its folder. Matplotlib is imported in
 that nothing else needs it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import json
 import os
 import pathlib
@@ -15,6 +15,7 @@ import numpy as np
 from debir_jax.evaluation.correlation import correlate
 from debir_jax.evaluation.evaluate import Example
 from debir_jax.evaluation.records import Record, by_method
+from debir_jax.evaluation.summary import MethodSummary
 from debir_jax.imaging import view
 from debir_jax.types import SUBFRAME_RATE_HZ
 
@@ -128,6 +129,28 @@ def training_curves(path: str | os.PathLike, logs: Sequence[str | os.PathLike]) 
     if np.all([line["loss"] > 0 for line in lines]):
       _use_log_scale(column[0])
     column[0].set_title(lines[0]["stage"], fontsize=10)
+  _save(figure, path)
+
+
+def differences(path: str | os.PathLike, groups: Mapping[str, Sequence[MethodSummary]], *, reference: str) -> None:
+  """Paired difference in PSNR of each method to the reference, with one standard error; a panel per group.
+
+  Args:
+    path: of the PNG.
+    groups: as for `format_table`.
+    reference: the method that differences are taken to.
+  """
+  names = [summary.method for summary in next(iter(groups.values()))]
+  figure, axes = _figure(1, len(groups), (2.5 + len(groups) * _PANEL_INCHES[0], 0.9 + 0.26 * len(names)), sharey=True)
+  for axis, (heading, summaries) in zip(axes[0], groups.items()):
+    axis.errorbar([summary.difference for summary in summaries], names,
+                  xerr=[summary.difference_error for summary in summaries], fmt="o", markersize=4, capsize=2)
+    axis.axvline(0, color="grey", linewidth=0.8)
+    axis.set_xlabel(f"PSNR less that of {reference}, dB", fontsize=9)
+    axis.set_title(heading, fontsize=10)
+    axis.grid(alpha=0.25)
+    axis.tick_params(labelsize=8)
+  axes[0, 0].invert_yaxis()
   _save(figure, path)
 
 

@@ -70,7 +70,7 @@ def scene_means(records: Sequence[Record], metric: str) -> np.ndarray:
 
 
 def format_table(groups: Mapping[str, Sequence[MethodSummary]], *, reference: str = "DEBIR",
-                 markdown: bool = False) -> str:
+                 markdown: bool = False, first: str = "method") -> str:
   """A table with a row per method and a set of columns per group.
 
   Args:
@@ -78,6 +78,7 @@ def format_table(groups: Mapping[str, Sequence[MethodSummary]], *, reference: st
       have the heading "".
     reference: the method that differences are taken to.
     markdown: a Markdown table instead of aligned plain text.
+    first: heading of the first column.
   """
   tables = list(groups.values())
   methods = [summary.method for summary in tables[0]]
@@ -85,7 +86,7 @@ def format_table(groups: Mapping[str, Sequence[MethodSummary]], *, reference: st
     if [summary.method for summary in summaries] != methods:
       raise ValueError(f"Column {heading!r} must hold the methods {methods} in this order, got "
                        f"{[summary.method for summary in summaries]}.")
-  header, rows = ["method"], [[method] for method in methods]
+  header, rows = [first], [[method] for method in methods]
   for heading, summaries in groups.items():
     suffix = f", {heading}" if heading else ""
     header += [f"PSNR{suffix}", "SSIM", f"vs {reference}", "wins"]

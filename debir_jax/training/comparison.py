@@ -7,7 +7,7 @@
    number of steps as stage 3 and from the same start, the comparison is the paper's.
 3. Pictures: previews, bursts and results through a viewing ISP; predicted times against motion and gain (Fig. 3).
 
-Without fine-tuning (`config.comparison.finetune`) nothing is trained: the one restorer is that of the trained networks.
+After stage 1 alone there is no BAENet: the fixed exposure times are compared with one another. Without fine-tuning (`config.comparison.finetune`) nothing is trained: the one restorer is that of the trained networks.
 It was made for BAENet's exposure times, which the fixed ones then have against them.
 """
 
@@ -16,13 +16,14 @@ import pathlib
 from typing import Any
 
 import jax.numpy as jnp
+import ml_collections
 
 from debir_jax.evaluation import plots
 from debir_jax.evaluation.candidates import headroom
 from debir_jax.evaluation.evaluate import Method
 from debir_jax.evaluation.records import write_records
 from debir_jax.evaluation.summary import format_headroom, format_table, summarize
-from debir_jax.files import write_text
+from debir_jax.files import folder_name, write_text
 from debir_jax.policies import Policy, bracket, candidate_set, uniform
 from debir_jax.training import processes
 from debir_jax.training.experiment import Experiment
@@ -37,22 +38,34 @@ _UNIFORM_SUBFRAMES = (8, 16, 24, 32)
 _NUM_PICTURED = 3
 
 
-def compare(experiment: Experiment, workdir: pathlib.Path, trained: TrainState | None = None) -> str:
+def check_comparable(config: ml_collections.ConfigDict) -> None:
+  """Raises a ValueError where the stages of a config do not end with what its comparison needs."""
+  if not config.comparison.enabled or not config.stages:
+    return
+  if config.comparison.finetune and config.stages[-1] != "stage3":
+    raise ValueError(
+        f"config.stages ends with {config.stages[-1]}, but a comparison with a fine-tuned restorer for every method "
+        "needs DEBIR's of stage3. Add stage3, or set config.comparison.finetune=False.")
+
+
+def compare(experiment: Experiment, workdir: pathlib.Path, trained: TrainState, *, with_bae: bool = True) -> str:
   """Writes tables, records and pictures into `workdir/results`; returns the table.
 
   Args:
     experiment: the run.
     workdir: with a finished stage 1 where there is fine-tuning; fine-tuned baselines go into `workdir/finetuned`.
-    trained: the networks; None: those of stage 3 in `workdir`.
+    trained: the networks.
+    with_bae: whether BAENet is trained.
   """
   section, results = experiment.config.comparison, workdir / "results"
   results.mkdir(exist_ok=True)  # By all processes: each evaluates the same, and the first one writes.
-  initial = experiment.initial_state()
-  trained = experiment.load_stage("stage3", workdir, initial) if trained is None else trained
-  pretrained = experiment.load_stage("stage1", workdir, initial) if section.finetune else trained
+  pretrained = trained
+  if section.finetune:
+    pretrained = experiment.load_stage("stage1", workdir, experiment.initial_state())
   if section.headroom_scenes:
     _report_headroom(experiment, pretrained.restoration_params, results)
-  policies = {OURS: experiment.bae_policy(trained)} | _fixed_policies(experiment)
+  policies = ({OURS: experiment.bae_policy(trained)} if with_bae else {}) | _fixed_policies(experiment)
+  reference = next(iter(policies))
   columns = {"one restorer": dict.fromkeys(policies, pretrained.restoration_params)}
   if section.finetune:
     columns["fine-tuned"] = {OURS: trained.restoration_params} | {
@@ -68,11 +81,11 @@ def compare(experiment: Experiment, workdir: pathlib.Path, trained: TrainState |
     return ""
   for column in columns:
     write_records(results / f"records_{column.replace(' ', '_')}.jsonl", records[column])
-  summaries = {column: summarize(rows, reference=OURS) for column, rows in records.items()}
-  write_text(results / "table.md", format_table(summaries, reference=OURS, markdown=True) + "\n")
+  summaries = {column: summarize(rows, reference=reference) for column, rows in records.items()}
+  write_text(results / "table.md", format_table(summaries, reference=reference, markdown=True) + "\n")
   last = list(columns)[-1]
   _draw(experiment, policies, columns[last], records[last], workdir)
-  table = format_table(summaries, reference=OURS)
+  table = format_table(summaries, reference=reference)
   say("\n" + table)
   return table
 
@@ -108,9 +121,8 @@ def _finetuned(experiment: Experiment, name: str, policy: Policy, pretrained: Tr
   """Parameters of the stage 1 restorer after stage 3 with a fixed policy in BAENet's place."""
   stage = STAGES["stage3"]
   times = policy(None, None, experiment.setup.timing)
-  folder = "".join(c if c.isalnum() else "_" for c in name).strip("_")
   step_fn = experiment.finetune_step_fn(stage, jnp.asarray(times))
-  state = train_stage(experiment, stage, workdir / "finetuned" / folder, pretrained, step_fn,
+  state = train_stage(experiment, stage, workdir / "finetuned" / folder_name(name), pretrained, step_fn,
                       experiment.config[stage.name].num_steps, lambda state: policy, fixed_times=True)
   return state.restoration_params
 
@@ -120,8 +132,8 @@ def _draw(experiment, policies, restorers, records, workdir) -> None:
   methods = [Method(name, policies[name], restorers[name]) for name in list(policies)[:2]]
   examples = experiment.evaluator.examples(methods, experiment.all_scenes("eval", _NUM_PICTURED))
   plots.comparison_sheet(results / "comparison.png", examples)
-  ours = [record for record in records if record.method == OURS]
-  plots.exposure_scatter(results / "exposure_times.png", ours)
+  if OURS in policies:
+    plots.exposure_scatter(results / "exposure_times.png", records, method=OURS)
   logs = [path for name in experiment.config.stages if (path := workdir / name / "log.jsonl").exists()]
   if logs:
     plots.training_curves(results / "training.png", logs)

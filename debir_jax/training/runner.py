@@ -42,6 +42,7 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
   stages = [stage_named(name) for name in config.stages]
   if not stages and not config.comparison.enabled:
     raise ValueError("There is nothing to do: config.stages is empty and config.comparison.enabled is False.")
+  comparison.check_comparable(config)
   experiment = Experiment(config)
   with processes.owned(workdir) as path:
     say(f"debir_jax on {jax.devices()[0].device_kind} x {experiment.mesh.size}"
@@ -53,7 +54,7 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
     for stage in stages:
       state = run_stage(experiment, stage, path, state)
     if config.comparison.enabled:
-      comparison.compare(experiment, path, None if stages else state)
+      comparison.compare(experiment, path, state, with_bae=not stages or stages[-1].starts_from is not None)
     say(f"Done. Look into {workdir}.")
 
 

@@ -16,7 +16,7 @@ import sys
 import time
 from typing import Any, NamedTuple
 
-from debir_jax.main import keep_freed_memory
+from debir_jax.command_line import keep_freed_memory
 from timing import best_times
 
 _FRAMES = 4

@@ -29,7 +29,7 @@ import jax.numpy as jnp
 from jax import lax
 import numpy as np
 
-from debir_jax.main import keep_freed_memory
+from debir_jax.command_line import keep_freed_memory
 from debir_jax.restoration import Burstormer, attention, deform_conv2d, flat_attention
 from debir_jax.restoration.fusion import BurstFeatureFusion
 from debir_jax.restoration.layers import Conv3x3, gelu

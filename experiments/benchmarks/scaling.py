@@ -63,7 +63,7 @@ def measure(args, num_devices):
   jax.config.update("jax_num_cpu_devices", num_devices)
   import jax.numpy as jnp
 
-  from debir_jax.convert.__main__ import load_config
+  from debir_jax.command_line import load_config
   from debir_jax.training.experiment import Experiment
   from debir_jax.training.stages import STAGES
   config = load_config(args.config)

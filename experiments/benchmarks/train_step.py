@@ -13,7 +13,7 @@ import time
 import jax
 import jax.numpy as jnp
 
-from debir_jax.convert.__main__ import load_config
+from debir_jax.command_line import load_config
 from debir_jax.training import build
 from debir_jax.training.optimizer import CosineDecay
 from debir_jax.training.state import create_state

@@ -11,6 +11,7 @@ import pytest
 from plain_raft import princeton_shapes
 from released import baenet_state_dict, burstormer_state_dict
 
+from debir_jax.command_line import load_config
 from debir_jax.convert import __main__ as convert_main
 from debir_jax.convert import baenet_params, burstormer_params, raft_params, split_parts
 from debir_jax.training import runner
@@ -109,7 +110,7 @@ def test_the_next_command_after_a_restorer_trains_baenet(tmp_path, weights, conf
   _convert(_saved(tmp_path, restorer), tmp_path / "weights", config_file)
   *command, shown_config, init_from, stages = shlex.split(capsys.readouterr().out.splitlines()[-1])
   assert command == ["python", "-m", "debir_jax.main"] and stages == "--config.stages=('stage2_warmup','stage2')"
-  config = convert_main.load_config(shown_config.removeprefix("--config="))
+  config = load_config(shown_config.removeprefix("--config="))
   config.init_from = init_from.removeprefix("--config.init_from=")
   state = runner.start_state(Experiment(config), STAGES["stage2_warmup"], tmp_path)
   _same(state.restoration_params, burstormer_params(restorer)["params"])
@@ -202,7 +203,7 @@ def test_converted_weights_are_evaluated_and_refused_for_other_conditions(tmp_pa
   """A table of DEBIR and fixed exposure times, without any training; under another noise model, an error."""
   config_file.write_text(_CONFIG.replace("return config", "config.motion.estimator = 'lucas_kanade'\n  return config"))
   _convert(_saved(tmp_path, weights), tmp_path / "weights", config_file)
-  config = convert_main.load_config(str(config_file))
+  config = load_config(str(config_file))
   config.update(dict(stages=(), init_from=str(tmp_path / "weights"), start_from_scratch=False,
                      comparison=dict(enabled=True, finetune=False, headroom_scenes=0)))
   runner.run(config, str(tmp_path / "run"))

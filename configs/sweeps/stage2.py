@@ -1,0 +1,42 @@
+"""How BAENet learns best: learning rate, warm-up, clipping and noise draws of stage 2, at the scale of the quickstart.
+
+python -m debir_jax.main --config=configs/quickstart.py --workdir=runs/quickstart --config.stages="('stage1',)" \
+    --config.comparison.enabled=False
+python -m debir_jax.sweep --config=configs/sweeps/stage2.py --config.init_from=runs/quickstart --workdir=runs/sweep_stage2
+
+Every trial starts from the restorer of stage 1 in `init_from` and takes as many steps as the others. The first one is
+the paper's recipe (Adam, 1e-7 to 1e-8, gradients clipped to 0.01, 35 % of the steps for the warm-up). As it has only
+a twentieth of the paper's steps here, the second one moves as far as the paper's does in all of its steps.
+"""
+
+from configs import quickstart
+
+_STEPS = dict(warmup=350, main=650)
+_PAPER_STEPS = dict(warmup=9_861, main=18_314)
+
+
+def get_config(mode: str = ""):
+  """The quickstart's networks and scenes under the paper's recipe."""
+  config = quickstart.get_config(mode)
+  config.stages = ("stage2_warmup", "stage2")
+  config.bae_optimizer.clip_norm = 0.01
+  for stage, steps in (("stage2_warmup", _STEPS["warmup"]), ("stage2", _STEPS["main"])):
+    config[stage].update(dict(num_steps=1 if mode else steps, learning_rate=1e-7, final_learning_rate=1e-8,
+                              rise_steps=0))
+  config.stage2_warmup.label_draws = 1
+  config.comparison.update(dict(enabled=True, finetune=False, headroom_scenes=0))
+  return config
+
+
+def sweep():
+  """The paper's recipe, and others around the best one."""
+  factor = _PAPER_STEPS["main"] / _STEPS["main"]
+  trials = {"paper": {}, "paper, as far as in all its steps": _rates(1e-7 * factor)}
+  trials |= {f"rate {rate:g}": _rates(rate) for rate in (1e-5, 1e-4, 3e-4, 1e-3, 3e-3)}
+  return trials
+
+
+def _rates(rate):
+  """Peak rate of both parts of stage 2; each ends at a tenth of it, as in the paper."""
+  return {f"{stage}.{name}": value for stage in ("stage2_warmup", "stage2")
+          for name, value in (("learning_rate", rate), ("final_learning_rate", rate / 10))}
