@@ -3,7 +3,9 @@
 Arrays are `[S, D, m]`: scenes, draws of each, candidates. All candidates of a shot share its gain and noise draws.
 """
 
+from collections.abc import Sequence
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +27,15 @@ class CandidateScores:
   preview_gain: np.ndarray
   psnr: np.ndarray
   l1: np.ndarray
+
+
+def merge_scores(parts: Sequence[dict[str, Any]]) -> CandidateScores:
+  """The scores of which `dataclasses.asdict` gave these parts, also through JSON, in order of scene ids."""
+  merged = {name: np.concatenate([np.asarray(part[name]) for part in parts])
+            for name in ("scene_ids", "preview_gain", "psnr", "l1")}
+  order = np.argsort(merged["scene_ids"], kind="stable")
+  return CandidateScores(candidates=np.asarray(parts[0]["candidates"]),
+                         **{name: values[order] for name, values in merged.items()})
 
 
 def pseudo_ground_truth(scores: CandidateScores, *, average_draws: bool = False) -> tuple[np.ndarray, np.ndarray]:

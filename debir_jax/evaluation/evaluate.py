@@ -4,8 +4,9 @@ A shot is one scene under one draw of the conditions (gain, camera, noise). Its 
 `fold_in(fold_in(key(seed), scene_id), draw)`, so it depends neither on the methods that are compared, nor on their
 order, nor on how scenes are batched. Differences between methods are therefore paired.
 
-Network parameters, keys and exposure times are arguments of the compiled programs: taking, restoring and measuring
-compile once for all methods, candidates, draws and evaluators of the same batch size.
+The devices of a process share each batch. Network parameters, keys and exposure times are arguments of the compiled
+programs: taking, restoring and measuring compile once for all methods, candidates, draws and evaluators of the same
+batch size.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +16,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
 from debir_jax.evaluation.candidates import CandidateScores
@@ -26,6 +28,7 @@ from debir_jax.restoration import BurstPlanes, Restorer
 from debir_jax.simulator import CaptureSetup, Shot, draw_shot, gains_for, simulate_burst, simulate_previews, target_of
 from debir_jax.types import BurstTiming, CameraColor, Observation, Scene
 
+_AXIS = "scenes"
 _MAX_OVERHANG_SUBFRAMES = 1e-3  # Rounding of times in float32.
 
 
@@ -80,7 +83,8 @@ class Evaluator:
 
   def __init__(self, restorer: Restorer, setup: CaptureSetup, flow_estimator: FlowEstimator, *, num_draws: int = 1,
                seed: int = 0, batch_size: int = 4, border: int = 0, mse_floor: float = 0.0, flow_variables: Any = None,
-               full_scale_px_per_s: float = FULL_SCALE_PX_PER_S, burst_planes: BurstPlanes = BurstPlanes()):
+               full_scale_px_per_s: float = FULL_SCALE_PX_PER_S, burst_planes: BurstPlanes = BurstPlanes(),
+               devices: Sequence[jax.Device] = ()):
     """
     Args:
       restorer: a network for bursts `[B, n, h, w, c]`; hashable, as a Flax module is.
@@ -88,17 +92,20 @@ class Evaluator:
       flow_estimator: where the motion magnitude comes from; hashable.
       num_draws: shots per scene.
       seed: of all shots.
-      batch_size: scenes that go through a program at once; a matter of speed only.
+      batch_size: scenes that go through a program at once, rounded up to a multiple of the devices; a matter of speed
+        only.
       border, mse_floor: see `metrics.psnr`.
       flow_variables: weights of the flow estimator; none for Lucas-Kanade.
       full_scale_px_per_s: speed at which the motion magnitude reaches 1, see `policies.observe`.
       burst_planes: what the restorer sees of a burst.
+      devices: of this process, to share each batch; none: its first one.
     """
     if num_draws < 1 or batch_size < 1:
       raise ValueError(f"num_draws and batch_size must be at least 1, got {num_draws} and {batch_size}.")
-    self.num_draws, self.seed, self.batch_size = num_draws, seed, batch_size
+    self._mesh = Mesh(np.array(devices or jax.local_devices()[:1]), (_AXIS,))
+    self.num_draws, self.seed, self.batch_size = num_draws, seed, -(-batch_size // self._mesh.size) * self._mesh.size
     self._restorer, self._setup, self._burst_planes = restorer, setup, burst_planes
-    self._observe = functools.partial(_observe, timing=setup.timing, flow_variables=flow_variables,
+    self._observe = functools.partial(_observe, timing=setup.timing, flow_variables=self._on_all(flow_variables),
                                       flow_estimator=flow_estimator, full_scale_px_per_s=full_scale_px_per_s)
     self._measure = functools.partial(_measure, timing=setup.timing, border=border, mse_floor=mse_floor)
 
@@ -125,8 +132,7 @@ class Evaluator:
       ValueError: method names or scene ids repeat; a policy gives impossible exposure times; a restored image is not
         finite.
     """
-    _check_names(methods)
-    records = []
+    methods, records = self._placed(methods), []
     for batch in self._batches(scenes, range(self.num_draws)):
       observations = self._observe(batch.scenes, batch.shots)
       for method in methods:
@@ -148,6 +154,7 @@ class Evaluator:
     if candidates.ndim != 2 or candidates.shape[1] != self.timing.num_frames:
       raise ValueError(f"candidates must be exposure times [m, {self.timing.num_frames}] in s, got shape "
                        f"{candidates.shape}.")
+    restorer_params = self._on_all(restorer_params)
     of_draw = [[] for _ in range(self.num_draws)]
     for batch in self._batches(scenes, range(self.num_draws)):
       of_draw[batch.draw].append(self._score_candidates_of(batch, candidates, restorer_params))
@@ -159,8 +166,7 @@ class Evaluator:
 
   def examples(self, methods: Sequence[Method], scenes: Scene | Iterable[Scene], *, draw: int = 0) -> list[Example]:
     """All images of one draw of each scene, scene by scene, methods in their order; for a few scenes only."""
-    _check_names(methods)
-    examples = []
+    methods, examples = self._placed(methods), []
     for batch in self._batches(scenes, [draw]):
       observations = self._observe(batch.scenes, batch.shots)
       of_methods = []
@@ -178,13 +184,23 @@ class Evaluator:
       scene_ids = np.array([int(scene.scene_id) for scene in group])
       _check_new(scene_ids, seen)
       padded = group + group[-1:] * (self.batch_size - len(group))
-      batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), *padded)
+      batch = jax.device_put(jax.tree.map(lambda *leaves: jnp.stack(leaves), *padded),
+                             NamedSharding(self._mesh, PartitionSpec(_AXIS)))
       for draw in draws:
         yield _Batch(batch, scene_ids, draw, self.shots(batch.scene_id, draw))
 
+  def _placed(self, methods):
+    """The same methods with their arrays on all devices."""
+    _check_names(methods)
+    return [dataclasses.replace(method, restorer_params=self._on_all(method.restorer_params),
+                                policy=self._on_all(method.policy) if _is_pytree(method.policy) else method.policy)
+            for method in methods]
+
+  def _on_all(self, tree):
+    return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec()))
+
   def _exposure_times(self, method, batch, observations) -> np.ndarray:
-    is_pytree = not jax.tree_util.all_leaves([method.policy])
-    predict = _predict if is_pytree else _predict_of_function
+    predict = _predict if _is_pytree(method.policy) else _predict_of_function
     times = np.asarray(predict(method.policy, batch.shots, observations, self.timing))
     for scene_id, times_of_shot in zip(batch.scene_ids, times):
       _check_times(f"{_label(method)}, scene {scene_id}", times_of_shot, batch.scenes.radiance.shape[1], self.timing)
@@ -207,7 +223,7 @@ class Evaluator:
     """Metrics of the true scenes of a batch as numpy arrays, and the images of all."""
     raw = _take(batch.scenes.radiance, batch.shots, times, self.timing)
     frames = _frames(self._burst_planes, raw, batch.shots, times, self.timing)
-    restored = _restore(self._restorer, restorer_params, frames)
+    restored = _restore(self._restorer, self._mesh, restorer_params, frames)
     scores = jax.tree.map(np.asarray, self._measure(restored, batch.scenes.radiance))
     for scene_id, is_finite, quality in zip(batch.scene_ids, scores["finite"], scores["psnr"]):
       _check_result(f"{label}, scene {scene_id}, draw {batch.draw}", is_finite, quality)
@@ -276,9 +292,12 @@ def _frames(burst_planes, raw, shots, exposure_times, timing) -> jax.Array:
   return jax.vmap(frames_of_one)(raw, shots, exposure_times)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _restore(restorer, params, frames) -> jax.Array:
-  return restorer.apply({"params": params}, frames)
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _restore(restorer, mesh, params, frames) -> jax.Array:
+  """Each device its part; what the compiler makes of the whole by itself may send images around."""
+  restore = lambda params, frames: restorer.apply({"params": params}, frames)
+  return jax.shard_map(restore, mesh=mesh, in_specs=(PartitionSpec(), PartitionSpec(_AXIS)),
+                       out_specs=PartitionSpec(_AXIS), check_vma=False)(params, frames)
 
 
 @functools.partial(jax.jit, static_argnames=("border", "mse_floor"))
@@ -290,6 +309,10 @@ def _measure(restored, radiance, *, timing, border, mse_floor) -> dict[str, jax.
                 l1=jnp.mean(jnp.abs(restored - target)), finite=jnp.all(jnp.isfinite(restored)))
 
   return jax.vmap(measure_one)(restored, radiance)
+
+
+def _is_pytree(policy) -> bool:
+  return not jax.tree_util.all_leaves([policy])
 
 
 def _groups(scenes, size) -> Iterator[list[Scene]]:

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import pathlib
+from typing import Any
 
 from debir_jax.files import write_text
 
@@ -53,6 +54,11 @@ def read_records(path: str | os.PathLike) -> list[Record]:
     return [_parse(line, f"{path}:{number}") for number, line in enumerate(file, start=1)]
 
 
+def record_of(fields: dict[str, Any]) -> Record:
+  """The record of which `dataclasses.asdict` gave these fields, also where JSON has made lists of tuples."""
+  return Record(**{**fields, "exposure_times": tuple(fields["exposure_times"])})
+
+
 def by_method(records: Sequence[Record]) -> dict[str, list[Record]]:
   """Records of each method in order of scene and draw; methods in the order in which they first appear.
 
@@ -94,7 +100,6 @@ def _check_same_shots(records, others):
 
 def _parse(line, where):
   try:
-    fields = json.loads(line)
-    return Record(**{**fields, "exposure_times": tuple(fields["exposure_times"])})
+    return record_of(json.loads(line))
   except (ValueError, TypeError, KeyError) as error:
     raise ValueError(f"{where} is not a record of an evaluation ({error}): {line.strip()[:80]!r}") from error

@@ -7,8 +7,9 @@
    number of steps as stage 3 and from the same start, the comparison is the paper's.
 3. Pictures: previews, bursts and results through a viewing ISP; predicted times against motion and gain (Fig. 3).
 
-After stage 1 alone there is no BAENet: the fixed exposure times are compared with one another. Without fine-tuning (`config.comparison.finetune`) nothing is trained: the one restorer is that of the trained networks.
-It was made for BAENet's exposure times, which the fixed ones then have against them.
+After stage 1 alone there is no BAENet: the fixed exposure times are compared with one another. Without fine-tuning
+(`config.comparison.finetune`) nothing is trained: the one restorer is that of the trained networks. After stage 3 it was
+made for BAENet's exposure times, which the fixed ones then have against them.
 """
 
 import json
@@ -58,7 +59,7 @@ def compare(experiment: Experiment, workdir: pathlib.Path, trained: TrainState, 
     with_bae: whether BAENet is trained.
   """
   section, results = experiment.config.comparison, workdir / "results"
-  results.mkdir(exist_ok=True)  # By all processes: each evaluates the same, and the first one writes.
+  results.mkdir(exist_ok=True)
   pretrained = trained
   if section.finetune:
     pretrained = experiment.load_stage("stage1", workdir, experiment.initial_state())
@@ -76,7 +77,7 @@ def compare(experiment: Experiment, workdir: pathlib.Path, trained: TrainState, 
   records = {}
   for column, params in columns.items():
     methods = [Method(name, policy, params[name]) for name, policy in policies.items()]
-    records[column] = experiment.evaluator.evaluate(methods, experiment.all_scenes("eval"))
+    records[column] = experiment.evaluate(methods)
   if not processes.is_main():
     return ""
   for column in columns:
@@ -103,8 +104,8 @@ def _report_headroom(experiment: Experiment, restoration_params: Any, results: p
   say("measuring the headroom: every candidate exposure under one restorer ...")
   evaluator = experiment.evaluator_with(num_draws=section.headroom_draws)
   candidates = candidate_set(experiment.setup.timing)
-  scores = evaluator.score_candidates(
-      candidates.exposure_times, experiment.all_scenes("eval", section.headroom_scenes), restoration_params)
+  scores = experiment.score_candidates(
+      evaluator, candidates.exposure_times, "eval", restoration_params, section.headroom_scenes)
   if not processes.is_main():
     return
   result = headroom(scores.psnr)

@@ -1,17 +1,20 @@
 """One run: its config, its networks, its scenes and its compiled steps, in one place."""
 
+import dataclasses
 import pathlib
-from typing import Any, Callable, Iterable, Iterator
+from typing import Any, Callable, Iterable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from debir_jax.evaluation.candidates import CandidateScores, merge_scores
 from debir_jax.evaluation.evaluate import Evaluator, Method
 from debir_jax.evaluation.plots import side_by_side
+from debir_jax.evaluation.records import Record, record_of
 from debir_jax.policies import BAENetPolicy, Policy, uniform
-from debir_jax.training import build
+from debir_jax.training import build, processes
 from debir_jax.training import mesh as mesh_lib
 from debir_jax.training.checkpoint import ALL_PARTS, Checkpoints
 from debir_jax.training.optimizer import CosineDecay
@@ -87,7 +90,7 @@ class Experiment:
       yield jax.tree.map(lambda leaf: leaf[None], source.scene(index))
 
   def evaluator_with(self, *, num_draws: int) -> Evaluator:
-    """Measures methods on held-out scenes with the calibrated camera."""
+    """Measures methods with the calibrated camera."""
     return self._evaluator(build.capture_setup_of(self.config, training=False), num_draws,
                            self.config.evaluation.seed)
 
@@ -108,6 +111,19 @@ class Experiment:
     examples = self.evaluator.examples([method], self.all_scenes("eval", self.config.evaluation.watched_scenes))
     images = {f"watched/scene_{example.scene_id}": side_by_side(example)[None] for example in examples}
     return float(np.mean([example.psnr for example in examples])), images
+
+  def evaluate(self, methods: Sequence[Method]) -> list[Record]:
+    """Measures methods on all held-out scenes, which the processes share out; every process gets all records."""
+    mine = self.evaluator.evaluate(methods, self.all_scenes("eval", processes.share(len(self.scenes["eval"]))))
+    return [record_of(fields) for fields in processes.gathered([dataclasses.asdict(record) for record in mine])]
+
+  def score_candidates(self, evaluator: Evaluator, candidates: jax.Array, split: str, restorer_params: Any,
+                       num_scenes: int | None = None) -> CandidateScores:
+    """`Evaluator.score_candidates` on a split, or on its first scenes; the processes share them out."""
+    count = min(len(self.scenes[split]), num_scenes or len(self.scenes[split]))
+    mine = [dataclasses.asdict(evaluator.score_candidates(candidates, self.all_scenes(split, indices), restorer_params))
+            for indices in [processes.share(count)] if indices]
+    return merge_scores(processes.gathered(mine))
 
   def label_evaluator(self, num_draws: int) -> Evaluator:
     """Searches the pseudo-ground-truth under the conditions of training."""
@@ -131,7 +147,8 @@ class Experiment:
         batch_size=self.config.batch_size, border=self.config.evaluation.border,
         mse_floor=self.config.evaluation.mse_floor,
         flow_variables=models.flow_variables, full_scale_px_per_s=models.full_scale_px_per_s,
-        burst_planes=models.burst_planes)
+        burst_planes=models.burst_planes,
+        devices=[device for device in self.mesh.devices if device.process_index == jax.process_index()])
 
   def step_fn(self, stage: Stage, labels: Callable[[Scene, jax.Array], tuple] | None = None) -> StepFn:
     """The step of a stage.

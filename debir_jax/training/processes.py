@@ -4,10 +4,11 @@ Every process runs the same command. Process 0 alone writes logs and results; al
 """
 
 import contextlib
+import json
 import pathlib
 import socket
 import time
-from typing import Iterator
+from typing import Any, Iterator
 
 import jax
 from jax.experimental import multihost_utils
@@ -89,9 +90,15 @@ def share(num_items: int) -> range:
   return range(jax.process_index(), num_items, jax.process_count())
 
 
-def merged(mine: np.ndarray) -> np.ndarray:
-  """An array of integers from 0 of which every process knows some, -1 elsewhere, with all of them."""
-  return mine if jax.process_count() == 1 else np.asarray(multihost_utils.process_allgather(mine)).max(0)
+def gathered(mine: list[dict[str, Any]]) -> list[dict[str, Any]]:
+  """The dictionaries of all processes, process by process; numbers, strings, lists and arrays, which become lists."""
+  if jax.process_count() == 1:
+    return mine
+  to_list = lambda array: np.asarray(array).tolist()
+  mine = np.frombuffer(json.dumps(mine, default=to_list).encode(), np.uint8)
+  sizes = multihost_utils.process_allgather(np.int32(mine.size))
+  all_bytes = multihost_utils.process_allgather(np.pad(mine, (0, int(sizes.max()) - mine.size)))
+  return [item for row, size in zip(all_bytes, sizes) for item in json.loads(row[:size].tobytes())]
 
 
 def agreed(mine: bool) -> bool:

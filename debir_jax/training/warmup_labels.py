@@ -68,17 +68,12 @@ def _read_labels(path, num_scenes, num_draws) -> np.ndarray:
 def _find_labels(path, experiment, stage, evaluator, candidates, restoration_params) -> np.ndarray:
   """The same, by trying every candidate; the scenes are shared out among the processes."""
   say(f"{stage.name:14s} searching the best of {', '.join(candidates.names)} for every scene ...")
-  num_scenes = len(experiment.scenes[stage.split])
-  mine = processes.share(num_scenes)
-  scores = evaluator.score_candidates(
-      candidates.exposure_times, experiment.all_scenes(stage.split, mine), restoration_params)
-  best = np.full((num_scenes, evaluator.num_draws), -1)
-  best[mine] = pseudo_ground_truth(scores)[0]  # [scenes, draws]
-  best = processes.merged(best)
+  scores = experiment.score_candidates(evaluator, candidates.exposure_times, stage.split, restoration_params)
+  best = pseudo_ground_truth(scores)[0]  # [scenes, draws]
   counts = np.bincount(best.ravel(), minlength=len(candidates.names))
   say(f"{stage.name:14s} labels: " + ", ".join(f"{name}: {count}" for name, count in zip(candidates.names, counts)))
   if processes.is_main():
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(dict(candidates=candidates.names, scene_ids=list(range(num_scenes)),
+    write_text(path, json.dumps(dict(candidates=candidates.names, scene_ids=list(range(len(best))),
                                      best=best.tolist())))
   return best

@@ -54,6 +54,14 @@ def test_the_compiled_step_holds_the_expected_collectives_only(on_devices, state
     assert program["collectives"]["all-gather"] <= 5
 
 
+def test_devices_share_the_batches_of_an_evaluation(on_devices):
+  """Ten scenes at a time become sixteen on eight devices, two for each; the scores are those of one device."""
+  one, eight = on_devices["evaluation"]["1"], on_devices["evaluation"]["8"]
+  assert one["seen"] == [10] and eight["seen"] == [2]
+  assert one["of"] == eight["of"] and len(one["of"]) == 2 * 13
+  assert eight["psnr"] == pytest.approx(one["psnr"], abs=1e-3)
+
+
 def test_large_arrays_are_cut_along_their_longest_axis_that_can_be():
   """Small ones, and those that cannot be cut evenly, lie on every device."""
   mesh = jax.sharding.AbstractMesh((8,), (mesh_lib.AXIS,))

@@ -16,8 +16,9 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import optax  # noqa: E402
 
+from debir_jax.evaluation import Evaluator, Method  # noqa: E402
 from debir_jax.motion import LucasKanade  # noqa: E402
-from debir_jax.policies import LIGHT_BLOCKS, BAENet, init_baenet, network_planes  # noqa: E402
+from debir_jax.policies import LIGHT_BLOCKS, BAENet, BAENetPolicy, init_baenet, network_planes, uniform  # noqa: E402
 from debir_jax.restoration import Burstormer, BurstPlanes  # noqa: E402
 from debir_jax.simulator import CaptureSetup, PoissonGaussianNoise  # noqa: E402
 from debir_jax.training import mesh as mesh_lib  # noqa: E402
@@ -141,6 +142,37 @@ def programs(num_steps=4):
   return found
 
 
+class BatchesSeen(WeightedMean):
+  """Notes how many bursts it is given at a time."""
+
+  seen = []
+
+  @nn.compact
+  def __call__(self, raw):
+    self.seen.append(raw.shape[0])
+    return WeightedMean(name="inner")(raw)
+
+
+def evaluation():
+  """Scores of 13 scenes on 1 and 8 devices, with a batch size that 8 does not divide, and how a batch was shared."""
+  setup = CaptureSetup(timing=_TIMING, noise_model=PoissonGaussianNoise(1e-5, 1e-9), min_preview_gain=16.0,
+                       max_preview_gain=32.0)
+  scenes = jax.tree.map(lambda leaf: leaf[:13], jax.device_put(_scenes(mesh_lib.make_mesh(1), jnp.float32)))
+  restorer, found = BatchesSeen(), {}
+  params = restorer.init(jax.random.key(1), jnp.zeros((1, 4, _SIDE, _SIDE, 4)))["params"]
+  bae = _models(restorer).bae
+  policies = dict(fixed=uniform(24 / 1920), bae=BAENetPolicy(
+      module=bae, variables=init_baenet(jax.random.key(0), bae), min_preview_gain=16.0))
+  for num_devices in (1, 8):
+    restorer.seen.clear()
+    evaluator = Evaluator(restorer, setup, LucasKanade(), batch_size=10, devices=jax.devices()[:num_devices])
+    methods = [Method(name, policy, params) for name, policy in policies.items()]
+    records = sorted(evaluator.evaluate(methods, scenes), key=lambda record: (record.method, record.scene_id))
+    found[num_devices] = dict(seen=sorted(set(restorer.seen)), psnr=[record.psnr for record in records],
+                              of=[(record.method, record.scene_id) for record in records])
+  return found
+
+
 if __name__ == "__main__":
   eight = [("eight", 8, {}), ("eight, sharded state", 8, dict(shard_state=True))]
   result = gradients(WeightedMean(), ("restoration", "exposure"), eight)
@@ -149,4 +181,4 @@ if __name__ == "__main__":
   burstormer = Burstormer(num_features=8, blocks_per_level=0, fusion_blocks=1, deform_groups=1)
   result |= {f"Burstormer {name}": found for name, found in gradients(burstormer, ("restoration",), eight[:1]).items()}
   with jax.enable_x64(False):
-    print(json.dumps(dict(differences=result, programs=programs())))
+    print(json.dumps(dict(differences=result, programs=programs(), evaluation=evaluation())))

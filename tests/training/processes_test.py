@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from debir_jax.evaluation import read_records
 from debir_jax.training.loop import INTERRUPTED
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -50,7 +51,8 @@ def _losses(workdir, stage):
   return [json.loads(line)["loss"] for line in (workdir / stage / "log.jsonl").read_text().splitlines()]
 
 
-_STAGES = ("--config.stages=('stage2_warmup','stage2')", "--config.stage2.num_steps=2", "--config.bae.dropout_rate=0.2")
+_STAGES = ("--config.stages=('stage2_warmup','stage2')", "--config.stage2.num_steps=2", "--config.bae.dropout_rate=0.2",
+           "--config.comparison.enabled=True", "--config.comparison.finetune=False")
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,7 @@ def alone(tmp_path_factory):
 
 @pytest.mark.parametrize("num_processes", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_processes_together_train_as_one_does(alone, tmp_path, num_processes):
-  """Each makes its own part of every batch; labels, losses of both stages and the files are those of one process."""
+  """Each makes its own part of every batch; labels, losses of both stages and results are those of one process."""
   workdir = tmp_path / "run"
   _finish(workdir, _start(workdir, num_processes, *_STAGES))
   labels, labels_alone = [(folder / "stage2_warmup" / "labels.json").read_text() for folder in (workdir, alone)]
@@ -71,6 +73,14 @@ def test_processes_together_train_as_one_does(alone, tmp_path, num_processes):
   for stage in ("stage2_warmup", "stage2"):
     assert _losses(workdir, stage) == pytest.approx(_losses(alone, stage), rel=1e-4)
     assert (workdir / stage / "checkpoints" / str(len(_losses(alone, stage)))).is_dir()
+  records, expected = [sorted(read_records(folder / "results" / "records_one_restorer.jsonl"),
+                              key=lambda record: (record.method, record.scene_id)) for folder in (workdir, alone)]
+  assert [(record.method, record.scene_id) for record in records] == [
+      (record.method, record.scene_id) for record in expected]
+  assert [record.psnr for record in records] == pytest.approx([record.psnr for record in expected], abs=1e-2)
+  headrooms = [json.loads((folder / "results" / "headroom.json").read_text())["mean_psnr"]
+               for folder in (workdir, alone)]
+  assert headrooms[0] == pytest.approx(headrooms[1], abs=1e-3)
 
 
 @pytest.mark.slow

@@ -44,7 +44,8 @@ def swept(tmp_path_factory):
   """A sweep of two trials that ran to its end: its folder, its command and its output."""
   folder = tmp_path_factory.mktemp("sweep")
   (folder / "config.py").write_text(_CONFIG)
-  command = [sys.executable, "-m", "debir_jax.sweep", f"--config={folder / 'config.py'}", f"--workdir={folder / 'runs'}"]
+  command = [sys.executable, "-m", "debir_jax.sweep", f"--config={folder / 'config.py'}",
+             f"--workdir={folder / 'runs'}"]
   return folder / "runs", command, _run(command)
 
 
@@ -82,8 +83,8 @@ def test_a_trial_that_fails_leaves_the_others_to_go_on():
   outcomes = trial_processes.run_all({
       "bad": _python("import sys; print('first'); sys.exit('Error: no such thing')"), "good": _python("pass"),
       "stopped": _python("raise SystemExit(75)"), "elsewhere": _python("raise SystemExit(73)")}, 2)
-  assert outcomes == {"bad": "failed: Error: no such thing", "good": trial_processes.DONE, "stopped": trial_processes.STOPPED,
-                      "elsewhere": trial_processes.IN_USE}
+  assert outcomes == {"bad": "failed: Error: no such thing", "good": trial_processes.DONE,
+                      "stopped": trial_processes.STOPPED, "elsewhere": trial_processes.IN_USE}
 
 
 def test_a_signal_reaches_the_trials_that_run_and_starts_no_more(tmp_path):
