@@ -29,11 +29,20 @@ def get_config(mode: str = ""):
 
 
 def sweep():
-  """The paper's recipe, and others around the best one."""
+  """The paper's recipe; learning rates; and the other choices one by one, around a rate of 1e-3."""
   factor = _PAPER_STEPS["main"] / _STEPS["main"]
   trials = {"paper": {}, "paper, as far as in all its steps": _rates(1e-7 * factor)}
   trials |= {f"rate {rate:g}": _rates(rate) for rate in (1e-5, 1e-4, 3e-4, 1e-3, 3e-3)}
-  return trials
+  others = {
+      "no warm-up": {"stage2_warmup.num_steps": 0},
+      "4 labels per scene": {"stage2_warmup.label_draws": 4},
+      "rising over 50 steps": {"stage2_warmup.rise_steps": 50, "stage2.rise_steps": 50},
+      "clipped to 1": {"bae_optimizer.clip_norm": 1.0},
+      "not clipped": {"bae_optimizer.clip_norm": None},
+      "4 noise draws": {"stage2.noise_draws": 4},
+      "4 noise draws, a quarter of the main steps": {"stage2.noise_draws": 4, "stage2.num_steps": _STEPS["main"] // 4},
+  }
+  return trials | {f"rate 0.001, {name}": _rates(1e-3) | changes for name, changes in others.items()}
 
 
 def _rates(rate):

@@ -169,7 +169,8 @@ def _scenes(data, photos, num_scenes, num_subframes, split, *, dead_leaves_share
 def limits_of(config: ml_collections.ConfigDict) -> Limits:
   """Beyond what a step is not applied, of `config.guard`."""
   guard = config.guard
-  return Limits(max_grad_norm=float("inf") if guard.max_grad_norm is None else guard.max_grad_norm,
+  or_none = lambda limit: float("inf") if limit is None else limit
+  return Limits(max_grad_norm=or_none(guard.max_grad_norm), max_grad_norm_ratio=or_none(guard.max_grad_norm_ratio),
                 max_saturated_share=guard.max_saturated_share, min_level=guard.min_level)
 
 

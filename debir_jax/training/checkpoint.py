@@ -20,10 +20,11 @@ import jax
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
+from debir_jax.training import processes
 from debir_jax.training.state import TrainState, parts_of, with_parts
 
 ALL_PARTS = ("progress", "restoration", "bae")
-FORMAT = 1  # Of the parts and of what is written beside them; older ones can be read.
+FORMAT = 2  # Of the parts and of what is written beside them. 2: optimizer states follow the gradient's norm.
 _ABOUT = "debir_jax"
 
 
@@ -164,7 +165,7 @@ class Checkpoints:
     if not steps:
       return
     self._checkpointer.close()
-    if jax.process_index() == 0:
+    if processes.is_main():
       aside = self.directory.with_name(self.directory.name + "_set_aside")
       aside.mkdir(exist_ok=True)
       for step in steps:
@@ -178,10 +179,11 @@ class Checkpoints:
 
 
 def _check_format(about: dict[str, Any], where: str) -> None:
-  if about.get("format", 0) > FORMAT:
-    raise ValueError(f"The {where} has format {about['format']} and was written by debir_jax {about.get('version')}; "
-                     f"this is debir_jax {importlib.metadata.version('debir_jax')}, which reads formats up to {FORMAT}. "
-                     "Update the package.")
+  found = about.get("format", 0)
+  if found != FORMAT:
+    remedy = "Update the package." if found > FORMAT else "Go on with that version, or train again in another --workdir."
+    raise ValueError(f"The {where} has format {found} and was written by debir_jax {about.get('version')}; this is "
+                     f"debir_jax {importlib.metadata.version('debir_jax')}, which reads format {FORMAT}. {remedy}")
 
 
 def check_purpose(found: dict[str, Any] | None, wanted: dict[str, Any], where: str) -> None:

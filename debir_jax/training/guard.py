@@ -22,11 +22,13 @@ class Limits:
 
   Attributes:
     max_grad_norm: of the gradient, before clipping.
+    max_grad_norm_ratio: the same over its usual size, see `optimizer.usual_grad_norm`.
     max_saturated_share: of the targets' values that are at white or above, in the mean over the batch.
     min_level: mean of the targets, white = 1.
   """
 
   max_grad_norm: float = float("inf")
+  max_grad_norm_ratio: float = float("inf")
   max_saturated_share: float = 1.0
   min_level: float = 0.0
 
@@ -113,6 +115,10 @@ class Guard:
       return " and ".join(bad) + " not finite", (offending if len(offending) else ids).tolist(), False
     if outputs["grad_norm"] > self._limits.max_grad_norm:
       return f"gradient norm {float(outputs['grad_norm']):.3g} above {self._limits.max_grad_norm:g}", ids.tolist(), True
+    usual = outputs["usual_grad_norm"]
+    if outputs["grad_norm"] > self._limits.max_grad_norm_ratio * usual:
+      return (f"gradient norm {float(outputs['grad_norm']):.3g}, more than {self._limits.max_grad_norm_ratio:g} times "
+              f"the usual {float(usual):.3g}"), ids.tolist(), True
     saturated, level = known["saturated_share"], known["level"]
     if saturated.mean() > self._limits.max_saturated_share:
       offending = ids[saturated > self._limits.max_saturated_share]

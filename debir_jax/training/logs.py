@@ -13,6 +13,7 @@ import ml_collections
 import numpy as np
 
 from debir_jax.files import write_text
+from debir_jax.training import processes
 from debir_jax.types import SUBFRAME_RATE_HZ
 
 
@@ -160,7 +161,7 @@ def memory() -> dict[str, float]:
 
 def say(text: str) -> None:
   """A line for the person at the screen; also in absl's log where one is written. Of several processes one speaks."""
-  if jax.process_index() == 0:
+  if processes.is_main():
     print(text, file=sys.stderr, flush=True)
   logging.debug("%s", text)
 

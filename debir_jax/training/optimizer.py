@@ -5,10 +5,14 @@ arguments of the compiled program. Stage 1, stage 3 and the fine-tuning of every
 """
 
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+
+_NORM_DECAY = 0.99
+_MIN_STEPS = 20
 
 
 @jax.tree_util.register_dataclass
@@ -44,16 +48,46 @@ def adamw_direction(*, clip_norm: float | None, weight_decay: float, decay_all: 
     decay_all: decay every parameter, as torch's AdamW does; default: kernels only.
 
   Returns:
-    An optax transformation.
+    An optax transformation; its state also holds how large gradients usually are, see `usual_grad_norm`.
   """
   clip = optax.identity() if clip_norm is None else optax.clip_by_global_norm(clip_norm)
   decay = optax.add_decayed_weights(weight_decay, mask=None if decay_all else _is_kernel)
-  return optax.chain(clip, optax.scale_by_adam(), decay)
+  return optax.chain(_follow_grad_norm(), clip, optax.scale_by_adam(), decay)
+
+
+def usual_grad_norm(moments) -> jax.Array:
+  """Geometric mean of the gradient's norm over about the last hundred steps, before clipping, of an optimizer state.
+
+  Infinite until there were 20 steps, and for optimizers other than `adamw_direction`.
+  """
+  history = optax.tree_utils.tree_get(moments, "grad_norm_history")
+  if history is None:
+    return jnp.array(jnp.inf)
+  mean = history["log_norm"] / (1 - _NORM_DECAY ** jnp.maximum(history["count"], 1))
+  return jnp.where(history["count"] < _MIN_STEPS, jnp.inf, jnp.exp(mean))
 
 
 def apply_direction(params, direction, learning_rate):
   """One descent step along an `adamw_direction`."""
   return jax.tree.map(lambda p, d: p - (learning_rate * d).astype(p.dtype), params, direction)
+
+
+class _NormState(NamedTuple):
+  """`count` steps, and an average of the logarithm of their gradients' norms that began at 0."""
+
+  grad_norm_history: dict[str, jax.Array]
+
+
+def _follow_grad_norm():
+  def update(gradient, state, params=None):
+    del params
+    history = state.grad_norm_history
+    log_norm = jnp.log(jnp.maximum(optax.global_norm(gradient), jnp.finfo(jnp.float32).tiny))
+    average = _NORM_DECAY * history["log_norm"] + (1 - _NORM_DECAY) * log_norm
+    return gradient, _NormState(dict(count=history["count"] + 1, log_norm=average.astype(jnp.float32)))
+
+  init = lambda params: _NormState(dict(count=jnp.zeros((), jnp.int32), log_norm=jnp.zeros((), jnp.float32)))
+  return optax.GradientTransformation(init, update)
 
 
 def _is_kernel(params):

@@ -23,7 +23,7 @@ from debir_jax.training import mesh as mesh_lib
 from debir_jax.training.build import Models
 from debir_jax.training.guard import Limits
 from debir_jax.training.losses import restoration_loss, warmup_loss
-from debir_jax.training.optimizer import CosineDecay, apply_direction
+from debir_jax.training.optimizer import CosineDecay, apply_direction, usual_grad_norm
 from debir_jax.training.state import TrainState
 from debir_jax.types import Observation, Scene
 
@@ -207,12 +207,14 @@ class Steps:
     direction, new_moments = self._optimizers[optimizer].update(gradient, moments, params)
     learning_rate = decay.learning_rate(step)
     grad_norm, limits, known = optax.global_norm(gradient), self._limits, per_example["scenes"]
+    usual_norm = usual_grad_norm(moments)
     good = (jnp.isfinite(means["loss"]) & jnp.isfinite(grad_norm) & (grad_norm <= limits.max_grad_norm)
+            & (grad_norm <= limits.max_grad_norm_ratio * usual_norm)
             & (known["saturated_share"].mean() <= limits.max_saturated_share)
             & (known["level"].mean() >= limits.min_level))
     new = (apply_direction(params, direction, learning_rate), new_moments, *also_new)
     kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), new, old)
-    norms = dict(grad_norm=grad_norm, param_norm=optax.global_norm(params),
+    norms = dict(grad_norm=grad_norm, usual_grad_norm=usual_norm, param_norm=optax.global_norm(params),
                  update_norm=learning_rate * optax.global_norm(direction), learning_rate=learning_rate,
                  applied=good.astype(grad_norm.dtype))
     return mesh_lib.constrain(kept, self._mesh, self._shard_state), norms | means | per_example

@@ -100,12 +100,14 @@ def test_a_damaged_checkpoint_is_named_with_the_older_one_to_choose(tmp_path):
   assert (tmp_path / "stage1" / "checkpoints_set_aside" / "6").is_dir()
 
 
-def test_a_checkpoint_of_a_newer_format_is_refused(tmp_path, monkeypatch):
+@pytest.mark.parametrize("written, remedy", [(99, "Update the package"), (1, "Go on with that version")])
+def test_a_checkpoint_of_another_format_is_refused(tmp_path, monkeypatch, written, remedy):
   """With the version that wrote it."""
-  monkeypatch.setattr(checkpoint, "FORMAT", 2)
+  reads = checkpoint.FORMAT
+  monkeypatch.setattr(checkpoint, "FORMAT", written)
   _saved(tmp_path, 7)
-  monkeypatch.setattr(checkpoint, "FORMAT", 1)
-  with pytest.raises(ValueError, match=r"has format 2 and was written by debir_jax .* reads formats up to 1"):
+  monkeypatch.setattr(checkpoint, "FORMAT", reads)
+  with pytest.raises(ValueError, match=rf"has format {written} and was written by .* reads format {reads}. {remedy}"):
     Checkpoints(tmp_path, PURPOSES).load_latest(toy_state())
 
 

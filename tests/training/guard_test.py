@@ -8,7 +8,7 @@ import pytest
 
 from debir_jax.training.guard import Guard, Limits, NonFiniteError, StoppedError
 
-_LIMITS = Limits(max_grad_norm=10.0, max_saturated_share=0.9, min_level=1e-3)
+_LIMITS = Limits(max_grad_norm=10.0, max_grad_norm_ratio=5.0, max_saturated_share=0.9, min_level=1e-3)
 
 
 def _guard(directory, **section):
@@ -16,10 +16,10 @@ def _guard(directory, **section):
   return Guard(ml_collections.ConfigDict(defaults | section), _LIMITS, directory, 0)
 
 
-def _outputs(*, loss=(0.1, 0.2), grad_norm=1.0, level=(0.5, 0.5), saturated=(0.0, 0.0), applied=0.0):
+def _outputs(*, loss=(0.1, 0.2), grad_norm=1.0, usual_grad_norm=1.0, level=(0.5, 0.5), saturated=(0.0, 0.0), applied=0.0):
   scenes = dict(scene_id=np.array([11, 12]), loss=np.array(loss), level=np.array(level),
                 saturated_share=np.array(saturated))
-  return dict(loss=np.mean(loss), grad_norm=grad_norm, applied=applied, scenes=scenes)
+  return dict(loss=np.mean(loss), grad_norm=grad_norm, usual_grad_norm=usual_grad_norm, applied=applied, scenes=scenes)
 
 
 def _events(directory):
@@ -28,6 +28,7 @@ def _events(directory):
 
 @pytest.mark.parametrize("outputs, what, scenes", [
     (_outputs(grad_norm=20.0), "gradient norm 20 above 10", [11, 12]),
+    (_outputs(grad_norm=6.0), "gradient norm 6, more than 5 times the usual 1", [11, 12]),
     (_outputs(saturated=(1.0, 0.95)), "98% of the targets at white", [11, 12]),
     (_outputs(saturated=(1.0, 0.85)), "92% of the targets at white", [11]),
     (_outputs(level=(1e-5, 2e-5)), "targets with a mean of 1.5e-05", [11, 12])])

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from debir_jax.training.optimizer import CosineDecay, adamw_direction, apply_direction
+from debir_jax.training.optimizer import CosineDecay, adamw_direction, apply_direction, usual_grad_norm
 
 _PARAMS = {"layer": {"kernel": jnp.array([[1.0, -2.0]]), "bias": jnp.array([0.5])}}
 
@@ -50,3 +50,18 @@ def test_biases_do_not_decay_by_default():
   moved = apply_direction(_PARAMS, direction, 0.1)
   assert np.all(np.abs(moved["layer"]["kernel"]) < np.abs(_PARAMS["layer"]["kernel"]))
   np.testing.assert_array_equal(moved["layer"]["bias"], _PARAMS["layer"]["bias"])
+
+
+def test_the_usual_gradient_norm_is_the_geometric_mean_before_clipping():
+  """Norms of 1 and 100 in turns are usually 10, whatever they are clipped to; unknown at first, and without AdamW."""
+  optimizer = adamw_direction(clip_norm=0.01, weight_decay=0.0)
+  moments = optimizer.init(_PARAMS)
+  unit = {"layer": {"kernel": jnp.array([[0.6, 0.0]]), "bias": jnp.array([0.8])}}
+  for step in range(400):
+    if step == 19:
+      assert np.isinf(usual_grad_norm(moments))
+    _, moments = optimizer.update(jax.tree.map(lambda g, s=step: g * 100.0 ** (s % 2), unit), moments, _PARAMS)
+    if step == 19:
+      np.testing.assert_allclose(usual_grad_norm(moments), 10.0, rtol=0.05)
+  np.testing.assert_allclose(usual_grad_norm(moments), 10.0, rtol=0.05)
+  assert np.isinf(usual_grad_norm(optax.identity().init(_PARAMS)))

@@ -15,8 +15,9 @@ from debir_jax.policies import LIGHT_BLOCKS, BAENet, init_baenet, network_planes
 from debir_jax.restoration import BurstPlanes
 from debir_jax.simulator import CaptureSetup, PoissonGaussianNoise, simulate_burst, target_of
 from debir_jax.training.build import Models
+from debir_jax.training.guard import Limits
 from debir_jax.training.losses import restoration_loss, warmup_loss
-from debir_jax.training.optimizer import CosineDecay
+from debir_jax.training.optimizer import CosineDecay, adamw_direction
 from debir_jax.training.state import TrainState
 from debir_jax.training.step import Steps
 from debir_jax.types import BurstTiming, CameraColor, Scene
@@ -143,6 +144,24 @@ def test_the_gradient_to_the_weights_of_baenet_equals_central_differences(name, 
   h = 1e-6
   np.testing.assert_allclose(slope, (loss_at(h) - loss_at(-h)) / (2 * h), rtol=1e-5)
   assert abs(float(slope)) > 1e-8 * float(outputs["loss"])
+
+
+@pytest.mark.parametrize("usual_norm, applied", [(1e-9, False), (1.0, True)])
+def test_a_gradient_far_above_its_usual_size_is_not_applied(usual_norm, applied):
+  """Networks, moments and history stay as they were; the step still counts."""
+  optimizer = adamw_direction(clip_norm=None, weight_decay=0.0)
+  steps = Steps(_models(), _SETUP, dict.fromkeys(("restoration", "bae", "finetune"), optimizer),
+                limits=Limits(max_grad_norm_ratio=100.0))
+  state = _state()
+  history, *others = optimizer.init(state.restoration_params)
+  history = history._replace(grad_norm_history=dict(
+      count=jnp.int32(2000), log_norm=jnp.log(jnp.float32(usual_norm))))
+  state = state.replace(optimizer_states=dict(finetune=(history, *others)))
+  moved, outputs = _take(steps, "restoration", state, _scenes())
+  assert bool(outputs["applied"]) == applied and int(moved.step) == 1
+  np.testing.assert_allclose(outputs["usual_grad_norm"], usual_norm, rtol=1e-4)
+  assert _differs(moved.restoration_params, state.restoration_params) == applied
+  assert _differs(moved.optimizer_states, state.optimizer_states) == applied
 
 
 def test_noise_draws_are_bursts_of_one_prediction():
