@@ -2,10 +2,11 @@
 
   PYTHONPATH=. python experiments/benchmarks/kill_storm.py --kills=40
 
-runs all stages of a small config through `debir_jax.main`, once undisturbed, and again with SIGKILL (or SIGTERM) at random
-moments, start-up, label search and saves included; as often as it takes until so many have hit. Then the arrays of every
-stage's last checkpoint, the labels, the logs of every step and the results on held-out scenes must be the same, bit for
-bit. Prints what was hit and writes experiments/benchmarks/results/kill_storm_<device>.json; exits with 1 where anything differs.
+runs all stages of a small config through `debir_jax.main`, once undisturbed, and again with SIGKILL (or SIGTERM) at
+random moments, start-up, label search and saves included; as often as it takes until so many have hit. Then the arrays
+of every stage's last checkpoint, the labels, the logs of every step and the results on held-out scenes must be the same,
+bit for bit. Prints what was hit and writes experiments/benchmarks/results/kill_storm_<device>.json; exits with 1 where
+anything differs.
 """
 
 import argparse
@@ -99,7 +100,8 @@ def _storm(args, workdir, hits):
     try:
       process.wait(timeout=moments.uniform(0, args.longest_s))
     except subprocess.TimeoutExpired:
-      in_a_save = bool(set(workdir.glob(_UNFINISHED)) - left_over)
+      phase = said[-1].split()[0] if said else "start-up"
+      hit = "during a save" if set(workdir.glob(_UNFINISHED)) - left_over else f"in {phase}"
       process.send_signal(number)
     code = process.wait()
     reader.join()
@@ -107,8 +109,7 @@ def _storm(args, workdir, hits):
       return
     if code not in (-signal.SIGTERM, -signal.SIGKILL, 75):
       sys.exit(f"{workdir}: exit code {code}\n{''.join(said)[-3000:]}")
-    phase = said[-1].split()[0] if said else "start-up"
-    hits.append(f"{number.name} {'during a save' if in_a_save else 'in ' + phase}")
+    hits.append(f"{number.name} {hit}")
     print(f"{len(hits)}/{args.kills} {hits[-1]}", flush=True)
 
 

@@ -103,6 +103,25 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step(tmp_path):
   assert len(_losses(workdir, "stage1")) > step
 
 
+@pytest.mark.slow
+def test_a_damaged_checkpoint_stops_all_processes_and_an_older_one_can_be_chosen(tmp_path):
+  """Each says which one it is; from the older one they go on together, and the damaged one is set aside."""
+  workdir, options = tmp_path / "run", ("--config.stages=('stage1',)", "--config.stage1.num_steps=3")
+  _finish(workdir, _start(workdir, 2, *options))
+  checkpoints = workdir / "stage1" / "checkpoints"
+  for file in (checkpoints / "3" / "restoration").rglob("*"):
+    if file.is_file():
+      file.write_bytes(b"")
+  expected = _losses(workdir, "stage1")
+  _finish(workdir, _start(workdir, 2, *options), code=1)
+  for index in range(2):
+    output = workdir.with_name(f"run_{index}.txt").read_text()
+    assert "3 cannot be read" in output and "--config.resume_from=stage1/2" in output and "Traceback" not in output
+  _finish(workdir, _start(workdir, 2, *options, "--config.resume_from=stage1/2"))
+  assert _losses(workdir, "stage1") == pytest.approx(expected, rel=1e-6)
+  assert (workdir / "stage1" / "checkpoints_set_aside" / "3").is_dir()
+
+
 def test_a_coordinator_that_does_not_answer_is_named(tmp_path):
   """After the time it was given, with the address and what to look at."""
   command = [sys.executable, "-m", "debir_jax.main", "--config=configs/stage1.py:debug", f"--workdir={tmp_path}",
