@@ -69,6 +69,14 @@ def test_a_stage_goes_on_from_another_workdir(workdir, tmp_path):
   assert _steps(tmp_path / "stage3" / "log.jsonl") == [1]
 
 
+def test_the_tuned_stage_2_starts_from_the_same_restorer(workdir, tmp_path):
+  """With its own learning rates and clipping."""
+  _run("stage2_tuned", tmp_path, "--config.start_from_scratch=False", f"--config.init_from={workdir}")
+  assert _steps(tmp_path / "stage2" / "log.jsonl") == [1]
+  config = json.loads((tmp_path / "config.json").read_text())
+  assert config["stage2"]["learning_rate"] == 1e-3 and config["bae_optimizer"]["clip_norm"] == 1.0
+
+
 def test_the_quickstart_ends_with_tables_and_pictures(tmp_path):
   """All stages, baselines, headroom, table, pictures."""
   _run("quickstart", tmp_path)

@@ -10,6 +10,7 @@ import time
 import ml_collections
 import pytest
 
+from debir_jax.command_line import load_config
 from debir_jax.evaluation.records import Record, write_records
 from debir_jax.training import trial_processes, trials as trials_lib
 
@@ -151,6 +152,16 @@ def test_changes_that_cannot_be_are_refused_before_anything_runs(changes, messag
   """The trial and the field are named."""
   with pytest.raises(ValueError, match=message):
     trials_lib.trial_config(_config(), "x", changes)
+
+
+@pytest.mark.parametrize("path", sorted((_ROOT / "configs" / "sweeps").glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("mode", ["", "debug"])
+def test_every_sweep_has_trials_that_can_be_run(monkeypatch, path, mode):
+  """Names, fields and types of the trials in configs/sweeps, each with a setting of its own."""
+  monkeypatch.syspath_prepend(str(_ROOT))
+  base, trials = load_config(f"{path}:{mode}"), trials_lib.trials_of(str(path))
+  configs = [trials_lib.trial_config(base, name, changes).to_json() for name, changes in trials.items()]
+  assert len(set(configs)) == len(configs) > 1
 
 
 def test_a_trial_changes_its_own_config_only():
