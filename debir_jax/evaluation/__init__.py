@@ -1,5 +1,7 @@
 """What restored images, and the exposure times behind them, are worth."""
 
+from debir_jax.evaluation.calibrate import calibrate
+from debir_jax.evaluation.calibrate import Calibration
 from debir_jax.evaluation.candidates import CandidateScores
 from debir_jax.evaluation.candidates import Headroom
 from debir_jax.evaluation.candidates import headroom

@@ -1,5 +1,6 @@
 """Which exposure times? One file per method behind one Protocol, `Policy`."""
 
+from debir_jax.policies.average_ae import AverageAE
 from debir_jax.policies.baenet import BAENet
 from debir_jax.policies.baenet import BAENetPolicy
 from debir_jax.policies.baenet import init_baenet
@@ -14,9 +15,13 @@ from debir_jax.policies.fixed import Fixed
 from debir_jax.policies.fixed import format_exposure_times
 from debir_jax.policies.fixed import random_exposure_times
 from debir_jax.policies.fixed import uniform
+from debir_jax.policies.gradient_ae import GradientAE
 from debir_jax.policies.mobilenet_v2 import BLOCKS
 from debir_jax.policies.mobilenet_v2 import LIGHT_BLOCKS
 from debir_jax.policies.mobilenet_v2 import MobileNetV2
+from debir_jax.policies.motion_metering import MotionMetering
+from debir_jax.policies.oracle import OracleResult
+from debir_jax.policies.oracle import search_exposure_times
 from debir_jax.policies.policy import develop_previews
 from debir_jax.policies.policy import FULL_SCALE_PX_PER_S
 from debir_jax.policies.policy import network_planes
@@ -25,7 +30,8 @@ from debir_jax.policies.policy import observe
 from debir_jax.policies.policy import Policy
 
 __all__ = [
-    "BAENet", "BAENetPolicy", "bounded_softmax", "bracket", "candidate_set", "CandidateSet", "check_exposure_times",
-    "develop_previews", "exposure_times_from_shares", "Fixed", "format_exposure_times", "FULL_SCALE_PX_PER_S",
-    "BLOCKS", "init_baenet", "LIGHT_BLOCKS", "MobileNetV2", "network_planes", "num_planes", "observe", "Policy",
-    "predict_exposure_times", "random_exposure_times", "uniform"]
+    "AverageAE", "BAENet", "BAENetPolicy", "BLOCKS", "bounded_softmax", "bracket", "candidate_set", "CandidateSet",
+    "check_exposure_times", "develop_previews", "exposure_times_from_shares", "Fixed", "format_exposure_times",
+    "FULL_SCALE_PX_PER_S", "GradientAE", "init_baenet", "LIGHT_BLOCKS", "MobileNetV2", "MotionMetering",
+    "network_planes", "num_planes", "observe", "OracleResult", "Policy", "predict_exposure_times",
+    "random_exposure_times", "search_exposure_times", "uniform"]

@@ -127,6 +127,12 @@ def num_planes(*, preview: str = "packed", use_preview: bool = True, use_gain: b
   return _PREVIEW_PLANES[preview] * use_preview + use_gain + use_motion
 
 
+def same_for_all_frames(exposure_time: jax.Array, timing: BurstTiming) -> jax.Array:
+  """`[n]` times a single exposure time in s, brought into [t_min, t_u / n]."""
+  within = jnp.clip(exposure_time, timing.min_exposure_s, timing.budget_s / timing.num_frames)
+  return jnp.broadcast_to(within, (timing.num_frames,))
+
+
 def _check_preview(preview: str):
   if preview not in _PREVIEW_PLANES:
     raise ValueError(f"Unknown kind of preview {preview!r}; use one of {', '.join(map(repr, _PREVIEW_PLANES))}.")

@@ -112,9 +112,10 @@ class StageLog:
       return
     seconds, steps = time.perf_counter() - self._start_s, self._num_steps - self._clock_step
     number = lambda name: f"{self._last.get(name, float('nan')):.4g}"
+    restored = f", PSNR {number('psnr')} dB" if "psnr" in self._last else ""
     times = " ".join(f"{mean:.1f}±{sd:.1f}" for mean, sd in zip(self._times.mean(0), self._times.std(0)))
     text = (f"{self._name}: {self._num_steps} steps, {steps / max(seconds, 1e-9):.2f} a second\n"
-            f"  last: loss {number('loss')}, PSNR {number('psnr')} dB, gradient norm {number('grad_norm')}\n"
+            f"  last: loss {number('loss')}{restored}, gradient norm {number('grad_norm')}\n"
             f"  watched scenes: {'not measured' if self._watched is None else f'{self._watched:.2f} dB'}\n"
             f"  exposure times, 1/1920 s, mean±sd: {times}\n"
             f"  steps skipped: {num_skipped}, scenes replaced: {num_replaced}\n"
