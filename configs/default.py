@@ -97,6 +97,8 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
       deform_reach=config_dict.placeholder(int),
   ))
   config.bae = d(dict(
+      # "one_time": a single exposure time for all frames; "digital_gimbal": times that are the same for all scenes.
+      network="baenet",
       blocks="mobilenet_v2",  # Or "light": its first four blocks, for small previews.
       width=1.0,  # Of MobileNetV2.
       classifier_scale=1.0,  # Of the last layer's first weights; 0: starts from equal shares.

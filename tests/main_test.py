@@ -77,6 +77,14 @@ def test_the_tuned_stage_2_starts_from_the_same_restorer(workdir, tmp_path):
   assert config["stage2"]["learning_rate"] == 1e-3 and config["bae_optimizer"]["clip_norm"] == 1.0
 
 
+def test_the_digital_gimbal_goes_through_the_same_stages(workdir, tmp_path):
+  """Warm-up, main step, evaluation; that its times are the same for all scenes is no collapse."""
+  _run("stage2", tmp_path, "--config.start_from_scratch=False", f"--config.init_from={workdir}",
+       "--config.bae.network=digital_gimbal", "--config.comparison.enabled=True", "--config.comparison.finetune=False")
+  assert "DEBIR" in (tmp_path / "results" / "table.md").read_text()
+  assert "same exposure times" not in "".join(path.read_text() for path in tmp_path.glob("stage2*/events.jsonl"))
+
+
 def test_the_quickstart_ends_with_tables_and_pictures(tmp_path):
   """All stages, baselines, headroom, table, pictures."""
   _run("quickstart", tmp_path)

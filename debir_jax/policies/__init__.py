@@ -7,6 +7,7 @@ from debir_jax.policies.baenet import init_baenet
 from debir_jax.policies.bounded_softmax import bounded_softmax
 from debir_jax.policies.bounded_softmax import exposure_times_from_shares
 from debir_jax.policies.bounded_softmax import predict_exposure_times
+from debir_jax.policies.digital_gimbal import DigitalGimbal
 from debir_jax.policies.fixed import bracket
 from debir_jax.policies.fixed import candidate_set
 from debir_jax.policies.fixed import CandidateSet
@@ -31,7 +32,7 @@ from debir_jax.policies.policy import Policy
 
 __all__ = [
     "AverageAE", "BAENet", "BAENetPolicy", "BLOCKS", "bounded_softmax", "bracket", "candidate_set", "CandidateSet",
-    "check_exposure_times", "develop_previews", "exposure_times_from_shares", "Fixed", "format_exposure_times",
-    "FULL_SCALE_PX_PER_S", "GradientAE", "init_baenet", "LIGHT_BLOCKS", "MobileNetV2", "MotionMetering",
-    "network_planes", "num_planes", "observe", "OracleResult", "Policy", "predict_exposure_times",
+    "check_exposure_times", "develop_previews", "DigitalGimbal", "exposure_times_from_shares", "Fixed",
+    "format_exposure_times", "FULL_SCALE_PX_PER_S", "GradientAE", "init_baenet", "LIGHT_BLOCKS", "MobileNetV2",
+    "MotionMetering", "network_planes", "num_planes", "observe", "OracleResult", "Policy", "predict_exposure_times",
     "random_exposure_times", "search_exposure_times", "uniform"]

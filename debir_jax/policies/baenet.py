@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from debir_jax.policies.bounded_softmax import predict_exposure_times
+from debir_jax.policies.digital_gimbal import DigitalGimbal
 from debir_jax.policies.mobilenet_v2 import BLOCKS
 from debir_jax.policies.mobilenet_v2 import MobileNetV2
 from debir_jax.policies.policy import network_planes
@@ -40,6 +41,8 @@ class BAENet(nn.Module):
     blocks: the table of the architecture; `mobilenet_v2.LIGHT_BLOCKS` for previews of 32 px.
     classifier_scale: factor on the first weights of the last layer; 0 starts at equal shares for every scene.
     axis_name: of the devices that a training batch is spread over, see `MobileNetV2`.
+    one_time: predict a single exposure time for all frames, a share of t_u / n (paper, Table 1): two outputs, which
+      become logits that are equal for all frames.
   """
 
   num_frames: int = 4
@@ -49,6 +52,7 @@ class BAENet(nn.Module):
   blocks: tuple[tuple[int, int, int, int], ...] = BLOCKS
   classifier_scale: float = 1.0
   axis_name: str | None = None
+  one_time: bool = False
 
   @nn.compact
   def __call__(self, planes: jax.Array, train: bool, dropout_keys: jax.Array | None = None) -> jax.Array:
@@ -58,17 +62,25 @@ class BAENet(nn.Module):
       ValueError: if the planes have no batch axis or fewer than 8 px a side; or keys for dropout are missing.
     """
     _check_planes(planes)
-    network = MobileNetV2(self.num_frames + 1, self.width, self.norm, self.dropout_rate, self.blocks,
+    num_outputs = 2 if self.one_time else self.num_frames + 1
+    network = MobileNetV2(num_outputs, self.width, self.norm, self.dropout_rate, self.blocks,
                           self.classifier_scale, self.axis_name, name="mobilenet_v2")
-    return network(planes, train, dropout_keys)
+    logits = network(planes, train, dropout_keys)
+    if not self.one_time:
+      return logits
+    # n frames of this weight together weigh as much as the single output: t = t_u / n (eps + (1 - eps) sigmoid).
+    frames = logits[:, :1] - math.log(self.num_frames)
+    return jnp.concatenate([jnp.repeat(frames, self.num_frames, axis=1), logits[:, 1:]], axis=1)
 
 
-def init_baenet(key: jax.Array, module: BAENet, *, num_planes: int = 6) -> dict[str, Any]:
+def init_baenet(key: jax.Array, module: BAENet | DigitalGimbal, *, num_planes: int = 6) -> dict[str, Any]:
   """Returns what `module.init` would draw, from the same distributions, in a small part of the time.
 
   Kernels are Xavier uniform (the last one times `classifier_scale`), scales and running variances 1, the rest 0. All
   kernels are cut from one draw: for the 53 random generators of `module.init` the compiler takes 5 to 20 s on a CPU.
   """
+  if isinstance(module, DigitalGimbal):
+    return module.init(key, jnp.zeros((1, 1, 1, num_planes)), train=False)
   planes = jax.ShapeDtypeStruct((1, 32, 32, num_planes), jnp.float32)
   shapes = jax.eval_shape(lambda planes: module.init(key, planes, train=False), planes)
   paths_and_shapes, structure = jax.tree_util.tree_flatten_with_path(shapes)
@@ -99,7 +111,7 @@ def _xavier_bound(shape: tuple[int, ...]) -> float:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BAENetPolicy:
-  """A BAENet with its weights, as a `Policy`. A pytree: pass it through `jit`, or close over it.
+  """A BAENet, or a Digital Gimbal, with its weights, as a `Policy`. A pytree: pass it through `jit`, or close over it.
 
   Attributes:
     module: the network.
@@ -109,7 +121,7 @@ class BAENetPolicy:
     preview, use_preview, use_gain, use_motion: see `network_planes`.
   """
 
-  module: BAENet = dataclasses.field(metadata=dict(static=True))
+  module: BAENet | DigitalGimbal = dataclasses.field(metadata=dict(static=True))
   variables: Any
   min_preview_gain: float = dataclasses.field(metadata=dict(static=True))
   slack_floor: bool = dataclasses.field(default=False, metadata=dict(static=True))

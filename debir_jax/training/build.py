@@ -12,7 +12,8 @@ from jax.sharding import Mesh
 import ml_collections
 
 from debir_jax.motion import FlowEstimator, LucasKanade, Raft
-from debir_jax.policies import BLOCKS, LIGHT_BLOCKS, BAENet, BAENetPolicy, network_planes, num_planes
+from debir_jax.policies import (BLOCKS, LIGHT_BLOCKS, BAENet, BAENetPolicy, DigitalGimbal, network_planes,
+                                num_planes)
 from debir_jax.restoration import Burstormer, BurstPlanes, Restorer
 from debir_jax.scenes import CachedScenes, DeadLeavesScenes, MixedScenes, PhotoMotionScenes, SceneBatches, SceneSource
 from debir_jax.scenes import batches, builtin_photos, photo_folder, split_photos
@@ -90,11 +91,16 @@ def bae_policy_of(config: ml_collections.ConfigDict, models: Models, params: Any
                       slack_floor=config.bae.slack_floor, **_inputs_of(config))
 
 
-def bae_of(config: ml_collections.ConfigDict) -> BAENet:
-  """BAENet of `config.bae`."""
-  return BAENet(num_frames=config.capture.num_frames, width=config.bae.width, norm=config.bae.norm,
-                dropout_rate=config.bae.dropout_rate, blocks=_chosen(_BAE_BLOCKS, config.bae.blocks, "bae.blocks"),
-                classifier_scale=config.bae.classifier_scale, axis_name=mesh_lib.AXIS)
+def bae_of(config: ml_collections.ConfigDict) -> BAENet | DigitalGimbal:
+  """What predicts exposure times, of `config.bae`: BAENet, or another network in its place."""
+  section, num_frames = config.bae, config.capture.num_frames
+  baenet = functools.partial(
+      BAENet, num_frames=num_frames, width=section.width, norm=section.norm, dropout_rate=section.dropout_rate,
+      blocks=_chosen(_BAE_BLOCKS, section.blocks, "bae.blocks"), classifier_scale=section.classifier_scale,
+      axis_name=mesh_lib.AXIS)
+  networks = dict(baenet=baenet, one_time=functools.partial(baenet, one_time=True),
+                  digital_gimbal=functools.partial(DigitalGimbal, num_frames=num_frames))
+  return _chosen(networks, section.network, "bae.network")()
 
 
 def num_planes_of(config: ml_collections.ConfigDict) -> int:

@@ -66,7 +66,7 @@ def run_stage(experiment: Experiment, stage: Stage, workdir: pathlib.Path, state
     labels = warmup_labels(experiment, stage, state.restoration_params, directory)
   num_steps = experiment.config[stage.name].num_steps
   return train_stage(experiment, stage, directory, state, experiment.step_fn(stage, labels), num_steps,
-                     experiment.policy_of(stage))
+                     experiment.policy_of(stage), fixed_times=experiment.config.bae.network == "digital_gimbal")
 
 
 def start_state(experiment: Experiment, stage: Stage, workdir: pathlib.Path) -> TrainState:

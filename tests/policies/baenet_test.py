@@ -10,6 +10,7 @@ import pytest
 
 from debir_jax.policies import BAENet
 from debir_jax.policies import BAENetPolicy
+from debir_jax.policies import DigitalGimbal
 from debir_jax.policies import init_baenet
 from debir_jax.policies import LIGHT_BLOCKS
 from debir_jax.policies import network_planes
@@ -159,3 +160,29 @@ def test_policy_is_a_pytree_whose_weights_can_be_replaced():
   assert jax.tree.structure(policy) == jax.tree.structure(other)
   assert len(jax.tree.leaves(policy)) == len(jax.tree.leaves(policy.variables))
   np.testing.assert_allclose(_predict(other, _observations()), (0.75 / 5 + 1 / 16) * TIMING.budget_s, rtol=1e-5)
+
+
+def test_one_time_is_a_bounded_share_of_an_equal_part_of_the_budget():
+  """t = t_u / n (eps + (1 - eps) sigmoid(a - b)) with eps = n t_min / t_u, for every frame; from t_min to t_u / n."""
+  module = BAENet(width=0.25, blocks=LIGHT_BLOCKS, norm="group", one_time=True)
+  variables = init_baenet(KEY, module)
+  planes = jax.vmap(lambda scene: network_planes(scene, min_preview_gain=512.0))(_observations())
+  logits = jax.jit(lambda v: module.apply(v, planes, train=False))(variables)
+  times = np.asarray(jax.vmap(lambda x: predict_exposure_times(x, TIMING))(logits))
+  assert logits.shape == (3, 5) and np.ptp(times, axis=1).max() < 1e-8 and np.ptp(times[:, 0]) > 1e-5
+  outputs = np.asarray(logits[:, 0] + np.log(4) - logits[:, 4])
+  least = 4 * TIMING.min_exposure_s / TIMING.budget_s
+  expected = TIMING.budget_s / 4 * (least + (1 - least) / (1 + np.exp(-outputs)))
+  np.testing.assert_allclose(times[:, 0], expected, rtol=1e-5)
+
+
+def test_the_digital_gimbal_gives_all_scenes_the_same_times():
+  """Equal shares of the budget at first, slack included; learned numbers change them, scenes do not."""
+  module = DigitalGimbal(num_frames=4)
+  variables = init_baenet(KEY, module)
+  policy = lambda variables: BAENetPolicy(module=module, variables=variables, min_preview_gain=512.0)
+  times = np.asarray(_predict(policy(variables), _observations()))
+  np.testing.assert_allclose(1920 * times, 8 + 96 / 5, rtol=1e-5)
+  learned = {"params": {"logits": jnp.array([1.0, 0.0, 0.0, 0.0, -9.0])}}
+  times = np.asarray(_predict(policy(learned), _observations()))
+  assert np.ptp(times, axis=0).max() == 0 and times[0, 0] > times[0, 1]

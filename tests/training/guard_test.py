@@ -16,10 +16,12 @@ def _guard(directory, **section):
   return Guard(ml_collections.ConfigDict(defaults | section), _LIMITS, directory, 0)
 
 
-def _outputs(*, loss=(0.1, 0.2), grad_norm=1.0, usual_grad_norm=1.0, level=(0.5, 0.5), saturated=(0.0, 0.0), applied=0.0):
+def _outputs(*, loss=(0.1, 0.2), grad_norm=1.0, usual_grad_norm=1.0, level=(0.5, 0.5), saturated=(0.0, 0.0),
+             applied=0.0):
   scenes = dict(scene_id=np.array([11, 12]), loss=np.array(loss), level=np.array(level),
                 saturated_share=np.array(saturated))
-  return dict(loss=np.mean(loss), grad_norm=grad_norm, usual_grad_norm=usual_grad_norm, applied=applied, scenes=scenes)
+  return dict(loss=np.mean(loss), grad_norm=grad_norm, usual_grad_norm=usual_grad_norm, applied=applied,
+              scenes=scenes)
 
 
 def _events(directory):

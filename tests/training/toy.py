@@ -67,6 +67,6 @@ def toy_step(state: TrainState, batch: int):
   params = _moved(state.restoration_params, batch)
   loss = params["kernel"].mean()
   scenes = dict(scene_id=jnp.array([batch]), loss=loss[None], level=jnp.array([0.5]), saturated_share=jnp.array([0.0]))
-  outputs = dict(loss=loss, grad_norm=jnp.abs(loss), usual_grad_norm=jnp.abs(loss), psnr=loss, applied=jnp.ones(()), scenes=scenes,
-                 exposure_times=jnp.full((1, 4), 0.01))
+  outputs = dict(loss=loss, grad_norm=jnp.abs(loss), usual_grad_norm=jnp.abs(loss), psnr=loss, applied=jnp.ones(()),
+                 scenes=scenes, exposure_times=jnp.full((1, 4), 0.01))
   return state.replace(step=state.step + 1, restoration_params=params), outputs
