@@ -17,9 +17,9 @@ def get_config(mode: str = ""):
 
 
 def sweep():
-  """Every option alone, and all inputs together."""
+  """Every option alone; the inputs also together."""
   inputs = ("noise_map", "validity", "relative_exposure")
   trials = {"as it is": {}, "another seed": {"seed": 1}, "bfloat16": {"compute.dtype": "bfloat16"}}
-  trials |= {name.replace("_", " "): {f"restorer_inputs.{name}": True} for name in inputs}
-  return trials | {"all three inputs": {f"restorer_inputs.{name}": True for name in inputs},
-                   "global skip": {"restorer.global_skip": True}}
+  trials |= {"all three inputs": {f"restorer_inputs.{name}": True for name in inputs},
+             "global skip": {"restorer.global_skip": True}}
+  return trials | {name.replace("_", " "): {f"restorer_inputs.{name}": True} for name in inputs}

@@ -16,7 +16,6 @@ import json
 import pathlib
 from typing import Any
 
-import jax.numpy as jnp
 import ml_collections
 
 from debir_jax.evaluation import plots
@@ -70,7 +69,7 @@ def compare(experiment: Experiment, workdir: pathlib.Path, trained: TrainState, 
   columns = {"one restorer": dict.fromkeys(policies, pretrained.restoration_params)}
   if section.finetune:
     columns["fine-tuned"] = {OURS: trained.restoration_params} | {
-        name: _finetuned(experiment, name, policy, pretrained, workdir)
+        name: finetuned(experiment, name, policy, pretrained, workdir)
         for name, policy in policies.items() if name != OURS}
 
   say("evaluating all methods on the held-out scenes ...")
@@ -118,13 +117,12 @@ def _report_headroom(experiment: Experiment, restoration_params: Any, results: p
   say("\n" + format_headroom(result, scores) + "\n")
 
 
-def _finetuned(experiment: Experiment, name: str, policy: Policy, pretrained: TrainState, workdir: pathlib.Path) -> Any:
-  """Parameters of the stage 1 restorer after stage 3 with a fixed policy in BAENet's place."""
+def finetuned(experiment: Experiment, name: str, policy: Policy, pretrained: TrainState, workdir: pathlib.Path) -> Any:
+  """Parameters of the stage 1 restorer after stage 3 with a policy in BAENet's place; kept in `workdir/finetuned`."""
   stage = STAGES["stage3"]
-  times = policy(None, None, experiment.setup.timing)
-  step_fn = experiment.finetune_step_fn(stage, jnp.asarray(times))
-  state = train_stage(experiment, stage, workdir / "finetuned" / folder_name(name), pretrained, step_fn,
-                      experiment.config[stage.name].num_steps, lambda state: policy, fixed_times=True)
+  state = train_stage(experiment, stage, workdir / "finetuned" / folder_name(name), pretrained,
+                      experiment.finetune_step_fn(stage, policy), experiment.config[stage.name].num_steps,
+                      lambda state: policy, fixed_times=True)
   return state.restoration_params
 
 

@@ -5,7 +5,6 @@ import pathlib
 from typing import Any, Callable, Iterable, Iterator, Sequence
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
@@ -170,10 +169,10 @@ class Experiment:
       return lambda state, scenes: self.steps.warmup(state, scenes, *labels(scenes, state.step), decay)
     raise ValueError(f"Unknown kind of stage {stage.kind!r}.")
 
-  def finetune_step_fn(self, stage: Stage, exposure_times: jax.Array) -> StepFn:
-    """Stage 3 with fixed exposure times in BAENet's place, for the baselines: same key, same schedule."""
-    fixed = jnp.broadcast_to(exposure_times, (self.config.batch_size, self.setup.timing.num_frames))
-    return self._restoration_step_fn(stage, lambda state, scenes, shots: fixed)
+  def finetune_step_fn(self, stage: Stage, policy: Policy) -> StepFn:
+    """Stage 3 with another policy in BAENet's place, for the baselines: same key, same schedule."""
+    return self._restoration_step_fn(
+        stage, lambda state, scenes, shots: self.steps.chosen_exposure_times(policy, scenes, shots))
 
   def decay(self, stage_name: str) -> CosineDecay:
     """Learning rates of a stage."""

@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 import optax
 
 from debir_jax.evaluation.metrics import psnr
-from debir_jax.policies import observe, predict_exposure_times, random_exposure_times
+from debir_jax.policies import Policy, observe, predict_exposure_times, random_exposure_times
 from debir_jax.simulator import CaptureSetup, Shot, draw_shot, gains_for, simulate_burst, simulate_previews, target_of
 from debir_jax.training import mesh as mesh_lib
 from debir_jax.training.build import Models
@@ -64,6 +64,7 @@ class Steps:
     self.shots = jax.jit(self._shots, static_argnums=2, out_shardings=mesh_lib.by_example(self._mesh))
     self.random_exposure_times = jax.jit(self._random_exposure_times)
     self._prediction = jax.jit(self._predict)
+    self._choice, self._choice_of_function = jax.jit(self._choose), jax.jit(self._choose, static_argnums=0)
     compiled = functools.partial(jax.jit, compiler_options=compiler_options)
     self._restoration_step = compiled(self._move_restoration, donate_argnums=(0, 1))
     self._warmup_step = compiled(self._move_bae_to_labels, donate_argnums=0)
@@ -94,6 +95,11 @@ class Steps:
     """Times `[B, n]` that BAENet chooses."""
     return self._prediction(bae_params, bae_stats, self._flow_variables, scenes, shots)
 
+  def chosen_exposure_times(self, policy: Policy, scenes: Scene, shots: Shot) -> jax.Array:
+    """Times `[B, n]` that a policy chooses: a pytree, or a hashable function."""
+    choose = self._choice_of_function if jax.tree_util.all_leaves([policy]) else self._choice
+    return choose(policy, self._flow_variables, scenes, shots)
+
   def _shots(self, key, step, num_examples) -> Shot:
     """Conditions of a step; an example's key depends on its place in the global batch, not on the device it is on."""
     step_key = jax.random.fold_in(key, step)
@@ -110,6 +116,19 @@ class Steps:
       return self._times(self._models.bae.apply(_variables(bae_params, bae_stats), planes, train=False))
 
     return mesh_lib.map_examples(predict, self._mesh)((bae_params, bae_stats, flow_variables), (scenes, shots))
+
+  def _choose(self, policy, flow_variables, scenes, shots):
+    arrays, structure = jax.tree.flatten(policy)  # A function is a leaf, and no array.
+    is_pytree = not jax.tree_util.all_leaves([policy])
+
+    def choose(shared, examples):
+      arrays, flow_variables = shared
+      chooser = jax.tree.unflatten(structure, arrays) if is_pytree else policy
+      of_one = lambda key, observation: chooser(key, observation, self._setup.timing)
+      return jax.vmap(of_one)(examples[1].exposure_key, self._observe(flow_variables, *examples))
+
+    shared = (arrays if is_pytree else [], flow_variables)
+    return mesh_lib.map_examples(choose, self._mesh)(shared, (scenes, shots))
 
   def _observe(self, flow_variables: Any, scenes: Scene, shots: Shot) -> Observation:
     timing, models = self._setup.timing, self._models

@@ -11,9 +11,9 @@ import pytest
 
 from debir_jax.evaluation.metrics import psnr
 from debir_jax.motion import LucasKanade
-from debir_jax.policies import LIGHT_BLOCKS, BAENet, init_baenet, network_planes
+from debir_jax.policies import LIGHT_BLOCKS, AverageAE, BAENet, BAENetPolicy, init_baenet, network_planes
 from debir_jax.restoration import BurstPlanes
-from debir_jax.simulator import CaptureSetup, PoissonGaussianNoise, simulate_burst, target_of
+from debir_jax.simulator import CaptureSetup, PoissonGaussianNoise, simulate_burst, simulate_previews, target_of
 from debir_jax.training.build import Models
 from debir_jax.training.guard import Limits
 from debir_jax.training.losses import restoration_loss, warmup_loss
@@ -144,6 +144,22 @@ def test_the_gradient_to_the_weights_of_baenet_equals_central_differences(name, 
   h = 1e-6
   np.testing.assert_allclose(slope, (loss_at(h) - loss_at(-h)) / (2 * h), rtol=1e-5)
   assert abs(float(slope)) > 1e-8 * float(outputs["loss"])
+
+
+def test_policies_choose_by_what_they_see_in_training(steps):
+  """A function and a pytree, on the previews of the very shots; a BAENet chooses as it predicts."""
+  scenes, state = _scenes(), _state()
+  shots = steps.shots(_KEY, 0, _BATCH)
+  times = steps.chosen_exposure_times(AverageAE(reference_gain=24.0, target=0.4), scenes, shots)
+  for index in range(_BATCH):
+    shot = jax.tree.map(lambda leaf, i=index: leaf[i], shots)
+    preview = simulate_previews(shot.preview_key, scenes.radiance[index], shot.preview_gain, shot.noise_model,
+                                _SETUP.timing)[1]
+    expected = 16 / 1920 * 0.4 / (preview.mean() * 24.0 / shot.preview_gain)
+    np.testing.assert_allclose(times[index], expected, rtol=1e-4)
+  bae = BAENetPolicy(module=_models().bae, variables={"params": state.bae_params}, min_preview_gain=16.0)
+  np.testing.assert_allclose(steps.chosen_exposure_times(bae, scenes, shots),
+                             steps.predicted_exposure_times(state.bae_params, {}, scenes, shots), rtol=1e-4)
 
 
 @pytest.mark.parametrize("usual_norm, applied", [(1e-9, False), (1.0, True)])

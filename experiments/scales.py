@@ -1,0 +1,40 @@
+"""What the experiments share: how large they are, and where their results go."""
+
+import argparse
+import pathlib
+
+import ml_collections
+
+from configs import default
+from configs import quickstart
+from configs import stage2_tuned
+
+SCALES = ("tiny", "small", "paper")
+
+
+def config_of(scale: str) -> ml_collections.ConfigDict:
+  """The config of all stages at a scale, without a comparison.
+
+  tiny: one small step of each stage, to see that everything runs; its numbers say nothing. small: the quickstart's
+  networks and scenes. paper: the paper's, with the learning rates of `configs/stage2_tuned.py` in stage 2.
+  """
+  if scale == "paper":
+    config, tuned = default.get_config(), stage2_tuned.get_config()
+    for section in ("bae_optimizer", "stage2_warmup", "stage2"):
+      config[section] = tuned[section]
+  else:
+    config = quickstart.get_config("debug" if scale == "tiny" else "")
+  config.comparison.enabled = False
+  return config
+
+
+def parse(description: str, name: str) -> argparse.Namespace:
+  """Options that every experiment has."""
+  parser = argparse.ArgumentParser(prog=f"python -m experiments.{name}", description=description,
+                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument("--scale", choices=SCALES, default="small", help="see experiments/scales.py (%(default)s)")
+  parser.add_argument("--workdir", type=pathlib.Path, default=None,
+                      help=f"folder of the runs; goes on with what is in it (runs/{name}_<scale>)")
+  args = parser.parse_args()
+  args.workdir = args.workdir or pathlib.Path("runs") / f"{name}_{args.scale}"
+  return args
