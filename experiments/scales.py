@@ -28,13 +28,17 @@ def config_of(scale: str) -> ml_collections.ConfigDict:
   return config
 
 
-def parse(description: str, name: str) -> argparse.Namespace:
-  """Options that every experiment has."""
-  parser = argparse.ArgumentParser(prog=f"python -m experiments.{name}", description=description,
-                                   formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("--scale", choices=SCALES, default="small", help="see experiments/scales.py (%(default)s)")
-  parser.add_argument("--workdir", type=pathlib.Path, default=None,
-                      help=f"folder of the runs; goes on with what is in it (runs/{name}_<scale>)")
-  args = parser.parse_args()
+def parser(description: str, name: str) -> argparse.ArgumentParser:
+  """With the options that every experiment has."""
+  found = argparse.ArgumentParser(prog=f"python -m experiments.{name}", description=description,
+                                  formatter_class=argparse.RawDescriptionHelpFormatter)
+  found.add_argument("--scale", choices=SCALES, default="small", help="see experiments/scales.py (%(default)s)")
+  found.add_argument("--workdir", type=pathlib.Path, help=f"goes on with what is in it (runs/{name}_<scale>)")
+  return found
+
+
+def parse(options: argparse.ArgumentParser, name: str) -> argparse.Namespace:
+  """The options of the command line."""
+  args = options.parse_args()
   args.workdir = args.workdir or pathlib.Path("runs") / f"{name}_{args.scale}"
   return args

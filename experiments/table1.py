@@ -16,7 +16,7 @@ import functools
 import json
 import pathlib
 import sys
-from typing import Any
+from typing import Any, Sequence
 
 import ml_collections
 
@@ -47,14 +47,17 @@ _HAND_MADE = {
     "motion metering": (lambda blur_px: MotionMetering(max_blur_px=blur_px), [0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6]),
 }
 _UNIFORM_SUBFRAMES = (8, 16, 24, 32)
+_UNIFORM = [f"uniform {{{count}}}" for count in _UNIFORM_SUBFRAMES]
+METHODS = [*_LEARNED, *_HAND_MADE, "bracketing", *_UNIFORM]
 
 
-def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
-  """Trains what is missing, measures all methods, writes the results; returns the table."""
-  trained, policies, restorers = _train_learned(config, workdir)
+def run(config: ml_collections.ConfigDict, workdir: pathlib.Path, methods: Sequence[str]) -> str:
+  """Trains what is missing, measures the methods, writes the results; returns the table."""
+  trained, policies, restorers = _train_learned(config, workdir, methods)
   experiment = Experiment(config)
   with processes.owned(str(workdir)) as path:
-    policies |= _hand_made(experiment, trained.restoration_params, path) | _fixed(experiment)
+    policies |= _hand_made(experiment, trained.restoration_params, path, methods)
+    policies |= {name: policy for name, policy in _fixed(experiment).items() if name in methods}
     restorers |= {name: comparison.finetuned(experiment, name, policy, trained, path)
                   for name, policy in policies.items() if name not in restorers}
     columns = {"one restorer": dict.fromkeys(policies, trained.restoration_params), "fine-tuned": restorers}
@@ -65,16 +68,16 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
     return _write(records, path) if processes.is_main() else ""
 
 
-def _train_learned(config, workdir):
+def _train_learned(config, workdir, methods):
   """The state after stage 1, the policies that learn, and the restorers fine-tuned for them."""
   restorer_dir = workdir / "restorer"
   runner.run(_changed(config, stages=("stage1",)), str(restorer_dir))
   policies, restorers = {}, {}
-  for name, network in _LEARNED.items():
+  for name in [name for name in _LEARNED if name in methods]:
     folder = workdir / folder_name(name)
     changed = _changed(config, stages=("stage2_warmup", "stage2", "stage3"), init_from=str(restorer_dir),
                        start_from_scratch=False)
-    changed.bae.network = network
+    changed.bae.network = _LEARNED[name]
     runner.run(changed, str(folder))
     experiment = Experiment(changed)
     state = experiment.load_stage("stage3", folder, experiment.initial_state())
@@ -83,13 +86,15 @@ def _train_learned(config, workdir):
   return experiment.load_stage("stage1", restorer_dir, experiment.initial_state()), policies, restorers
 
 
-def _hand_made(experiment: Experiment, restoration_params: Any, path: pathlib.Path) -> dict[str, Policy]:
+def _hand_made(experiment: Experiment, restoration_params: Any, path: pathlib.Path,
+               methods: Sequence[str]) -> dict[str, Policy]:
   """Policies whose free number is the best one on BAENet's training scenes; kept in calibration.json."""
   record, policies = path / "calibration.json", {}
   known = json.loads(record.read_text()) if record.exists() else {}
   evaluator = experiment.label_evaluator(num_draws=1)
   evaluate = functools.partial(_evaluate_training_scenes, experiment, evaluator)
-  for name, (policy_of, values) in _HAND_MADE.items():
+  for name in [name for name in _HAND_MADE if name in methods]:
+    policy_of, values = _HAND_MADE[name]
     if name not in known:
       found = calibrate(policy_of, values, evaluate, restoration_params)
       known[name] = dict(best=found.best, values=found.values, l1=found.l1.tolist(), at_the_end=found.at_the_end)
@@ -106,8 +111,8 @@ def _evaluate_training_scenes(experiment, evaluator, methods):
 
 def _fixed(experiment) -> dict[str, Policy]:
   timing = experiment.setup.timing
-  return {"bracketing": bracket(timing)} | {
-      f"uniform {{{count}}}": uniform(count * timing.subframe_interval_s) for count in _UNIFORM_SUBFRAMES}
+  times = (count * timing.subframe_interval_s for count in _UNIFORM_SUBFRAMES)
+  return {"bracketing": bracket(timing)} | dict(zip(_UNIFORM, map(uniform, times)))
 
 
 def _changed(config, **fields):
@@ -138,9 +143,12 @@ def _write(records, path) -> str:
 
 def main() -> None:
   """Reads the options and runs."""
-  args = scales.parse(__doc__, "table1")
+  parser = scales.parser(__doc__, "table1")
+  parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, metavar="METHOD",
+                      help=f"some of {', '.join(METHODS)}; DEBIR always is among them")
+  args = scales.parse(parser, "table1")
   try:
-    print("\n" + run(scales.config_of(args.scale), args.workdir))
+    print("\n" + run(scales.config_of(args.scale), args.workdir, [REFERENCE, *args.methods]))
   except runner.USER_ERRORS as error:
     sys.exit(f"Error: {error}")
   print(f"\nWritten to {args.workdir}.")

@@ -13,6 +13,7 @@ from debir_jax.evaluation.evaluate import Example
 from debir_jax.evaluation.evaluate import Method
 from debir_jax.evaluation.metrics import psnr
 from debir_jax.evaluation.metrics import ssim
+from debir_jax.evaluation.oracle import Oracle
 from debir_jax.evaluation.records import Record
 from debir_jax.evaluation.records import read_records
 from debir_jax.evaluation.records import write_records

@@ -41,11 +41,14 @@ class Method:
     policy: `policy(key, observation, timing) -> exposure_times [n]`, for one shot. If it is a pytree, its arrays are
       arguments of the compiled program, so that new weights do not compile again.
     restorer_params: parameters of the evaluator's restorer.
+    sees_scenes: the policy is `policy(scenes, shots) -> exposure_times [B, n]` instead: an oracle, which looks at the
+      scenes of a batch themselves.
   """
 
   name: str
   policy: Policy
   restorer_params: Any
+  sees_scenes: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -200,8 +203,12 @@ class Evaluator:
     return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec()))
 
   def _exposure_times(self, method, batch, observations) -> np.ndarray:
-    predict = _predict if _is_pytree(method.policy) else _predict_of_function
-    times = np.asarray(predict(method.policy, batch.shots, observations, self.timing))
+    if method.sees_scenes:
+      times = method.policy(batch.scenes, batch.shots)
+    else:
+      predict = _predict if _is_pytree(method.policy) else _predict_of_function
+      times = predict(method.policy, batch.shots, observations, self.timing)
+    times = np.asarray(times)
     for scene_id, times_of_shot in zip(batch.scene_ids, times):
       _check_times(f"{_label(method)}, scene {scene_id}", times_of_shot, batch.scenes.radiance.shape[1], self.timing)
     return times

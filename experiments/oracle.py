@@ -1,0 +1,86 @@
+"""Regret: what every method of Table 1 loses against the best exposure times of each scene.
+
+  python -m experiments.table1 --scale=small
+  python -m experiments.oracle --scale=small --table1=runs/table1_small      # 10 minutes on 2 CPU cores
+
+The oracle tries a coarse set and descends along the exact gradient through simulator and restorer, for every shot
+(scene and gain), on noise of its own; what it finds is measured on the very shots of Table 1, with the restorer of
+stage 1 for all. It is a bound for policies under this restorer, up to how well the search converges. Written to the
+workdir: table.md, records and a figure. The same command goes on with what was stopped.
+"""
+
+import json
+import pathlib
+import sys
+
+import ml_collections
+
+from debir_jax.command_line import keep_freed_memory
+from debir_jax.evaluation import Method, Oracle, format_table, plots, read_records, summarize, write_records
+from debir_jax.files import write_text
+from debir_jax.policies import candidate_set
+from debir_jax.training import processes, runner
+from debir_jax.training.experiment import Experiment
+from debir_jax.training.logs import say
+from experiments import scales
+
+ORACLE = "oracle"
+
+
+def run(config: ml_collections.ConfigDict, table1: pathlib.Path, workdir: pathlib.Path) -> str:
+  """Searches for every shot, compares with the records of Table 1; returns the table."""
+  others = _records_of(table1 / "records_one_restorer.jsonl")
+  experiment = Experiment(config)
+  state = experiment.load_stage("stage1", table1 / "restorer", experiment.initial_state())
+  timing = experiment.setup.timing
+  oracle = Oracle(restorer=experiment.models.restorer, restorer_params=state.restoration_params, timing=timing,
+                  candidates=candidate_set(timing).exposure_times, burst_planes=experiment.models.burst_planes)
+  method = Method(ORACLE, oracle, state.restoration_params, sees_scenes=True)
+  with processes.owned(str(workdir)) as path:
+    found = _search(experiment, method, path / "records_oracle.jsonl")
+    summaries = {"one restorer": summarize(found + others, reference=ORACLE)}
+    table = format_table(summaries, reference=ORACLE, markdown=True)
+    write_text(path / "table.md", table + "\n")
+    write_text(path / "regret.json", json.dumps({
+        row.method: dict(regret_db=-row.difference, error_db=row.difference_error)
+        for row in summaries["one restorer"]}, indent=2))
+    plots.differences(path / "oracle.png", summaries, reference=ORACLE)
+  return format_table(summaries, reference=ORACLE)
+
+
+def _search(experiment, method, path):
+  """Records of the oracle; scenes that were searched before are read."""
+  records = read_records(path) if path.exists() else []
+  done, size = {record.scene_id for record in records}, experiment.evaluator.batch_size
+  left = [index for index in range(len(experiment.scenes["eval"])) if index not in done]
+  for start in range(0, len(left), size):
+    say(f"oracle: {len(done)} of {len(done) + len(left) - start} scenes")
+    records += experiment.evaluator.evaluate([method], experiment.all_scenes("eval", left[start:start + size]))
+    write_records(path, records)
+    done = {record.scene_id for record in records}
+  return records
+
+
+def _records_of(path):
+  if not path.exists():
+    raise FileNotFoundError(f"There is no {path}. Run `python -m experiments.table1` of the same --scale first, and "
+                            "name its workdir with --table1.")
+  return read_records(path)
+
+
+def main() -> None:
+  """Reads the options and runs."""
+  parser = scales.parser(__doc__, "oracle")
+  parser.add_argument("--table1", type=pathlib.Path, help="workdir of experiments.table1 (runs/table1_<scale>)")
+  args = scales.parse(parser, "oracle")
+  table1 = args.table1 or pathlib.Path("runs") / f"table1_{args.scale}"
+  try:
+    print("\n" + run(scales.config_of(args.scale), table1, args.workdir))
+  except runner.USER_ERRORS as error:
+    sys.exit(f"Error: {error}")
+  print(f"\nWritten to {args.workdir}.")
+
+
+if __name__ == "__main__":
+  keep_freed_memory()
+  main()
