@@ -4,9 +4,9 @@
 
 runs all stages of a small config through `debir_jax.main`, once undisturbed, and again with SIGKILL (or SIGTERM) at
 random moments, start-up, label search and saves included; as often as it takes until so many have hit. Then the arrays
-of every stage's last checkpoint, the labels, the logs of every step and the results on held-out scenes must be the same,
-bit for bit. Prints what was hit and writes experiments/benchmarks/results/kill_storm_<device>.json; exits with 1 where
-anything differs.
+of every stage's last checkpoint, the labels, the logs of every step and the results on held-out scenes must be the
+same, bit for bit. Prints what was hit and writes experiments/benchmarks/results/kill_storm_<device>.json; exits with 1
+where anything differs.
 """
 
 import argparse

@@ -1,4 +1,6 @@
-"""Time and memory of a stage 1 step under some settings, in a process of its own; for scaling.py and training_options.py.
+"""Time and memory of a stage 1 step under some settings, in a process of its own.
+
+For scaling.py and training_options.py; alone,
 
   PYTHONPATH=. python experiments/benchmarks/stage1_step.py configs/quickstart.py '{"batch_size": 8}'
 
@@ -48,10 +50,12 @@ def measure(path, changes, repeats):
     wait_s.append(batches.wait_s - waited)
   batches.close()
   return dict(device=jax.devices()[0].device_kind, step_s=statistics.median(step_s[2:]), first_step_s=step_s[0],
-              data_wait_share=sum(wait_s[2:]) / sum(step_s[2:]), batch_size=config.batch_size, loss=float(outputs["loss"]), **memory())
+              data_wait_share=sum(wait_s[2:]) / sum(step_s[2:]), batch_size=config.batch_size,
+              loss=float(outputs["loss"]), **memory())
 
 
 if __name__ == "__main__":
   from debir_jax.command_line import keep_freed_memory
   keep_freed_memory()
-  print(json.dumps(measure(sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 10)))
+  num_repeats = int(sys.argv[3]) if len(sys.argv) > 3 else 10
+  print(json.dumps(measure(sys.argv[1], json.loads(sys.argv[2]), num_repeats)))

@@ -37,14 +37,15 @@ def main():
   cases = {f"batch of {size}": {"batch_size": size} for size in args.batch_sizes}
   cases |= {f"batch of 4, {name}": {"batch_size": 4} | changes for name, changes in _OPTIONS.items()}
   rows = []
-  print("| stage 1 step | ms | ms per burst | waiting for data | process, GB | device, GB | first step, s |\n"
-        "|---|---|---|---|---|---|---|")
+  print("| stage 1 step | ms | ms per burst | waiting for data | process, GB | device, GB | first step, s |")
+  print("|---|---|---|---|---|---|---|")
   for name, changes in cases.items():
     row = in_own_process(args.config, changes | {"data.crop_size": args.crop_size}, args.repeats)
     rows.append(dict(name=name) | row)
     device = f"{row['device_peak_gb']:.2f}" if "device_peak_gb" in row else ""
     print(f"| {name} | {1e3 * row['step_s']:.0f} | {1e3 * row['step_s'] / row['batch_size']:.0f} | "
-          f"{row['data_wait_share']:.1%} | {row['process_peak_gb']:.2f} | {device} | {row['first_step_s']:.0f} |", flush=True)
+          f"{row['data_wait_share']:.1%} | {row['process_peak_gb']:.2f} | {device} | {row['first_step_s']:.0f} |",
+          flush=True)
   name = rows[0]["device"].lower().replace(" ", "_")
   result = dict(date=datetime.date.today().isoformat(), command=sys.argv, cores=os.cpu_count(), rows=rows)
   path = _FOLDER / "results" / f"training_options_{name}.json"
