@@ -154,6 +154,73 @@ def differences(path: str | os.PathLike, groups: Mapping[str, Sequence[MethodSum
   _save(figure, path)
 
 
+def gradient_bars(path: str | os.PathLike, gradients: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
+  """Gradients of a loss to the exposure times of all frames, with one standard deviation over noise draws.
+
+  Args:
+    path: of the PNG.
+    gradients: by heading: `mean` and `deviation` per 1/1920 s, and `times` in 1/1920 s; a panel each.
+  """
+  figure, axes = _figure(1, len(gradients), (len(gradients) * _PANEL_INCHES[0], _PANEL_INCHES[1]), sharey=True)
+  for axis, (heading, row) in zip(axes[0], gradients.items()):
+    labels = [f"t{index + 1}\n{time:.1f}" for index, time in enumerate(row["times"])]
+    axis.bar(labels, row["mean"], yerr=row["deviation"], capsize=3, color="tab:blue", alpha=0.7)
+    axis.axhline(0, color="grey", linewidth=0.8)
+    axis.set_title(f"speed {heading}", fontsize=10)
+    axis.tick_params(labelsize=8)
+    axis.grid(alpha=0.25, axis="y")
+  axes[0, 0].set_ylabel("dLoss/dt per 1/1920 s", fontsize=9)
+  _save(figure, path)
+
+
+def landscape(path: str | os.PathLike, first: np.ndarray, second: np.ndarray, loss: np.ndarray, descent: np.ndarray,
+              predicted: np.ndarray) -> None:
+  """A loss over two exposure times, a path of descent through it and a prediction.
+
+  Args:
+    path: of the PNG.
+    first, second: exposure times, `[k]` and `[m]`, 1/1920 s.
+    loss: `[m, k]`, NaN where there is none.
+    descent: `[steps, 2]`, 1/1920 s; may be empty.
+    predicted: `[2]`, 1/1920 s.
+  """
+  figure, axes = _figure(1, 1, (4.6, 3.8))
+  axis = axes[0, 0]
+  contours = axis.contourf(first, second, np.ma.masked_invalid(loss), levels=20, cmap="viridis")
+  figure.colorbar(contours, ax=axis).set_label("mean loss", fontsize=9)
+  if len(descent):
+    steps = np.asarray(descent)
+    axis.plot(steps[:, 0], steps[:, 1], "w.-", markersize=3, linewidth=1, label="descent")
+  axis.plot(*predicted, "r*", markersize=12, label="BAENet")
+  axis.set(xlabel="t1 in 1/1920 s", ylabel="t2 in 1/1920 s")
+  axis.legend(fontsize=8, loc="upper right")
+  _save(figure, path)
+
+
+def derivative_maps(path: str | os.PathLike, images: Mapping[str, np.ndarray], maps: np.ndarray,
+                    exposure_times: Sequence[float]) -> None:
+  """Images, and how strongly each pixel changes with each exposure time, on one scale.
+
+  Args:
+    path: of the PNG.
+    images: `[H, W, 3]` in [0, 1] by title.
+    maps: `[n, h, w]`, absolute change per 1/1920 s, white = 1.
+    exposure_times: `[n]`, 1/1920 s.
+  """
+  count = len(images) + len(maps)
+  figure, axes = _figure(1, count, (count * _IMAGE_SIDE_INCHES + 0.8, _IMAGE_SIDE_INCHES + 0.4))
+  for axis, (title, image) in zip(axes[0], images.items()):
+    axis.imshow(image, interpolation="nearest")
+    axis.set_title(title, fontsize=9)
+  for index, (axis, values) in enumerate(zip(axes[0, len(images):], maps)):
+    shown = axis.imshow(values, vmin=0, vmax=max(float(np.quantile(maps, 0.995)), 1e-12), cmap="magma")
+    axis.set_title(f"|dI/dt{index + 1}|, t{index + 1} = {exposure_times[index]:.1f}", fontsize=9)
+  for axis in axes[0]:
+    axis.set(xticks=[], yticks=[])
+  figure.colorbar(shown, ax=list(axes[0]), fraction=0.02, pad=0.01).set_label("per 1/1920 s", fontsize=8)
+  _save(figure, path)
+
+
 def _captions(example: Example) -> list[str]:
   preview = f"gain {example.preview_gain:.0f}"
   frames = [f"{time * SUBFRAME_RATE_HZ:.1f}/1920 s, gain {gain:.0f}"

@@ -1,0 +1,149 @@
+"""How the restored image answers to every exposure time, by exact gradients through simulator and restorer.
+
+  python -m experiments.exposure_sensitivity --run=runs/quickstart --scene=3
+
+needs a run with both networks (the quickstart), and writes for one of its held-out scenes:
+
+  gradients.png      dLoss/dt_i of every frame, mean and spread over noise draws, for several speeds of the motion
+  landscape.png      the loss over the exposure times of two frames, with a path of descent and BAENet's prediction
+  maps.png           where in the image, and how strongly, it changes with each exposure time (dI/dt_i)
+  sensitivity.json   all numbers
+
+All at the exposure times that BAENet predicts. --photos takes photos of your own.
+"""
+
+import functools
+import json
+import pathlib
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from debir_jax.command_line import keep_freed_memory
+from debir_jax.evaluation import plots, sensitivity
+from debir_jax.files import write_text
+from debir_jax.imaging import view
+from debir_jax.policies import search_exposure_times
+from debir_jax.simulator import gains_for, simulate_burst, target_of
+from debir_jax.training import build, runner
+from debir_jax.training.experiment import Experiment
+from debir_jax.types import SUBFRAME_RATE_HZ
+from experiments import scales
+
+
+class Chain:
+  """Simulator and restorer for one shot of one scene."""
+
+  def __init__(self, experiment, params, scene, shot):
+    models, timing = experiment.models, experiment.setup.timing
+
+    def image_of(times, key):
+      raw = simulate_burst(key, scene.radiance, times, shot.preview_gain, shot.noise_model, timing)
+      gains = gains_for(times, shot.preview_gain, timing)
+      return models.restorer.apply({"params": params}, models.burst_planes(raw, times, gains, shot.noise_model))
+
+    target = target_of(scene.radiance, timing)
+    self.image_of = image_of
+    self.loss_of = lambda times, key: jnp.mean(jnp.abs(image_of(times, key) - target))
+
+
+def run(args) -> dict:
+  """Computes and writes everything; returns what is in sensitivity.json."""
+  config = scales.config_of(args.scale)
+  if args.photos:
+    config.data.photos = args.photos
+  experiment = Experiment(config)
+  state = (experiment.initial_state() if args.run is None else
+           experiment.load_stage("stage3", args.run, experiment.initial_state()))
+  keys = jax.random.split(jax.random.key(args.seed), args.draws)
+  chain_of = functools.partial(_chain, experiment, state, args.scene)
+  chain, times, scene = chain_of(1.0)
+  path = args.workdir
+  path.mkdir(parents=True, exist_ok=True)
+  gradients = {f"{factor:g} x": _gradients(*chain_of(factor)[:2], keys) for factor in args.speeds}
+  landscape, descent = _landscape(experiment, chain, times, keys, args.points)
+  maps = sensitivity.image_derivatives(chain.image_of, times, keys[0]) / SUBFRAME_RATE_HZ
+  _draw(path, experiment, chain, scene, times, gradients, landscape, descent, maps, keys)
+  subframes = lambda values: (np.asarray(values) * SUBFRAME_RATE_HZ).tolist()
+  found = dict(
+      scene=args.scene, draws=args.draws, predicted_times=subframes(times), speeds=gradients,
+      landscape=dict(frames=landscape.frames, first=subframes(landscape.first), second=subframes(landscape.second),
+                     loss=np.where(np.isnan(landscape.loss), None, landscape.loss).tolist(),
+                     descent=subframes(descent)),
+      mean_absolute_change=np.abs(maps).mean((1, 2, 3)).tolist())
+  write_text(path / "sensitivity.json", json.dumps(found, indent=2))
+  return found
+
+
+def _chain(experiment, state, index, factor):
+  """The chain of a scene at a multiple of its speed, and the times that BAENet predicts for it."""
+  config = experiment.config.copy_and_resolve_references()
+  config.data.update(dict(speed_scale=config.data.speed_scale * factor, cache=False))
+  scene = build.scene_sources_of(config)["eval"].scene(index)
+  batch = jax.tree.map(lambda leaf: leaf[None], scene)
+  shot = jax.tree.map(lambda leaf: leaf[0], experiment.evaluator.shots(batch.scene_id, 0))
+  observation = jax.tree.map(lambda leaf: leaf[0], experiment.evaluator.observe_shots(batch, 0))
+  times = experiment.bae_policy(state)(shot.exposure_key, observation, experiment.setup.timing)
+  return Chain(experiment, state.restoration_params, scene, shot), times, scene
+
+
+def _gradients(chain, times, keys):
+  """Per 1/1920 s."""
+  losses, gradients = sensitivity.loss_gradients(chain.loss_of, times, keys)
+  gradients = np.asarray(gradients) / SUBFRAME_RATE_HZ
+  return dict(times=(np.asarray(times) * SUBFRAME_RATE_HZ).tolist(), loss=float(losses.mean()),
+              mean=gradients.mean(0).tolist(), deviation=gradients.std(0, ddof=1).tolist())
+
+
+def _landscape(experiment, chain, times, keys, points):
+  """Over the first two frames, the others at their predicted times; and a descent of these two from {8, 8}."""
+  timing = experiment.setup.timing
+  longest = timing.budget_s - times[2:].sum() - timing.min_exposure_s
+  values = np.linspace(timing.min_exposure_s, float(longest), points)
+  landscape = sensitivity.loss_landscape(chain.loss_of, times, keys, frames=(0, 1), first=values, second=values,
+                                         budget_s=timing.budget_s)
+  mean_loss = lambda t: jnp.mean(jax.lax.map(lambda key: chain.loss_of(jnp.append(t[:2], times[2:]), key), keys))
+  start = jnp.full((1, timing.num_frames), timing.min_exposure_s * 1.05)
+  descent = jax.jit(lambda: search_exposure_times(mean_loss, start, timing, num_steps=60, learning_rate=0.2))().path
+  # The search shares the budget of the whole burst; what belongs to the frames that stay is not free.
+  return landscape, [step[:2] for step in np.asarray(descent) if step[:2].sum() + times[2:].sum() <= timing.budget_s]
+
+
+def _draw(path, experiment, chain, scene, times, gradients, landscape, descent, maps, keys):
+  in_subframes = lambda values: np.asarray(values) * SUBFRAME_RATE_HZ
+  plots.gradient_bars(path / "gradients.png", gradients)
+  plots.landscape(path / "landscape.png", in_subframes(landscape.first), in_subframes(landscape.second),
+                  landscape.loss, in_subframes(descent), in_subframes(times[:2]))
+  restored = jax.jit(chain.image_of)(times, keys[0])
+  images = {"restored": np.asarray(view(restored, scene.colour)),
+            "target": np.asarray(view(target_of(scene.radiance, experiment.setup.timing), scene.colour))}
+  plots.derivative_maps(path / "maps.png", images, np.asarray(jnp.abs(maps).mean(-1)), in_subframes(times))
+
+
+def main() -> None:
+  """Reads the options and runs."""
+  parser = scales.parser(__doc__, "exposure_sensitivity")
+  parser.add_argument("--run", type=pathlib.Path, help="workdir with stage 3 of this --scale; none: random networks")
+  parser.add_argument("--photos", default="", help="folder of photos to take the scene from")
+  parser.add_argument("--scene", type=int, default=0, help="which of the held-out scenes (%(default)s)")
+  parser.add_argument("--speeds", type=float, nargs="+", default=[0.5, 1, 2],
+                      help="multiples of the scene's speed (%(default)s)")
+  parser.add_argument("--draws", type=int, default=16, help="noise draws (%(default)s)")
+  parser.add_argument("--points", type=int, default=17, help="of the landscape, each way (%(default)s)")
+  parser.add_argument("--seed", type=int, default=0, help="of the noise (%(default)s)")
+  args = scales.parse(parser, "exposure_sensitivity")
+  try:
+    found = run(args)
+  except (*runner.USER_ERRORS, IndexError) as error:
+    sys.exit(f"Error: {error}")
+  for name, row in found["speeds"].items():
+    cells = "  ".join(f"{mean:+.2e} ± {sd:.1e}" for mean, sd in zip(row["mean"], row["deviation"]))
+    print(f"speed {name}: dLoss/dt per 1/1920 s at {' '.join(f'{t:.1f}' for t in row['times'])}: {cells}")
+  print(f"Written to {args.workdir}.")
+
+
+if __name__ == "__main__":
+  keep_freed_memory()
+  main()
