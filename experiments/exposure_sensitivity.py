@@ -1,8 +1,8 @@
 """How the restored image answers to every exposure time, by exact gradients through simulator and restorer.
 
-  python -m experiments.exposure_sensitivity --run=runs/quickstart --scene=3
+  python -m experiments.exposure_sensitivity --run=runs/quickstart --scene=3      # 5 minutes on 2 CPU cores
 
-needs a run with both networks (the quickstart), and writes for one of its held-out scenes:
+needs a run with all stages, such as the quickstart or DEBIR's of Table 1, and writes for one of its held-out scenes:
 
   gradients.png      dLoss/dt_i of every frame, mean and spread over noise draws, for several speeds of the motion
   landscape.png      the loss over the exposure times of two frames, with a path of descent and BAENet's prediction
@@ -55,8 +55,10 @@ def run(args) -> dict:
   if args.photos:
     config.data.photos = args.photos
   experiment = Experiment(config)
-  state = (experiment.initial_state() if args.run is None else
-           experiment.load_stage("stage3", args.run, experiment.initial_state()))
+  if not experiment.has_stage("stage3", args.run):
+    raise FileNotFoundError(f"There is no stage3 in {args.run}. Run the quickstart, or `python -m experiments.table1` "
+                            "of the same --scale, and name its workdir with --run.")
+  state = experiment.load_stage("stage3", args.run, experiment.initial_state())
   keys = jax.random.split(jax.random.key(args.seed), args.draws)
   chain_of = functools.partial(_chain, experiment, state, args.scene)
   chain, times, scene = chain_of(1.0)
@@ -125,7 +127,8 @@ def _draw(path, experiment, chain, scene, times, gradients, landscape, descent, 
 def main() -> None:
   """Reads the options and runs."""
   parser = scales.parser(__doc__, "exposure_sensitivity")
-  parser.add_argument("--run", type=pathlib.Path, help="workdir with stage 3 of this --scale; none: random networks")
+  parser.add_argument("--run", type=pathlib.Path,
+                      help="workdir with stage 3 of this --scale (runs/table1_<scale>/DEBIR)")
   parser.add_argument("--photos", default="", help="folder of photos to take the scene from")
   parser.add_argument("--scene", type=int, default=0, help="which of the held-out scenes (%(default)s)")
   parser.add_argument("--speeds", type=float, nargs="+", default=[0.5, 1, 2],
@@ -134,9 +137,10 @@ def main() -> None:
   parser.add_argument("--points", type=int, default=17, help="of the landscape, each way (%(default)s)")
   parser.add_argument("--seed", type=int, default=0, help="of the noise (%(default)s)")
   args = scales.parse(parser, "exposure_sensitivity")
+  args.run = args.run or pathlib.Path("runs") / f"table1_{args.scale}" / "DEBIR"
   try:
     found = run(args)
-  except (*runner.USER_ERRORS, IndexError) as error:
+  except runner.USER_ERRORS as error:
     sys.exit(f"Error: {error}")
   for name, row in found["speeds"].items():
     cells = "  ".join(f"{mean:+.2e} ± {sd:.1e}" for mean, sd in zip(row["mean"], row["deviation"]))

@@ -54,6 +54,25 @@ def test_the_oracle_is_compared_on_the_shots_of_table1(table1, tmp_path):
   assert code == 0 and "oracle: 0 of" not in errors and (tmp_path / "records_oracle.jsonl").read_text() == records
 
 
+def test_sensitivity_of_the_networks_of_table1(table1, tmp_path):
+  """Numbers for every frame and speed, a landscape with the budget's edge, and three figures."""
+  options = ("--scale=tiny", f"--run={table1[0] / 'DEBIR'}", f"--workdir={tmp_path}")
+  code, _, errors = _run("exposure_sensitivity", *options, "--points=3", "--draws=2", "--speeds", "1")
+  assert code == 0, errors[-3000:]
+  found = json.loads((tmp_path / "sensitivity.json").read_text())
+  assert len(found["speeds"]["1 x"]["mean"]) == len(found["mean_absolute_change"]) == 4
+  assert len(found["landscape"]["loss"]) == 3 and None in found["landscape"]["loss"][2]
+  for picture in ("gradients", "landscape", "maps"):
+    assert (tmp_path / f"{picture}.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["oracle", "exposure_sensitivity"])
+def test_an_unknown_scale_is_refused_with_those_there_are(name):
+  """As every option of the experiments."""
+  code, _, errors = _run(name, "--scale=huge")
+  assert code == 2 and "tiny" in errors and "paper" in errors
+
+
 def test_the_oracle_says_what_it_needs(tmp_path):
   """No Table 1, no regret."""
   code, _, errors = _run("oracle", "--scale=tiny", f"--table1={tmp_path}", f"--workdir={tmp_path / 'o'}")
