@@ -66,7 +66,7 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
       on_nonfinite="stop",  # Loss or gradient: "stop", or "skip" the step.
       on_bad_batch="skip",  # Beyond one of the following four: "skip" or "stop".
       max_grad_norm=config_dict.placeholder(float),  # Before clipping.
-      max_grad_norm_ratio=100.0,  # The same over its mean (geometric, about the last hundred steps).
+      max_grad_norm_ratio=100.0,  # The same over its mean (of about the last thousand steps).
       max_saturated_share=0.9,  # Of the batch's targets at white.
       min_level=1e-4,  # Mean of the batch's targets, white = 1.
       max_bad_steps=20,  # In a row; then the run stops in any case.

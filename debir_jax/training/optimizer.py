@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-_NORM_DECAY = 0.99
+_NORM_DECAY = 0.999
 _MIN_STEPS = 20
 
 
@@ -56,15 +56,16 @@ def adamw_direction(*, clip_norm: float | None, weight_decay: float, decay_all: 
 
 
 def usual_grad_norm(moments) -> jax.Array:
-  """Geometric mean of the gradient's norm over about the last hundred steps, before clipping, of an optimizer state.
+  """Mean norm of the gradient over about the last thousand steps, before clipping, of an optimizer state.
 
-  Infinite until there were 20 steps, and for optimizers other than `adamw_direction`.
+  Infinite where nothing is known: until there were 20 steps, where all gradients were 0, and for optimizers other than
+  `adamw_direction`.
   """
   history = optax.tree_utils.tree_get(moments, "grad_norm_history")
   if history is None:
     return jnp.array(jnp.inf)
-  mean = history["log_norm"] / (1 - _NORM_DECAY ** jnp.maximum(history["count"], 1))
-  return jnp.where(history["count"] < _MIN_STEPS, jnp.inf, jnp.exp(mean))
+  mean = history["mean"] / (1 - _NORM_DECAY ** jnp.maximum(history["count"], 1))
+  return jnp.where((history["count"] < _MIN_STEPS) | (mean == 0), jnp.inf, mean)
 
 
 def apply_direction(params, direction, learning_rate):
@@ -73,7 +74,7 @@ def apply_direction(params, direction, learning_rate):
 
 
 class _NormState(NamedTuple):
-  """`count` steps, and an average of the logarithm of their gradients' norms that began at 0."""
+  """`count` steps, and a running mean of their gradients' norms that began at 0."""
 
   grad_norm_history: dict[str, jax.Array]
 
@@ -82,11 +83,10 @@ def _follow_grad_norm():
   def update(gradient, state, params=None):
     del params
     history = state.grad_norm_history
-    log_norm = jnp.log(jnp.maximum(optax.global_norm(gradient), jnp.finfo(jnp.float32).tiny))
-    average = _NORM_DECAY * history["log_norm"] + (1 - _NORM_DECAY) * log_norm
-    return gradient, _NormState(dict(count=history["count"] + 1, log_norm=average.astype(jnp.float32)))
+    mean = _NORM_DECAY * history["mean"] + (1 - _NORM_DECAY) * optax.global_norm(gradient)
+    return gradient, _NormState(dict(count=history["count"] + 1, mean=mean.astype(jnp.float32)))
 
-  init = lambda params: _NormState(dict(count=jnp.zeros((), jnp.int32), log_norm=jnp.zeros((), jnp.float32)))
+  init = lambda params: _NormState(dict(count=jnp.zeros((), jnp.int32), mean=jnp.zeros((), jnp.float32)))
   return optax.GradientTransformation(init, update)
 
 

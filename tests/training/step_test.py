@@ -171,7 +171,7 @@ def test_a_gradient_far_above_its_usual_size_is_not_applied(usual_norm, applied)
   state = _state()
   history, *others = optimizer.init(state.restoration_params)
   history = history._replace(grad_norm_history=dict(
-      count=jnp.int32(2000), log_norm=jnp.log(jnp.float32(usual_norm))))
+      count=jnp.int32(20_000), mean=jnp.float32(usual_norm)))
   state = state.replace(optimizer_states=dict(finetune=(history, *others)))
   moved, outputs = _take(steps, "restoration", state, _scenes())
   assert bool(outputs["applied"]) == applied and int(moved.step) == 1
