@@ -108,7 +108,7 @@ def _landscape(experiment, chain, times, keys, points):
                                          budget_s=timing.budget_s)
   mean_loss = lambda t: jnp.mean(jax.lax.map(lambda key: chain.loss_of(jnp.append(t[:2], times[2:]), key), keys))
   start = jnp.full((1, timing.num_frames), timing.min_exposure_s * 1.05)
-  descent = jax.jit(lambda: search_exposure_times(mean_loss, start, timing, num_steps=60, learning_rate=0.2))().path
+  descent = jax.jit(lambda: search_exposure_times(mean_loss, start, timing, num_steps=80))().path
   # The search shares the budget of the whole burst; what belongs to the frames that stay is not free.
   return landscape, [step[:2] for step in np.asarray(descent) if step[:2].sum() + times[2:].sum() <= timing.budget_s]
 

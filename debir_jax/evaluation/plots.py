@@ -193,7 +193,7 @@ def landscape(path: str | os.PathLike, first: np.ndarray, second: np.ndarray, lo
     axis.plot(steps[:, 0], steps[:, 1], "w.-", markersize=3, linewidth=1, label="descent")
   axis.plot(*predicted, "r*", markersize=12, label="BAENet")
   axis.set(xlabel="t1 in 1/1920 s", ylabel="t2 in 1/1920 s")
-  axis.legend(fontsize=8, loc="upper right")
+  axis.legend(fontsize=8, loc="upper right", facecolor="darkgrey")
   _save(figure, path)
 
 
