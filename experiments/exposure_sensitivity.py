@@ -15,7 +15,6 @@ All at the exposure times that BAENet predicts. --photos takes photos of your ow
 import functools
 import json
 import pathlib
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +26,7 @@ from debir_jax.files import write_text
 from debir_jax.imaging import view
 from debir_jax.policies import search_exposure_times
 from debir_jax.simulator import gains_for, simulate_burst, target_of
-from debir_jax.training import build, runner
+from debir_jax.training import build
 from debir_jax.training.experiment import Experiment
 from debir_jax.types import SUBFRAME_RATE_HZ
 from experiments import scales
@@ -138,14 +137,15 @@ def main() -> None:
   parser.add_argument("--seed", type=int, default=0, help="of the noise (%(default)s)")
   args = scales.parse(parser, "exposure_sensitivity")
   args.run = args.run or pathlib.Path("runs") / f"table1_{args.scale}" / "DEBIR"
-  try:
-    found = run(args)
-  except runner.USER_ERRORS as error:
-    sys.exit(f"Error: {error}")
+  scales.report(lambda: _in_words(run(args)), args.workdir)
+
+
+def _in_words(found) -> str:
+  lines = []
   for name, row in found["speeds"].items():
     cells = "  ".join(f"{mean:+.2e} ± {sd:.1e}" for mean, sd in zip(row["mean"], row["deviation"]))
-    print(f"speed {name}: dLoss/dt per 1/1920 s at {' '.join(f'{t:.1f}' for t in row['times'])}: {cells}")
-  print(f"Written to {args.workdir}.")
+    lines.append(f"speed {name}: dLoss/dt per 1/1920 s at {' '.join(f'{t:.1f}' for t in row['times'])}: {cells}")
+  return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ workdir: table.md, records and a figure. The same command goes on with what was 
 
 import json
 import pathlib
-import sys
 
 import ml_collections
 
@@ -19,7 +18,7 @@ from debir_jax.command_line import keep_freed_memory
 from debir_jax.evaluation import Method, Oracle, format_table, plots, read_records, summarize, write_records
 from debir_jax.files import write_text
 from debir_jax.policies import candidate_set
-from debir_jax.training import processes, runner
+from debir_jax.training import processes
 from debir_jax.training.experiment import Experiment
 from debir_jax.training.logs import say
 from experiments import scales
@@ -74,11 +73,7 @@ def main() -> None:
   parser.add_argument("--table1", type=pathlib.Path, help="workdir of experiments.table1 (runs/table1_<scale>)")
   args = scales.parse(parser, "oracle")
   table1 = args.table1 or pathlib.Path("runs") / f"table1_{args.scale}"
-  try:
-    print("\n" + run(scales.config_of(args.scale), table1, args.workdir))
-  except runner.USER_ERRORS as error:
-    sys.exit(f"Error: {error}")
-  print(f"\nWritten to {args.workdir}.")
+  scales.report(lambda: run(scales.config_of(args.scale), table1, args.workdir), args.workdir)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
-"""What the experiments share: how large they are, and where their results go."""
+"""What the experiments share: how large they are, their options, and how they end."""
 
 import argparse
 import pathlib
+import sys
+from typing import Callable
 
 import ml_collections
 
 from configs import default
 from configs import quickstart
 from configs import stage2_tuned
+from debir_jax.training import runner
 
 SCALES = ("tiny", "small", "paper")
 
@@ -42,3 +45,11 @@ def parse(options: argparse.ArgumentParser, name: str) -> argparse.Namespace:
   args = options.parse_args()
   args.workdir = args.workdir or pathlib.Path("runs") / f"{name}_{args.scale}"
   return args
+
+
+def report(compute: Callable[[], str], workdir: pathlib.Path) -> None:
+  """Prints what an experiment found and where it is; what a person can mend comes as one message."""
+  try:
+    print(f"\n{compute()}\n\nWritten to {workdir}.")
+  except runner.USER_ERRORS as error:
+    sys.exit(f"Error: {error}")

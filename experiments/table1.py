@@ -15,7 +15,6 @@ import csv
 import functools
 import json
 import pathlib
-import sys
 from typing import Any, Sequence
 
 import ml_collections
@@ -147,11 +146,7 @@ def main() -> None:
   parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, metavar="METHOD",
                       help=f"some of {', '.join(METHODS)}; DEBIR always is among them")
   args = scales.parse(parser, "table1")
-  try:
-    print("\n" + run(scales.config_of(args.scale), args.workdir, [REFERENCE, *args.methods]))
-  except runner.USER_ERRORS as error:
-    sys.exit(f"Error: {error}")
-  print(f"\nWritten to {args.workdir}.")
+  scales.report(lambda: run(scales.config_of(args.scale), args.workdir, [REFERENCE, *args.methods]), args.workdir)
 
 
 if __name__ == "__main__":
