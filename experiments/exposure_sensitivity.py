@@ -1,8 +1,9 @@
 """How the restored image answers to every exposure time, by exact gradients through simulator and restorer.
 
-  python -m experiments.exposure_sensitivity --run=runs/quickstart --scene=3      # 5 minutes on 2 CPU cores
+  python -m experiments.table1
+  python -m experiments.exposure_sensitivity --scene=1      # 5 minutes on 2 CPU cores
 
-needs a run with all stages, such as the quickstart or DEBIR's of Table 1, and writes for one of its held-out scenes:
+needs DEBIR's networks of Table 1, and writes for one of the held-out scenes into <workdir>/exposure_sensitivity:
 
   gradients.png      dLoss/dt_i of every frame, mean and spread over noise draws, for several speeds of the motion
   landscape.png      the loss over the exposure times of two frames, with a path of descent and BAENet's prediction
@@ -14,7 +15,6 @@ All at the exposure times that BAENet predicts. --photos takes photos of your ow
 
 import functools
 import json
-import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -27,9 +27,12 @@ from debir_jax.imaging import view
 from debir_jax.policies import search_exposure_times
 from debir_jax.simulator import gains_for, simulate_burst, target_of
 from debir_jax.training import build
-from debir_jax.training.experiment import Experiment
 from debir_jax.types import SUBFRAME_RATE_HZ
+from experiments import networks
 from experiments import scales
+
+
+_NAME = "exposure_sensitivity"
 
 
 class Chain:
@@ -53,15 +56,11 @@ def run(args) -> dict:
   config = scales.config_of(args.scale)
   if args.photos:
     config.data.photos = args.photos
-  experiment = Experiment(config)
-  if not experiment.has_stage("stage3", args.run):
-    raise FileNotFoundError(f"There is no stage3 in {args.run}. Run the quickstart, or `python -m experiments.table1` "
-                            "of the same --scale, and name its workdir with --run.")
-  state = experiment.load_stage("stage3", args.run, experiment.initial_state())
+  experiment, state = networks.load(config, args.workdir, networks.DEBIR)
   keys = jax.random.split(jax.random.key(args.seed), args.draws)
   chain_of = functools.partial(_chain, experiment, state, args.scene)
   chain, times, scene = chain_of(1.0)
-  path = args.workdir
+  path = args.workdir / _NAME
   path.mkdir(parents=True, exist_ok=True)
   gradients = {f"{factor:g} x": _gradients(*chain_of(factor)[:2], keys) for factor in args.speeds}
   landscape, descent = _landscape(experiment, chain, times, keys, args.points)
@@ -125,9 +124,7 @@ def _draw(path, experiment, chain, scene, times, gradients, landscape, descent, 
 
 def main() -> None:
   """Reads the options and runs."""
-  parser = scales.parser(__doc__, "exposure_sensitivity")
-  parser.add_argument("--run", type=pathlib.Path,
-                      help="workdir with stage 3 of this --scale (runs/table1_<scale>/DEBIR)")
+  parser = scales.parser(__doc__, _NAME)
   parser.add_argument("--photos", default="", help="folder of photos to take the scene from")
   parser.add_argument("--scene", type=int, default=0, help="which of the held-out scenes (%(default)s)")
   parser.add_argument("--speeds", type=float, nargs="+", default=[0.5, 1, 2],
@@ -135,9 +132,8 @@ def main() -> None:
   parser.add_argument("--draws", type=int, default=16, help="noise draws (%(default)s)")
   parser.add_argument("--points", type=int, default=17, help="of the landscape, each way (%(default)s)")
   parser.add_argument("--seed", type=int, default=0, help="of the noise (%(default)s)")
-  args = scales.parse(parser, "exposure_sensitivity")
-  args.run = args.run or pathlib.Path("runs") / f"table1_{args.scale}" / "DEBIR"
-  scales.report(lambda: _in_words(run(args)), args.workdir)
+  args = scales.parse(parser)
+  scales.report(lambda: _in_words(run(args)), args.workdir / _NAME)
 
 
 def _in_words(found) -> str:

@@ -1,12 +1,12 @@
 """Regret: what every method of Table 1 loses against the best exposure times of each scene.
 
-  python -m experiments.table1 --scale=small
-  python -m experiments.oracle --scale=small --table1=runs/table1_small      # 10 minutes on 2 CPU cores
+  python -m experiments.table1
+  python -m experiments.oracle      # 10 minutes on 2 CPU cores
 
 The oracle tries a coarse set and descends along the exact gradient through simulator and restorer, for every shot
 (scene and gain), on noise of its own; what it finds is measured on the very shots of Table 1, with the restorer of
-stage 1 for all. It is a bound for policies under this restorer, up to how well the search converges. Written to the
-workdir: table.md, records and a figure. The same command goes on with what was stopped.
+stage 1 for all. It is a bound for policies under this restorer, up to how well the search converges. Written
+to <workdir>/oracle: table.md, records and a figure. The same command goes on with what was stopped.
 """
 
 import json
@@ -19,23 +19,22 @@ from debir_jax.evaluation import Method, Oracle, format_table, plots, read_recor
 from debir_jax.files import write_text
 from debir_jax.policies import candidate_set
 from debir_jax.training import processes
-from debir_jax.training.experiment import Experiment
 from debir_jax.training.logs import say
+from experiments import networks
 from experiments import scales
 
 ORACLE = "oracle"
 
 
-def run(config: ml_collections.ConfigDict, table1: pathlib.Path, workdir: pathlib.Path) -> str:
+def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
   """Searches for every shot, compares with the records of Table 1; returns the table."""
-  others = _records_of(table1 / "records_one_restorer.jsonl")
-  experiment = Experiment(config)
-  state = experiment.load_stage("stage1", table1 / "restorer", experiment.initial_state())
+  others = _records_of(workdir / "table1" / "records_one_restorer.jsonl")
+  experiment, state = networks.pretrained(config, workdir)
   timing = experiment.setup.timing
   oracle = Oracle(restorer=experiment.models.restorer, restorer_params=state.restoration_params, timing=timing,
                   candidates=candidate_set(timing).exposure_times, burst_planes=experiment.models.burst_planes)
   method = Method(ORACLE, oracle, state.restoration_params, sees_scenes=True)
-  with processes.owned(str(workdir)) as path:
+  with processes.owned(str(workdir / ORACLE)) as path:
     found = _search(experiment, method, path / "records_oracle.jsonl")
     summaries = {"one restorer": summarize(found + others, reference=ORACLE)}
     table = format_table(summaries, reference=ORACLE, markdown=True)
@@ -62,18 +61,15 @@ def _search(experiment, method, path):
 
 def _records_of(path):
   if not path.exists():
-    raise FileNotFoundError(f"There is no {path}. Run `python -m experiments.table1` of the same --scale first, and "
-                            "name its workdir with --table1.")
+    raise FileNotFoundError(f"There is no {path}. Run `python -m experiments.table1` of the same --scale and "
+                            "--workdir first.")
   return read_records(path)
 
 
 def main() -> None:
   """Reads the options and runs."""
-  parser = scales.parser(__doc__, "oracle")
-  parser.add_argument("--table1", type=pathlib.Path, help="workdir of experiments.table1 (runs/table1_<scale>)")
-  args = scales.parse(parser, "oracle")
-  table1 = args.table1 or pathlib.Path("runs") / f"table1_{args.scale}"
-  scales.report(lambda: run(scales.config_of(args.scale), table1, args.workdir), args.workdir)
+  args = scales.parse(scales.parser(__doc__, "oracle"))
+  scales.report(lambda: run(scales.config_of(args.scale), args.workdir), args.workdir / ORACLE)
 
 
 if __name__ == "__main__":

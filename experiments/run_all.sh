@@ -5,7 +5,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 scale=${1:-small}
 remaining=()
-for name in table1 oracle exposure_sensitivity; do
+for name in table1 table3 oracle exposure_sensitivity; do
   echo "== experiments.$name --scale=$scale"
   python -m "experiments.$name" --scale="$scale" || remaining+=("$name")
 done
@@ -13,4 +13,4 @@ if [ ${#remaining[@]} -gt 0 ]; then
   echo "Remaining: ${remaining[*]}. The same command goes on."
   exit 1
 fi
-echo "All experiments are finished; look into runs/*_$scale."
+echo "All experiments are finished; look into runs/$scale."

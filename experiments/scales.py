@@ -36,14 +36,15 @@ def parser(description: str, name: str) -> argparse.ArgumentParser:
   found = argparse.ArgumentParser(prog=f"python -m experiments.{name}", description=description,
                                   formatter_class=argparse.RawDescriptionHelpFormatter)
   found.add_argument("--scale", choices=SCALES, default="small", help="see experiments/scales.py (%(default)s)")
-  found.add_argument("--workdir", type=pathlib.Path, help=f"goes on with what is in it (runs/{name}_<scale>)")
+  found.add_argument("--workdir", type=pathlib.Path,
+                     help="of all experiments of a scale, which share networks (runs/<scale>)")
   return found
 
 
-def parse(options: argparse.ArgumentParser, name: str) -> argparse.Namespace:
+def parse(options: argparse.ArgumentParser) -> argparse.Namespace:
   """The options of the command line."""
   args = options.parse_args()
-  args.workdir = args.workdir or pathlib.Path("runs") / f"{name}_{args.scale}"
+  args.workdir = args.workdir or pathlib.Path("runs") / args.scale
   return args
 
 

@@ -1,0 +1,47 @@
+"""Table 3 of the paper: what each input of BAENet is worth; and, of Sec. 6.3, times of their own for the frames.
+
+  python -m experiments.table3 --scale=tiny      # minutes; its numbers say nothing
+  python -m experiments.table3                   # the quickstart's networks and scenes: 25 minutes on 2 CPU cores
+
+BAENet without the preview, without the gain, without the motion, and with a single exposure time for all frames, each
+trained through stages 2 and 3 from the same restorer as DEBIR. Results go into <workdir>/table3.
+"""
+
+import pathlib
+
+import ml_collections
+
+from debir_jax.command_line import keep_freed_memory
+from debir_jax.training import processes
+from experiments import networks
+from experiments import scales
+from experiments import tables
+
+PAPER = {networks.DEBIR: (35.32,), "without preview": (34.80,), "without gain": (35.21,), "without motion": (35.13,),
+         "one time (BAENet)": (35.01,)}
+_CHANGES = {
+    networks.DEBIR: {"bae.network": "baenet"}, "without preview": {"bae.use_preview": False},
+    "without gain": {"bae.use_gain": False}, "without motion": {"bae.use_motion": False},
+    "one time (BAENet)": {"bae.network": "one_time"}}
+
+
+def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
+  """Trains what is missing, measures, writes the results; returns the table."""
+  networks.pretrained(config, workdir)
+  records = []
+  for name, changes in _CHANGES.items():
+    experiment, state = networks.trained(config, workdir, name, changes)
+    records += experiment.evaluate([networks.method(name, experiment, state)])
+  with processes.owned(str(workdir / "table3")) as path:
+    return tables.write({"fine-tuned": records}, path, reference=networks.DEBIR, paper=PAPER)
+
+
+def main() -> None:
+  """Reads the options and runs."""
+  args = scales.parse(scales.parser(__doc__, "table3"))
+  scales.report(lambda: run(scales.config_of(args.scale), args.workdir), args.workdir / "table3")
+
+
+if __name__ == "__main__":
+  keep_freed_memory()
+  main()

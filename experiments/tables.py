@@ -1,0 +1,47 @@
+"""How experiments write what they measured: a table beside the paper's numbers, CSV, records and figures."""
+
+import csv
+import dataclasses
+import pathlib
+from typing import Any, Mapping, Sequence
+
+from debir_jax.evaluation import MethodSummary, Record, format_table, plots, summarize, write_records
+from debir_jax.files import folder_name, write_text
+
+_METRICS = ("PSNR", "SSIM", "LPIPS")
+Paper = Mapping[str, Sequence[Any]]  # PSNR, SSIM, LPIPS by method, as far as the paper has them.
+
+
+def write(records: Mapping[str, Sequence[Record]], folder: pathlib.Path, *, reference: str, paper: Paper) -> str:
+  """Writes table.md, table.csv, records_<column>.jsonl, differences.png and exposure_times.png; returns the table.
+
+  Args:
+    records: of all methods, by column of the table.
+    folder: which is there.
+    reference: method that differences are taken to, and whose times are drawn.
+    paper: its numbers.
+  """
+  summaries = {column: summarize(rows, reference=reference) for column, rows in records.items()}
+  for column, rows in records.items():
+    write_records(folder / f"records_{folder_name(column)}.jsonl", rows)
+    plots.exposure_scatter(folder / "exposure_times.png", rows, method=reference)
+  own = format_table(summaries, reference=reference, markdown=True)
+  write_text(folder / "table.md", f"{own}\n\nThe paper's, on other scenes (GoPro):\n\n{_paper_table(paper)}\n")
+  _write_csv(folder / "table.csv", summaries)
+  plots.differences(folder / "differences.png", summaries, reference=reference)
+  return format_table(summaries, reference=reference)
+
+
+def _paper_table(paper: Paper) -> str:
+  rows = [f"| {name} | {' | '.join(map(str, [*values, *[''] * (len(_METRICS) - len(values))]))} |"
+          for name, values in paper.items()]
+  return "\n".join([f"| method | {' | '.join(_METRICS)} |", "| --- " * (1 + len(_METRICS)) + "|", *rows])
+
+
+def _write_csv(path, summaries: Mapping[str, Sequence[MethodSummary]]) -> None:
+  fields = [field.name for field in dataclasses.fields(MethodSummary)]
+  with open(path, "w", newline="") as file:
+    writer = csv.writer(file)
+    writer.writerow(["column", *fields])
+    writer.writerows([column, *[getattr(row, name) for name in fields]] for column, rows in summaries.items()
+                     for row in rows)
