@@ -3,10 +3,9 @@
 from concurrent.futures import ThreadPoolExecutor
 import signal
 import subprocess
+import sys
 import threading
 import time
-
-from debir_jax.training.logs import say
 
 DONE, STOPPED, IN_USE = "done", "stopped", "left to another process"
 # What a trial's process says by its exit code, beside 0 and errors (sysexits.h: EX_CANTCREAT, EX_TEMPFAIL).
@@ -42,7 +41,7 @@ def run_all(commands: dict[str, list[str]], num_processes: int) -> dict[str, str
       running.add(process)
     last = ""
     for line in process.stdout:
-      say(f"[{name}] {line.rstrip()}")
+      tell(f"[{name}] {line.rstrip()}")
       last = line.strip() or last
     code = process.wait()
     with lock:
@@ -50,7 +49,7 @@ def run_all(commands: dict[str, list[str]], num_processes: int) -> dict[str, str
       ended.append(name)
       minutes_left = (time.monotonic() - start_s) / len(ended) * (len(commands) - len(ended)) / 60
     outcome = _OUTCOME_OF_CODE.get(code, f"failed: {last}")
-    say(f"[{name}] {outcome}; {len(ended)} of {len(commands)} ended, about {minutes_left:.0f} minutes left")
+    tell(f"[{name}] {outcome}; {len(ended)} of {len(commands)} ended, about {minutes_left:.0f} minutes left")
     return outcome
 
   previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -60,3 +59,8 @@ def run_all(commands: dict[str, list[str]], num_processes: int) -> dict[str, str
   finally:
     for number, handler in previous.items():
       signal.signal(number, handler)
+
+
+def tell(text: str) -> None:
+  """A line for the person at the screen, without JAX: it would take a GPU's memory, which the trials need."""
+  print(text, file=sys.stderr, flush=True)

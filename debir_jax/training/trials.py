@@ -13,8 +13,7 @@ from debir_jax.evaluation.records import Record, read_records
 from debir_jax.evaluation.summary import format_table, summarize
 from debir_jax.files import folder_name, write_text
 from debir_jax.training import runner
-from debir_jax.training.logs import say
-from debir_jax.training.trial_processes import IN_USE_CODE, STOPPED, STOPPED_CODE, run_all
+from debir_jax.training.trial_processes import IN_USE_CODE, STOPPED, STOPPED_CODE, run_all, tell
 from debir_jax.training.workdir import WorkdirError
 
 Trials = dict[str, dict[str, Any]]  # The fields that each trial changes, by its name.
@@ -39,18 +38,18 @@ class Sweep:
       ValueError: the trials cannot be compared, see `report`.
     """
     done = self._done()
-    say(f"{len(self._trials)} trials into {self._workdir}, {len(done)} of them finished earlier")
+    tell(f"{len(self._trials)} trials into {self._workdir}, {len(done)} of them finished earlier")
     outcomes = run_all({name: [*command, f"--trial={name}"] for name in self._trials if name not in done},
                        num_processes)
     done = self._done()  # Another process may have ended some in the meantime.
     outcomes = {name: outcome for name, outcome in outcomes.items() if name not in done}
     for name, outcome in outcomes.items():
-      say(f"{name}: {outcome}")
+      tell(f"{name}: {outcome}")
     if done:
-      say(f"\n{report(self._workdir, {name: self._trials[name] for name in done}, method)}\n\n"
+      tell(f"\n{report(self._workdir, {name: self._trials[name] for name in done}, method)}\n\n"
           f"Written to {self._workdir}/table.md, trials.json and trials.png.")
     if STOPPED in outcomes.values():
-      say("Stopped; the same command goes on.")
+      tell("Stopped; the same command goes on.")
       return STOPPED_CODE
     return int(any(outcome.startswith("failed") for outcome in outcomes.values()))
 
@@ -61,7 +60,7 @@ class Sweep:
     try:
       runner.run(self._configs[name], str(self._folder(name)))
     except WorkdirError as error:
-      say(str(error))
+      tell(str(error))
       return IN_USE_CODE
     mark_done(self._configs[name], self._folder(name))
     return 0

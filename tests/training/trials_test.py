@@ -79,6 +79,19 @@ def test_the_same_command_skips_what_is_finished(swept):
   assert (folder / "table.md").exists()
 
 
+def test_the_process_of_a_sweep_leaves_the_devices_to_its_trials(swept):
+  """It compares finished trials without starting a JAX backend, which on a GPU would take most of its memory."""
+  folder, command, _ = swept
+  code = ("import sys\nfrom absl import app\nfrom jax._src import xla_bridge\n"
+          "from debir_jax import command_line, sweep\n"
+          f"sys.argv = {['sweep', *command[3:]]!r}\n"
+          "try:\n  app.run(sweep.main, flags_parser=command_line.parse_flags)\n"
+          "except SystemExit:\n  print('backends', xla_bridge.backends_are_initialized())")
+  (folder / "table.md").unlink()
+  done = subprocess.run(_python(code), cwd=_ROOT, capture_output=True, text=True, check=False)
+  assert done.stdout.split() == ["backends", "False"] and (folder / "table.md").exists(), done.stderr
+
+
 def test_a_trial_that_fails_leaves_the_others_to_go_on():
   """Outcomes by name: the last line of what failed, exit codes of what was stopped or is run by another process."""
   outcomes = trial_processes.run_all({
