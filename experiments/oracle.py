@@ -1,7 +1,7 @@
 """Regret: what every method of Table 1 loses against the best exposure times of each scene.
 
   python -m experiments.table1
-  python -m experiments.oracle      # 10 minutes on 2 CPU cores
+  python -m experiments.oracle      # 15 minutes on 2 busy CPU cores
 
 The oracle tries a coarse set and descends along the exact gradient through simulator and restorer, for every shot
 (scene and gain), on noise of its own; what it finds is measured on the very shots of Table 1, with the restorer of

@@ -1,7 +1,7 @@
 """Table 1 of the paper: DEBIR against auto-exposure, bracketing and learned exposure times.
 
   python -m experiments.table1 --scale=tiny      # minutes; its numbers say nothing
-  python -m experiments.table1                   # the quickstart's networks and scenes: 45 minutes on 2 CPU cores
+  python -m experiments.table1                   # the quickstart's networks and scenes: 35 minutes on 2 busy CPU cores
 
 Every method starts from the same restorer (stage 1). Learned exposure times go through the same stages as BAENet's; the
 free number of hand-made ones is set to what is best on BAENet's training scenes. Then the restorer is fine-tuned for
