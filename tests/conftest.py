@@ -12,6 +12,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's notes on CPU feature
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
+# Files that take minutes go first: begun last, one of them would keep one worker busy while the other one has nothing.
+_LONG = ("processes_test.py", "mesh_test.py", "experiments_test.py", "main_test.py", "step_test.py", "trials_test.py")
+
+
+def pytest_collection_modifyitems(items):
+  """Long files first, in this order; the rest as they are."""
+  order = {name: place for place, name in enumerate(_LONG)}
+  items.sort(key=lambda item: order.get(item.path.name, len(_LONG)))
+
 
 @pytest.fixture
 def x64():
