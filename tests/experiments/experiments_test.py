@@ -56,6 +56,7 @@ def test_the_oracle_is_compared_on_the_shots_of_table1(workdir):
   assert code == 0 and "oracle: 0 of" not in errors and (folder / "records_oracle.jsonl").read_text() == records
 
 
+@pytest.mark.slow
 def test_sensitivity_of_the_networks_of_table1(workdir):
   """Numbers for every frame and speed, a landscape with the budget's edge, and three figures."""
   code, _, errors = _run("exposure_sensitivity", "--scale=tiny", f"--workdir={workdir}", "--points=3", "--draws=2",
