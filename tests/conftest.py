@@ -12,8 +12,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's notes on CPU feature
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
-# Files that take minutes go first: begun last, one of them would keep one worker busy while the other one has nothing.
-_LONG = ("processes_test.py", "mesh_test.py", "experiments_test.py", "main_test.py", "step_test.py", "trials_test.py")
+# Files whose processes take minutes go first: begun last, one would keep a worker busy while the other has nothing.
+_LONG = ("processes_test.py", "mesh_test.py")
 
 
 def pytest_collection_modifyitems(items):

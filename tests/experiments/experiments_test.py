@@ -71,11 +71,9 @@ def test_sensitivity_of_the_networks_of_table1(workdir):
 
 @pytest.mark.parametrize("name", _experiments())
 def test_every_experiment_explains_itself(name):
-  """`--help` shows its commands; an unknown scale is answered with those there are."""
+  """`--help` shows its commands and the scales."""
   code, output, _ = _run(name, "--help")
-  assert code == 0 and f"python -m experiments.{name}" in output
-  code, _, errors = _run(name, "--scale=huge")
-  assert code == 2 and "tiny" in errors and "paper" in errors
+  assert code == 0 and f"python -m experiments.{name}" in output and "tiny" in output
 
 
 @pytest.mark.parametrize("name", ["oracle", "exposure_sensitivity"])

@@ -201,7 +201,7 @@ def _equations(jaxpr):
         yield from _equations(getattr(inner, "jaxpr", inner))
 
 
-@pytest.mark.parametrize("remat", ["blocks", "stages"])
+@pytest.mark.parametrize("remat", ["blocks", pytest.param("stages", marks=pytest.mark.slow)])
 def test_rematerialisation_changes_memory_only(light, light_gradients, remat):
   """Same numbers, under the same names, and less between the forward and the backward pass."""
   _, variables, _ = light
