@@ -43,7 +43,7 @@ _COORDINATOR = flags.DEFINE_string("coordinator", None, "Address of process 0, h
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes train together.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
 _CONNECT_TIMEOUT_S = flags.DEFINE_integer("connect_timeout_s", 300,
-                                            "How long processes wait for each other at the start.")
+                                          "How long processes wait for each other at the start.")
 
 
 def main(argv: list[str]) -> None:

@@ -10,7 +10,7 @@ of them changes, for example
 
 Each trial runs in a process of its own, one after the other, or several at a time with --processes, into a folder of
 its name in the workdir. The same command goes on with a sweep that was stopped, and skips what is finished. Run it
-several times at once, on other machines or GPUs (CUDA_VISIBLE_DEVICES) with the same workdir, and the trials are shared.
+several times at once, on other machines or GPUs (CUDA_VISIBLE_DEVICES) with the same workdir: they share the trials.
 The workdir gets table.md, trials.json and trials.png: how well each trial's method does on the held-out scenes, and its
 difference to the first trial on the same scenes and noise draws.
 """

@@ -25,7 +25,7 @@ from debir_jax.evaluation import plots, sensitivity
 from debir_jax.files import write_text
 from debir_jax.imaging import view
 from debir_jax.policies import search_exposure_times
-from debir_jax.simulator import gains_for, simulate_burst, target_of
+from debir_jax.simulator import target_of
 from debir_jax.training import build
 from debir_jax.types import SUBFRAME_RATE_HZ
 from experiments import networks
@@ -42,9 +42,8 @@ class Chain:
     models, timing = experiment.models, experiment.setup.timing
 
     def image_of(times, key):
-      raw = simulate_burst(key, scene.radiance, times, shot.preview_gain, shot.noise_model, timing)
-      gains = gains_for(times, shot.preview_gain, timing)
-      return models.restorer.apply({"params": params}, models.burst_planes(raw, times, gains, shot.noise_model))
+      frames = models.burst_planes.take(key, scene.radiance, times, shot, timing)
+      return models.restorer.apply({"params": params}, frames)
 
     target = target_of(scene.radiance, timing)
     self.image_of = image_of

@@ -15,34 +15,36 @@ import pathlib
 import ml_collections
 
 from debir_jax.command_line import keep_freed_memory
-from debir_jax.evaluation import Method, Oracle, format_table, plots, read_records, summarize, write_records
+from debir_jax.evaluation import (Method, Oracle, format_table, plots, read_records, records_path, summarize,
+                                  write_records)
 from debir_jax.files import write_text
 from debir_jax.policies import candidate_set
-from debir_jax.training import processes
 from debir_jax.training.logs import say
+from debir_jax.training.workdir import locked
 from experiments import networks
 from experiments import scales
 
 ORACLE = "oracle"
+_COLUMN = "one restorer"
 
 
 def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
   """Searches for every shot, compares with the records of Table 1; returns the table."""
-  others = _records_of(workdir / "table1" / "records_one_restorer.jsonl")
+  others = _records_of(records_path(workdir / "table1", _COLUMN))
   experiment, state = networks.pretrained(config, workdir)
   timing = experiment.setup.timing
-  oracle = Oracle(restorer=experiment.models.restorer, restorer_params=state.restoration_params, timing=timing,
+  oracle = Oracle(restorer=experiment.models.restorer, timing=timing,
                   candidates=candidate_set(timing).exposure_times, burst_planes=experiment.models.burst_planes)
   method = Method(ORACLE, oracle, state.restoration_params, sees_scenes=True)
-  with processes.owned(str(workdir / ORACLE)) as path:
-    found = _search(experiment, method, path / "records_oracle.jsonl")
-    summaries = {"one restorer": summarize(found + others, reference=ORACLE)}
+  with locked(str(workdir / ORACLE)) as path:
+    found = _search(experiment, method, records_path(path, ORACLE))
+    summaries = {_COLUMN: summarize(found + others, reference=ORACLE)}
     table = format_table(summaries, reference=ORACLE, markdown=True)
     write_text(path / "table.md", table + "\n")
     write_text(path / "regret.json", json.dumps({
         row.method: dict(regret_db=-row.difference, error_db=row.difference_error)
-        for row in summaries["one restorer"]}, indent=2))
-    plots.differences(path / "oracle.png", summaries, reference=ORACLE)
+        for row in summaries[_COLUMN]}, indent=2))
+    plots.differences(path / "differences.png", summaries, reference=ORACLE)
   return format_table(summaries, reference=ORACLE)
 
 

@@ -11,7 +11,6 @@ The same command goes on with what was stopped. Not among the methods yet: Activ
 The paper's numbers belong to other scenes (GoPro) and networks of full size: compare the order, not the values.
 """
 
-import functools
 import json
 import pathlib
 from typing import Any, Sequence
@@ -22,9 +21,10 @@ from debir_jax.command_line import keep_freed_memory
 from debir_jax.evaluation import Method, calibrate
 from debir_jax.files import write_text
 from debir_jax.policies import AverageAE, GradientAE, MotionMetering, Policy, bracket, uniform
-from debir_jax.training import comparison, processes
+from debir_jax.training import comparison
 from debir_jax.training.experiment import Experiment
 from debir_jax.training.logs import say
+from debir_jax.training.workdir import locked
 from experiments import networks
 from experiments import scales
 from experiments import tables
@@ -54,7 +54,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path, methods: Seque
              for name in _LEARNED if name in methods]
   policies = {method.name: method.policy for method in learned}
   restorers = {method.name: method.restorer_params for method in learned}
-  with processes.owned(str(workdir / "table1")) as path:
+  with locked(str(workdir / "table1")) as path:
     policies |= _hand_made(experiment, start.restoration_params, path, methods)
     policies |= {name: policy for name, policy in _fixed(experiment).items() if name in methods}
     restorers |= {name: comparison.finetuned(experiment, name, policy, start, path)
@@ -64,7 +64,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path, methods: Seque
     for column, params in columns.items():
       say(f"measuring {len(policies)} methods on the held-out scenes, {column} ...")
       records[column] = experiment.evaluate([Method(name, policies[name], params[name]) for name in policies])
-    return tables.write(records, path, reference=REFERENCE, paper=PAPER) if processes.is_main() else ""
+    return tables.write(records, path, reference=REFERENCE, paper=PAPER)
 
 
 def _hand_made(experiment: Experiment, restoration_params: Any, path: pathlib.Path,
@@ -73,21 +73,16 @@ def _hand_made(experiment: Experiment, restoration_params: Any, path: pathlib.Pa
   record, policies = path / "calibration.json", {}
   known = json.loads(record.read_text()) if record.exists() else {}
   evaluator = experiment.label_evaluator(num_draws=1)
-  evaluate = functools.partial(_evaluate_training_scenes, experiment, evaluator)
+  evaluate = lambda methods: evaluator.evaluate(methods, experiment.all_scenes("bae"))
   for name in [name for name in _HAND_MADE if name in methods]:
     policy_of, values = _HAND_MADE[name]
     if name not in known:
       found = calibrate(policy_of, values, evaluate, restoration_params)
       known[name] = dict(best=found.best, values=found.values, l1=found.l1.tolist(), at_the_end=found.at_the_end)
       say(f"{name}: best at {found.best:g}{', the end of what was tried' if found.at_the_end else ''}")
-      if processes.is_main():
-        write_text(record, json.dumps(known, indent=2))
+      write_text(record, json.dumps(known, indent=2))
     policies[name] = policy_of(known[name]["best"])
   return policies
-
-
-def _evaluate_training_scenes(experiment, evaluator, methods):
-  return evaluator.evaluate(methods, experiment.all_scenes("bae"))
 
 
 def _fixed(experiment) -> dict[str, Policy]:

@@ -1,7 +1,7 @@
 """Table 3 of the paper: what each input of BAENet is worth; and, of Sec. 6.3, times of their own for the frames.
 
   python -m experiments.table3 --scale=tiny      # minutes; its numbers say nothing
-  python -m experiments.table3                   # the quickstart's networks and scenes: 25 minutes on 2 CPU cores
+  python -m experiments.table3                   # the quickstart's networks and scenes
 
 BAENet without the preview, without the gain, without the motion, and with a single exposure time for all frames, each
 trained through stages 2 and 3 from the same restorer as DEBIR. Results go into <workdir>/table3.
@@ -12,7 +12,7 @@ import pathlib
 import ml_collections
 
 from debir_jax.command_line import keep_freed_memory
-from debir_jax.training import processes
+from debir_jax.training.workdir import locked
 from experiments import networks
 from experiments import scales
 from experiments import tables
@@ -32,7 +32,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
   for name, changes in _CHANGES.items():
     experiment, state = networks.trained(config, workdir, name, changes)
     records += experiment.evaluate([networks.method(name, experiment, state)])
-  with processes.owned(str(workdir / "table3")) as path:
+  with locked(str(workdir / "table3")) as path:
     return tables.write({"fine-tuned": records}, path, reference=networks.DEBIR, paper=PAPER)
 
 

@@ -5,8 +5,8 @@ import dataclasses
 import pathlib
 from typing import Any, Mapping, Sequence
 
-from debir_jax.evaluation import MethodSummary, Record, format_table, plots, summarize, write_records
-from debir_jax.files import folder_name, write_text
+from debir_jax.evaluation import MethodSummary, Record, format_table, plots, records_path, summarize, write_records
+from debir_jax.files import write_text
 
 _METRICS = ("PSNR", "SSIM", "LPIPS")
 Paper = Mapping[str, Sequence[Any]]  # PSNR, SSIM, LPIPS by method, as far as the paper has them.
@@ -23,8 +23,8 @@ def write(records: Mapping[str, Sequence[Record]], folder: pathlib.Path, *, refe
   """
   summaries = {column: summarize(rows, reference=reference) for column, rows in records.items()}
   for column, rows in records.items():
-    write_records(folder / f"records_{folder_name(column)}.jsonl", rows)
-    plots.exposure_scatter(folder / "exposure_times.png", rows, method=reference)
+    write_records(records_path(folder, column), rows)
+  plots.exposure_scatter(folder / "exposure_times.png", rows, method=reference)  # The same in every column.
   own = format_table(summaries, reference=reference, markdown=True)
   write_text(folder / "table.md", f"{own}\n\nThe paper's, on other scenes (GoPro):\n\n{_paper_table(paper)}\n")
   _write_csv(folder / "table.csv", summaries)

@@ -6,7 +6,7 @@ python -m debir_jax.sweep --config=configs/sweeps/stage2.py --config.init_from=r
 
 Every trial starts from the restorer of stage 1 in `init_from` and takes as many steps as the others. The first one is
 the paper's recipe (Adam, 1e-7 to 1e-8, gradients clipped to 0.01, 35 % of the steps for the warm-up). As it has only
-a twentieth of the paper's steps here, the second one moves as far as the paper's does in all of its steps.
+a 28th of the paper's steps here, the second one moves as far as the paper's does in all of its steps.
 """
 
 from configs import quickstart

@@ -16,6 +16,7 @@ from debir_jax.evaluation.metrics import ssim
 from debir_jax.evaluation.oracle import Oracle
 from debir_jax.evaluation.records import Record
 from debir_jax.evaluation.records import read_records
+from debir_jax.evaluation.records import records_path
 from debir_jax.evaluation.records import write_records
 from debir_jax.evaluation.summary import MethodSummary
 from debir_jax.evaluation.summary import format_headroom

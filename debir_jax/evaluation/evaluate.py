@@ -23,7 +23,7 @@ from debir_jax.evaluation.candidates import CandidateScores
 from debir_jax.evaluation.metrics import psnr, ssim
 from debir_jax.evaluation.records import Record
 from debir_jax.motion import FlowEstimator
-from debir_jax.policies import FULL_SCALE_PX_PER_S, Policy, format_exposure_times, observe
+from debir_jax.policies import FULL_SCALE_PX_PER_S, Policy, format_exposure_times, is_pytree, observe
 from debir_jax.restoration import BurstPlanes, Restorer
 from debir_jax.simulator import CaptureSetup, Shot, draw_shot, gains_for, simulate_burst, simulate_previews, target_of
 from debir_jax.types import BurstTiming, CameraColor, Observation, Scene
@@ -41,8 +41,8 @@ class Method:
     policy: `policy(key, observation, timing) -> exposure_times [n]`, for one shot. If it is a pytree, its arrays are
       arguments of the compiled program, so that new weights do not compile again.
     restorer_params: parameters of the evaluator's restorer.
-    sees_scenes: the policy is `policy(scenes, shots) -> exposure_times [B, n]` instead: an oracle, which looks at the
-      scenes of a batch themselves.
+    sees_scenes: the policy is `policy(scenes, shots, restorer_params) -> exposure_times [B, n]` instead: an oracle,
+      which looks at the scenes of a batch themselves.
   """
 
   name: str
@@ -196,7 +196,7 @@ class Evaluator:
     """The same methods with their arrays on all devices."""
     _check_names(methods)
     return [dataclasses.replace(method, restorer_params=self._on_all(method.restorer_params),
-                                policy=self._on_all(method.policy) if _is_pytree(method.policy) else method.policy)
+                                policy=self._on_all(method.policy) if is_pytree(method.policy) else method.policy)
             for method in methods]
 
   def _on_all(self, tree):
@@ -204,9 +204,9 @@ class Evaluator:
 
   def _exposure_times(self, method, batch, observations) -> np.ndarray:
     if method.sees_scenes:
-      times = method.policy(batch.scenes, batch.shots)
+      times = method.policy(batch.scenes, batch.shots, method.restorer_params)
     else:
-      predict = _predict if _is_pytree(method.policy) else _predict_of_function
+      predict = _predict if is_pytree(method.policy) else _predict_of_function
       times = predict(method.policy, batch.shots, observations, self.timing)
     times = np.asarray(times)
     for scene_id, times_of_shot in zip(batch.scene_ids, times):
@@ -316,10 +316,6 @@ def _measure(restored, radiance, *, timing, border, mse_floor) -> dict[str, jax.
                 l1=jnp.mean(jnp.abs(restored - target)), finite=jnp.all(jnp.isfinite(restored)))
 
   return jax.vmap(measure_one)(restored, radiance)
-
-
-def _is_pytree(policy) -> bool:
-  return not jax.tree_util.all_leaves([policy])
 
 
 def _groups(scenes, size) -> Iterator[list[Scene]]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from debir_jax.policies import search_exposure_times
 from debir_jax.restoration import BurstPlanes, Restorer
-from debir_jax.simulator import Shot, gains_for, simulate_burst, target_of
+from debir_jax.simulator import Shot, target_of
 from debir_jax.types import BurstTiming, Scene
 
 _SEARCH_TAG = 1_000_003  # Folded into the burst's key: the search draws other noise than what it is measured on.
@@ -23,7 +23,7 @@ class Oracle:
   It knows scene, gain and camera, not the noise: the loss is the mean L1 of several bursts with noise of their own.
 
   Attributes:
-    restorer, restorer_params, burst_planes: see `Evaluator`; those that the times are meant for.
+    restorer, burst_planes: see `Evaluator`; those that the times are meant for.
     timing: of the burst.
     candidates: where the search begins, `[m, n]`, s.
     num_draws: bursts per evaluation of the loss.
@@ -31,7 +31,6 @@ class Oracle:
   """
 
   restorer: Restorer
-  restorer_params: Any
   timing: BurstTiming
   candidates: np.ndarray
   burst_planes: BurstPlanes = BurstPlanes()
@@ -39,9 +38,9 @@ class Oracle:
   num_steps: int = 40
   learning_rate: float = 0.1
 
-  def __call__(self, scenes: Scene, shots: Shot) -> jax.Array:
+  def __call__(self, scenes: Scene, shots: Shot, restorer_params: Any) -> jax.Array:
     """Exposure times `[B, n]` in s of a batch of shots; seconds for each."""
-    return _search(self.restorer, self.burst_planes, self.num_draws, self.num_steps, self.timing, self.restorer_params,
+    return _search(self.restorer, self.burst_planes, self.num_draws, self.num_steps, self.timing, restorer_params,
                    jnp.asarray(self.candidates, jnp.float32), self.learning_rate, scenes, shots)
 
 
@@ -53,12 +52,8 @@ def _search(restorer, burst_planes, num_draws, num_steps, timing, params, candid
     search_key = jax.random.fold_in(shot.burst_key, _SEARCH_TAG)
 
     def loss_of(times):
-      def frames(draw):
-        raw = simulate_burst(jax.random.fold_in(search_key, draw), radiance, times, shot.preview_gain,
-                             shot.noise_model, timing)
-        return burst_planes(raw, times, gains_for(times, shot.preview_gain, timing), shot.noise_model)
-
-      restored = restorer.apply({"params": params}, jax.vmap(frames)(jnp.arange(num_draws)))
+      take = lambda draw: burst_planes.take(jax.random.fold_in(search_key, draw), radiance, times, shot, timing)
+      restored = restorer.apply({"params": params}, jax.vmap(take)(jnp.arange(num_draws)))
       return jnp.mean(jnp.abs(restored - target))
 
     return search_exposure_times(loss_of, candidates, timing, num_steps=num_steps,

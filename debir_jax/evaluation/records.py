@@ -9,6 +9,8 @@ from typing import Any
 
 from debir_jax.files import write_text
 
+_PREFIX = "records_"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Record:
@@ -42,6 +44,16 @@ def write_records(path: str | os.PathLike, records: Iterable[Record]) -> None:
   path.parent.mkdir(parents=True, exist_ok=True)
   lines = [json.dumps(dataclasses.asdict(record), allow_nan=False) + "\n" for record in records]
   write_text(path, "".join(lines))
+
+
+def records_path(folder: pathlib.Path, column: str) -> pathlib.Path:
+  """The file in a folder of results with the records of a column of its table."""
+  return folder / f"{_PREFIX}{column.replace(' ', '_')}.jsonl"
+
+
+def records_paths(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+  """All such files there, by column."""
+  return {path.stem.removeprefix(_PREFIX).replace("_", " "): path for path in sorted(folder.glob(f"{_PREFIX}*.jsonl"))}
 
 
 def read_records(path: str | os.PathLike) -> list[Record]:

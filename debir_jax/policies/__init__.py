@@ -25,6 +25,7 @@ from debir_jax.policies.oracle import OracleResult
 from debir_jax.policies.oracle import search_exposure_times
 from debir_jax.policies.policy import develop_previews
 from debir_jax.policies.policy import FULL_SCALE_PX_PER_S
+from debir_jax.policies.policy import is_pytree
 from debir_jax.policies.policy import network_planes
 from debir_jax.policies.policy import num_planes
 from debir_jax.policies.policy import observe
@@ -33,6 +34,6 @@ from debir_jax.policies.policy import Policy
 __all__ = [
     "AverageAE", "BAENet", "BAENetPolicy", "BLOCKS", "bounded_softmax", "bracket", "candidate_set", "CandidateSet",
     "check_exposure_times", "develop_previews", "DigitalGimbal", "exposure_times_from_shares", "Fixed",
-    "format_exposure_times", "FULL_SCALE_PX_PER_S", "GradientAE", "init_baenet", "LIGHT_BLOCKS", "MobileNetV2",
-    "MotionMetering", "network_planes", "num_planes", "observe", "OracleResult", "Policy", "predict_exposure_times",
-    "random_exposure_times", "search_exposure_times", "uniform"]
+    "format_exposure_times", "FULL_SCALE_PX_PER_S", "GradientAE", "init_baenet", "is_pytree", "LIGHT_BLOCKS",
+    "MobileNetV2", "MotionMetering", "network_planes", "num_planes", "observe", "OracleResult", "Policy",
+    "predict_exposure_times", "random_exposure_times", "search_exposure_times", "uniform"]

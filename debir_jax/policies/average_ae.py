@@ -3,7 +3,7 @@
 E' = E mu* / mean(I) is what cameras have always done. But here gains keep the brightness of every frame at that of the
 preview, whatever its exposure time: brightness alone cannot choose a time. So the brightness is metered as if the
 preview had been taken at a reference gain: a scene that needs a higher gain is darker, and gets longer times. The
-product of target and reference gain is one free number; `evaluation.calibrate` sets it to what is best on training
+quotient of target and reference gain is one free number; `evaluation.calibrate` sets it to what is best on training
 scenes.
 """
 

@@ -127,6 +127,11 @@ def num_planes(*, preview: str = "packed", use_preview: bool = True, use_gain: b
   return _PREVIEW_PLANES[preview] * use_preview + use_gain + use_motion
 
 
+def is_pytree(policy: Policy) -> bool:
+  """Whether a policy's arrays can be arguments of a compiled program; otherwise it is a hashable function."""
+  return not jax.tree_util.all_leaves([policy])
+
+
 def same_for_all_frames(exposure_time: jax.Array, timing: BurstTiming) -> jax.Array:
   """`[n]` times a single exposure time in s, brought into [t_min, t_u / n]."""
   within = jnp.clip(exposure_time, timing.min_exposure_s, timing.budget_s / timing.num_frames)

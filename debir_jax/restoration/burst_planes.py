@@ -9,7 +9,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from debir_jax.simulator.noise import NoiseModel
+from debir_jax.simulator import NoiseModel, Shot, gains_for, simulate_burst
+from debir_jax.types import BurstTiming
 
 _CLIPPED = 0.98  # A sample from here on, relative to white, says only that the signal was at least so bright.
 
@@ -52,3 +53,17 @@ class BurstPlanes:
     if self.relative_exposure:
       planes.append(plane(jnp.log2(exposure_times / exposure_times[0])))
     return jnp.concatenate(planes, -1)
+
+  def take(self, key: jax.Array, radiance: jax.Array, exposure_times: jax.Array, shot: Shot,
+           timing: BurstTiming) -> jax.Array:
+    """Simulates a burst and returns its frames `[n, h, w, num_channels]`.
+
+    Args:
+      key: of the noise; `shot.burst_key` for the shot's own.
+      radiance: `[F, h, w, 4]`, see `simulate_burst`.
+      exposure_times: `[n]`, s.
+      shot: gain and camera.
+      timing: of the burst.
+    """
+    raw = simulate_burst(key, radiance, exposure_times, shot.preview_gain, shot.noise_model, timing)
+    return self(raw, exposure_times, gains_for(exposure_times, shot.preview_gain, timing), shot.noise_model)

@@ -21,7 +21,7 @@ import ml_collections
 from debir_jax.evaluation import plots
 from debir_jax.evaluation.candidates import headroom
 from debir_jax.evaluation.evaluate import Method
-from debir_jax.evaluation.records import write_records
+from debir_jax.evaluation.records import records_path, write_records
 from debir_jax.evaluation.summary import format_headroom, format_table, summarize
 from debir_jax.files import folder_name, write_text
 from debir_jax.policies import Policy, bracket, candidate_set, uniform
@@ -80,7 +80,7 @@ def compare(experiment: Experiment, workdir: pathlib.Path, trained: TrainState, 
   if not processes.is_main():
     return ""
   for column in columns:
-    write_records(results / f"records_{column.replace(' ', '_')}.jsonl", records[column])
+    write_records(records_path(results, column), records[column])
   summaries = {column: summarize(rows, reference=reference) for column, rows in records.items()}
   write_text(results / "table.md", format_table(summaries, reference=reference, markdown=True) + "\n")
   last = list(columns)[-1]

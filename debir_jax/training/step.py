@@ -17,8 +17,8 @@ from jax.sharding import Mesh
 import optax
 
 from debir_jax.evaluation.metrics import psnr
-from debir_jax.policies import Policy, observe, predict_exposure_times, random_exposure_times
-from debir_jax.simulator import CaptureSetup, Shot, draw_shot, gains_for, simulate_burst, simulate_previews, target_of
+from debir_jax.policies import Policy, is_pytree, observe, predict_exposure_times, random_exposure_times
+from debir_jax.simulator import CaptureSetup, Shot, draw_shot, simulate_previews, target_of
 from debir_jax.training import mesh as mesh_lib
 from debir_jax.training.build import Models
 from debir_jax.training.guard import Limits
@@ -97,7 +97,7 @@ class Steps:
 
   def chosen_exposure_times(self, policy: Policy, scenes: Scene, shots: Shot) -> jax.Array:
     """Times `[B, n]` that a policy chooses: a pytree, or a hashable function."""
-    choose = self._choice_of_function if jax.tree_util.all_leaves([policy]) else self._choice
+    choose = self._choice if is_pytree(policy) else self._choice_of_function
     return choose(policy, self._flow_variables, scenes, shots)
 
   def _shots(self, key, step, num_examples) -> Shot:
@@ -118,16 +118,13 @@ class Steps:
     return mesh_lib.map_examples(predict, self._mesh)((bae_params, bae_stats, flow_variables), (scenes, shots))
 
   def _choose(self, policy, flow_variables, scenes, shots):
-    arrays, structure = jax.tree.flatten(policy)  # A function is a leaf, and no array.
-    is_pytree = not jax.tree_util.all_leaves([policy])
-
     def choose(shared, examples):
-      arrays, flow_variables = shared
-      chooser = jax.tree.unflatten(structure, arrays) if is_pytree else policy
+      given, flow_variables = shared
+      chooser = policy if given is None else given
       of_one = lambda key, observation: chooser(key, observation, self._setup.timing)
       return jax.vmap(of_one)(examples[1].exposure_key, self._observe(flow_variables, *examples))
 
-    shared = (arrays if is_pytree else [], flow_variables)
+    shared = (policy if is_pytree(policy) else None, flow_variables)  # A function is no array to share.
     return mesh_lib.map_examples(choose, self._mesh)(shared, (scenes, shots))
 
   def _observe(self, flow_variables: Any, scenes: Scene, shots: Shot) -> Observation:
@@ -150,9 +147,7 @@ class Steps:
 
   def _bursts(self, scenes, shots, exposure_times):
     def take(radiance, shot, times):
-      timing = self._setup.timing
-      raw = simulate_burst(shot.burst_key, radiance, times, shot.preview_gain, shot.noise_model, timing)
-      return self._models.burst_planes(raw, times, gains_for(times, shot.preview_gain, timing), shot.noise_model)
+      return self._models.burst_planes.take(shot.burst_key, radiance, times, shot, self._setup.timing)
 
     return jax.vmap(take)(scenes.radiance, shots, exposure_times)
 

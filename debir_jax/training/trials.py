@@ -9,7 +9,7 @@ import ml_collections
 
 from debir_jax.command_line import load_config_module
 from debir_jax.evaluation import plots
-from debir_jax.evaluation.records import Record, read_records
+from debir_jax.evaluation.records import Record, read_records, records_paths
 from debir_jax.evaluation.summary import format_table, summarize
 from debir_jax.files import folder_name, write_text
 from debir_jax.training import runner
@@ -145,9 +145,7 @@ def report(workdir: pathlib.Path, trials: Trials, method: str) -> str:
 
 def _records(workdir: pathlib.Path, trials: Trials, method: str) -> dict[str, list[Record]]:
   """Records of a method of all trials, by column of their tables, with the trial's name as the method's."""
-  files = {name: {path.stem.removeprefix("records_").replace("_", " "): path
-                  for path in sorted((workdir / folder_name(name) / "results").glob("records_*.jsonl"))}
-           for name in trials}
+  files = {name: records_paths(workdir / folder_name(name) / "results") for name in trials}
   columns = {}
   for column in list(files[next(iter(trials))])[::-1]:
     for name, of_trial in files.items():

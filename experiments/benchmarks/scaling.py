@@ -9,15 +9,8 @@ devices runs in a process of its own; times are medians. Run it from the top fol
 """
 
 import argparse
-import datetime
-import json
-import os
-import pathlib
-import sys
 
-from stage1_step import in_own_process
-
-_FOLDER = pathlib.Path(__file__).resolve().parent
+from stage1_step import in_own_process, write_result
 
 
 def main():
@@ -35,11 +28,7 @@ def main():
     row["efficiency"] = rows[0]["step_s"] * rows[0]["devices"] / (row["devices"] * row["step_s"])
     print(f"| {row['devices']} | {1e3 * row['step_s']:.0f} | {row['efficiency']:.2f} | "
           f"{row['data_wait_share']:.1%} |")
-  name = rows[0]["device"].lower().replace(" ", "_")
-  result = dict(date=datetime.date.today().isoformat(), command=sys.argv, cores=os.cpu_count(), rows=rows)
-  path = _FOLDER / "results" / f"scaling_{name}.json"
-  path.write_text(json.dumps(result, indent=2) + "\n")
-  print(f"written to {path}")
+  write_result("scaling", rows)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,10 @@ For scaling.py and training_options.py; alone,
 prints one JSON object.
 """
 
+import datetime
 import json
 import os
+import pathlib
 import statistics
 import subprocess
 import sys
@@ -23,6 +25,15 @@ def in_own_process(config, changes, repeats):
   if done.returncode:
     sys.exit(f"{changes}: {done.stderr[-2000:]}")
   return json.loads(done.stdout.splitlines()[-1])
+
+
+def write_result(name, rows):
+  """Writes the rows of a benchmark into results/<name>_<device>.json and says so."""
+  device = rows[0]["device"].lower().replace(" ", "_")
+  result = dict(date=datetime.date.today().isoformat(), command=sys.argv, cores=os.cpu_count(), rows=rows)
+  path = pathlib.Path(__file__).resolve().parent / "results" / f"{name}_{device}.json"
+  path.write_text(json.dumps(result, indent=2) + "\n")
+  print(f"written to {path}")
 
 
 def measure(path, changes, repeats):

@@ -9,15 +9,9 @@ the checkout.
 """
 
 import argparse
-import datetime
-import json
-import os
-import pathlib
-import sys
 
-from stage1_step import in_own_process
+from stage1_step import in_own_process, write_result
 
-_FOLDER = pathlib.Path(__file__).resolve().parent
 _OPTIONS = {
     "bfloat16": {"compute.dtype": "bfloat16"},
     "remat blocks": {"compute.remat": "blocks"},
@@ -46,11 +40,7 @@ def main():
     print(f"| {name} | {1e3 * row['step_s']:.0f} | {1e3 * row['step_s'] / row['batch_size']:.0f} | "
           f"{row['data_wait_share']:.1%} | {row['process_peak_gb']:.2f} | {device} | {row['first_step_s']:.0f} |",
           flush=True)
-  name = rows[0]["device"].lower().replace(" ", "_")
-  result = dict(date=datetime.date.today().isoformat(), command=sys.argv, cores=os.cpu_count(), rows=rows)
-  path = _FOLDER / "results" / f"training_options_{name}.json"
-  path.write_text(json.dumps(result, indent=2) + "\n")
-  print(f"written to {path}")
+  write_result("training_options", rows)
 
 
 if __name__ == "__main__":

@@ -277,7 +277,7 @@ def test_malformed_arguments_are_refused(evaluator, scenes):
 def test_the_oracle_beats_every_candidate_on_noise_it_has_not_seen(evaluator, scenes):
   """On average over the shots; still scenes get long times, fast ones short times for the frame that counts."""
   params, candidates = _params(3, 0), candidate_set(TIMING).exposure_times
-  oracle = Oracle(restorer=WeightedMean(), restorer_params=params, timing=TIMING, candidates=candidates)
+  oracle = Oracle(restorer=WeightedMean(), timing=TIMING, candidates=candidates)
   records = evaluator.evaluate([Method("oracle", oracle, params, sees_scenes=True)], scenes)
   fixed = evaluator.score_candidates(candidates, scenes, params)
   assert np.mean([record.l1 for record in records]) < fixed.l1.mean((0, 1)).min()
