@@ -2,8 +2,8 @@
 
 XLA on CPU runs a grouped convolution one channel at a time: nine shifted multiply-adds are 28 to 50 times faster, and
 they vectorise over channels. The gradient is written out here instead of being derived, because XLA would turn the
-kernel's into nine scalar reductions, each of which computes whatever stands before it once more. Other platforms run
-the grouped convolution of their library.
+kernel's into nine scalar reductions, each of which computes whatever stands before it once more. NVIDIA GPUs run the
+kernels of `depthwise_triton.py`, other platforms the grouped convolution of their library.
 
 The derivative is a `custom_vjp`: reverse mode of first order, under `vmap` and `jit`; no forward mode (`jvp`).
 
@@ -18,6 +18,8 @@ import functools
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from debir_jax import depthwise_triton
 
 _BLOCK_PLACES = 1024  # At most so many at a time in the kernel's gradient: with the nine totals they stay in the cache.
 _UNROLL = 16  # Parts of a block that are added up before a total is touched; more costs compile time only.
@@ -50,8 +52,7 @@ def depthwise_conv3x3(x: jax.Array, kernel: jax.Array, *, stride: int = 1) -> ja
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _conv(stride, x, kernel):
-  return lax.platform_dependent(x, kernel, cpu=functools.partial(_shifted_sum, stride=stride),
-                                default=functools.partial(_library_conv, stride=stride))
+  return _by_platform(stride, x, kernel, cpu=_shifted_sum, cuda=depthwise_triton.conv, default=_library_conv)
 
 
 def _conv_fwd(stride, x, kernel):
@@ -59,11 +60,19 @@ def _conv_fwd(stride, x, kernel):
 
 
 def _conv_bwd(stride, residuals, cotangent):
-  return lax.platform_dependent(*residuals, cotangent, cpu=functools.partial(_shifted_sum_transpose, stride=stride),
-                                default=functools.partial(_library_conv_transpose, stride=stride))
+  return _by_platform(stride, *residuals, cotangent, cpu=_shifted_sum_transpose, cuda=depthwise_triton.conv_transpose,
+                      default=_library_conv_transpose)
 
 
 _conv.defvjp(_conv_fwd, _conv_bwd)
+
+
+def _by_platform(stride, x, *arrays, cpu, cuda, default):
+  """Each platform's form; the one for CUDA has stride 1 and the types that Triton's kernels are meant for."""
+  forms = {name: functools.partial(form, stride=stride) for name, form in dict(cpu=cpu, default=default).items()}
+  if stride == 1 and x.dtype in (jnp.float32, jnp.bfloat16):
+    forms["cuda"] = cuda
+  return lax.platform_dependent(x, *arrays, **forms)
 
 
 def _library_conv(x, kernel, *, stride):

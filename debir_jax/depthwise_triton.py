@@ -1,6 +1,7 @@
-"""The depthwise 3x3 convolution and the gradient of its kernel as Triton kernels (Pallas), for NVIDIA GPUs.
+"""The depthwise 3x3 convolution and its gradient as Triton kernels (Pallas), for NVIDIA GPUs.
 
-A tile's nine shifted reads come out of the cache, so that every array passes through the memory once. Sums are float32.
+A program walks down the rows of a tile, some columns and channels. It keeps the rows that it needs again, so that
+a row is read three times, for its three shifts, and twice of that out of the cache. Sums are at least float32.
 """
 
 import functools
@@ -11,74 +12,107 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
-_COLUMNS, _CHANNELS = 16, 64  # Of a tile: as many sums per thread as the registers hold.
-_ROWS = 8  # That one program walks over for the gradient of the kernel.
+_TILE, _WARPS = 1024, 8  # Columns times channels: four values per thread, so that all nine sums fit the registers.
+_ROWS = 32  # That one program walks over at most.
 
 
 def conv(x: jax.Array, kernel: jax.Array, *, interpret: bool = False) -> jax.Array:
   """`[N, H, W, C]` with `kernel [3, 3, 1, C]`, one pixel of zero padding on every side, of the type of `x`."""
-  images, height, width, channels = x.shape
-  grid = (images * height, pl.cdiv(width, _COLUMNS), pl.cdiv(channels, _CHANNELS))
-  return pl.pallas_call(
-      functools.partial(_conv_kernel, height=height, width=width, channels=channels), grid=grid,
-      out_shape=jax.ShapeDtypeStruct(x.shape, x.dtype), interpret=interpret,
-      compiler_params=triton.CompilerParams(num_warps=4), name="depthwise_conv3x3")(x, kernel.reshape(9, channels))
+  tiles = _Tiles(x.shape)
+  return tiles.call(_conv_kernel, jax.ShapeDtypeStruct(x.shape, x.dtype), "depthwise_conv3x3", interpret)(
+      x, kernel.reshape(9, -1))
 
 
-def kernel_gradient(x: jax.Array, cotangent: jax.Array, *, interpret: bool = False) -> jax.Array:
-  """Gradient of the kernel of `conv`, `[3, 3, 1, C]` float32: sums of `cotangent` times the nine shifts of `x`."""
-  images, height, width, channels = x.shape
-  bands = pl.cdiv(images * height, _ROWS)
-  parts = pl.pallas_call(
-      functools.partial(_gradient_kernel, images=images, height=height, width=width, channels=channels),
-      grid=(bands, pl.cdiv(channels, _CHANNELS)), out_shape=jax.ShapeDtypeStruct((bands, 9, channels), jnp.float32),
-      interpret=interpret, compiler_params=triton.CompilerParams(num_warps=4),
-      name="depthwise_conv3x3_kernel_gradient")(x, cotangent)
-  return parts.sum(0).reshape(3, 3, 1, channels)
+def conv_transpose(x: jax.Array, kernel: jax.Array, cotangent: jax.Array, *,
+                   interpret: bool = False) -> tuple[jax.Array, jax.Array]:
+  """Gradients of `conv`: of `x`, and of the kernel as `[3, 3, 1, C]`, each of its own type."""
+  tiles = _Tiles(x.shape)
+  parts = jax.ShapeDtypeStruct((tiles.num_places, 9, x.shape[-1]), jnp.promote_types(x.dtype, jnp.float32))
+  x_grad, parts = tiles.call(
+      _transpose_kernel, (jax.ShapeDtypeStruct(x.shape, x.dtype), parts), "depthwise_conv3x3_transpose", interpret)(
+          x, kernel.reshape(9, -1), cotangent)
+  return x_grad, parts.sum(0).reshape(kernel.shape).astype(kernel.dtype)
 
 
-def _conv_kernel(x_ref, kernel_ref, out_ref, *, height, width, channels):
-  image, row = lax.div(pl.program_id(0), height), lax.rem(pl.program_id(0), height)
-  columns, channel = _tile(pl.program_id(1) * _COLUMNS, pl.program_id(2))
-  total = jnp.zeros((_COLUMNS, _CHANNELS), jnp.float32)
-  for tap in range(9):
-    weight = triton.load(kernel_ref.at[tap, channel[0]], mask=channel[0] < channels, other=0)
-    total += _shifted(x_ref, image, row, columns, channel, tap, height, width, channels) * weight.astype(jnp.float32)
-  inside = (columns < width) & (channel < channels)
-  triton.store(out_ref.at[image, row, columns, channel], total.astype(out_ref.dtype), mask=inside)
+class _Tiles:
+  """How `[N, H, W, C]` is cut into the tiles of programs: a grid of (place, block of channels)."""
+
+  def __init__(self, shape):
+    images, self.height, self.width, self.channels = shape
+    # Without a mask over channels whole vectors are read.
+    self.tile_channels = next((size for size in (64, 32, 16) if self.channels % size == 0), 64)
+    self.tile_columns, self.rows = _TILE // self.tile_channels, min(_ROWS, pl.next_power_of_2(self.height))
+    self.bands, self.column_tiles = pl.cdiv(self.height, self.rows), pl.cdiv(self.width, self.tile_columns)
+    self.num_places = images * self.bands * self.column_tiles
+
+  def call(self, kernel, out_shape, name, interpret):
+    return pl.pallas_call(
+        functools.partial(kernel, tiles=self), grid=(self.num_places, pl.cdiv(self.channels, self.tile_channels)),
+        out_shape=out_shape, compiler_params=triton.CompilerParams(num_warps=_WARPS), name=name, interpret=interpret)
+
+  def of_program(self):
+    """Image, first row, columns `[columns, 1]` and channels `[1, channels]` of this program."""
+    place, column_tile = [op(pl.program_id(0), self.column_tiles) for op in (lax.div, lax.rem)]
+    channel = pl.program_id(1) * self.tile_channels + jnp.arange(self.tile_channels)
+    return (lax.div(place, self.bands), lax.rem(place, self.bands) * self.rows,
+            (column_tile * self.tile_columns + jnp.arange(self.tile_columns))[:, None], channel[None])
+
+  def read(self, ref, image, row, columns, channel):
+    """A row of a tile, 0 outside of the image."""
+    inside = (row >= 0) & (row < self.height) & (columns >= 0) & (columns < self.width)
+    place = (image, jnp.clip(row, 0, self.height - 1), jnp.clip(columns, 0, self.width - 1), channel)
+    return triton.load(ref.at[place], mask=self.exists(inside, channel), other=0)
+
+  def read_shifts(self, ref, image, row, columns, channel):
+    """The same for the columns to the left, the columns themselves and those to the right."""
+    return tuple(self.read(ref, image, row, columns + shift, channel) for shift in (-1, 0, 1))
+
+  def write(self, ref, image, row, columns, channel, value):
+    inside = (row < self.height) & (columns < self.width)
+    triton.store(ref.at[image, row, columns, channel], value.astype(ref.dtype), mask=self.exists(inside, channel))
+
+  def exists(self, inside, channel):
+    if self.channels % self.tile_channels:
+      return inside & (channel < self.channels)
+    return jnp.broadcast_to(inside, (self.tile_columns, self.tile_channels))
+
+  def taps(self, ref, channel):
+    """The kernel, nine times `[1, channels]`."""
+    read = lambda tap: triton.load(ref.at[tap, channel[0]], mask=channel[0] < self.channels, other=0)
+    return [read(tap).astype(jnp.promote_types(ref.dtype, jnp.float32))[None] for tap in range(9)]
 
 
-def _gradient_kernel(x_ref, cotangent_ref, out_ref, *, images, height, width, channels):
-  band, channel_block = pl.program_id(0), pl.program_id(1)
-  column_tiles = pl.cdiv(width, _COLUMNS)
+def _conv_kernel(x_ref, kernel_ref, out_ref, *, tiles):
+  image, first_row, columns, channel = tiles.of_program()
+  taps = tiles.taps(kernel_ref, channel)
+  read = lambda row: tiles.read_shifts(x_ref, image, row, columns, channel)
 
-  def add_tile(index, totals):
-    line = band * _ROWS + lax.div(index, column_tiles)
-    image, row = lax.div(line, height), lax.rem(line, height)
-    columns, channel = _tile(lax.rem(index, column_tiles) * _COLUMNS, channel_block)
-    inside = (line < images * height) & (columns < width) & (channel < channels)
-    place = (jnp.minimum(image, images - 1), row, jnp.minimum(columns, width - 1), channel)
-    weight = triton.load(cotangent_ref.at[place], mask=inside, other=0).astype(jnp.float32)
-    return tuple(total + weight * _shifted(x_ref, place[0], row, columns, channel, tap, height, width, channels)
-                 for tap, total in enumerate(totals))
+  def add_row(index, above_and_here):
+    below = read(first_row + index + 1)
+    tiles.write(out_ref, image, first_row + index, columns, channel, _weighted(taps, (*above_and_here, *below)))
+    return above_and_here[3:] + below
 
-  zeros = (jnp.zeros((_COLUMNS, _CHANNELS), jnp.float32),) * 9
-  totals = lax.fori_loop(0, _ROWS * column_tiles, add_tile, zeros)
-  channel = _tile(0, channel_block)[1][0]
-  for tap, total in enumerate(totals):
-    triton.store(out_ref.at[band, tap, channel], jnp.sum(total, 0), mask=channel < channels)
+  lax.fori_loop(0, tiles.rows, add_row, read(first_row - 1) + read(first_row))
 
 
-def _tile(first_column, channel_block):
-  """Columns `[_COLUMNS, 1]` and channels `[1, _CHANNELS]`."""
-  columns = first_column + jnp.arange(_COLUMNS)
-  channel = channel_block * _CHANNELS + jnp.arange(_CHANNELS)
-  return columns[:, None], channel[None, :]
+def _transpose_kernel(x_ref, kernel_ref, cotangent_ref, x_grad_ref, parts_ref, *, tiles):
+  image, first_row, columns, channel = tiles.of_program()
+  taps = tiles.taps(kernel_ref, channel)[::-1]
+  read = lambda row: tiles.read_shifts(cotangent_ref, image, row, columns, channel)
+
+  def add_row(index, carry):
+    above_and_here, totals = carry
+    row = first_row + index
+    shifts = above_and_here + read(row + 1)
+    tiles.write(x_grad_ref, image, row, columns, channel, _weighted(taps, shifts))
+    x = tiles.read(x_ref, image, row, columns, channel).astype(totals[0].dtype)
+    return shifts[3:], tuple(total + x * shift.astype(x.dtype) for total, shift in zip(totals, shifts))
+
+  zeros = (jnp.zeros((tiles.tile_columns, tiles.tile_channels), parts_ref.dtype),) * 9
+  _, totals = lax.fori_loop(0, tiles.rows, add_row, (read(first_row - 1) + read(first_row), zeros))
+  for tap, total in enumerate(totals[::-1]):  # A pixel meets the cotangent of its left neighbour in the right tap.
+    triton.store(parts_ref.at[pl.program_id(0), tap, channel[0]], jnp.sum(total, 0), mask=channel[0] < tiles.channels)
 
 
-def _shifted(x_ref, image, row, columns, channel, tap, height, width, channels):
-  """What a tap reads for a tile, float32, 0 outside of the image."""
-  row, columns = row + tap // 3 - 1, columns + tap % 3 - 1
-  inside = (row >= 0) & (row < height) & (columns >= 0) & (columns < width) & (channel < channels)
-  place = (image, jnp.clip(row, 0, height - 1), jnp.clip(columns, 0, width - 1), channel)
-  return triton.load(x_ref.at[place], mask=inside, other=0).astype(jnp.float32)
+def _weighted(taps, shifts):
+  return sum(shift.astype(tap.dtype) * tap for tap, shift in zip(taps, shifts))

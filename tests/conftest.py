@@ -36,3 +36,14 @@ def shared_dir():
   if not path.is_dir():
     pytest.skip(f"no reference material at {path}")
   return path
+
+
+@pytest.fixture
+def lowers_for_gpus():
+  """Kernels for GPUs are lowered without one: newer JAX must be told which GPU is meant."""
+  if jax.__version_info__ < (0, 11):
+    yield
+    return
+  device = jax.sharding.AbstractDevice(device_kind="NVIDIA H100 80GB HBM3", num_cores=132, platform="gpu")
+  with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((1,), ("any",), abstract_device=device)):
+    yield

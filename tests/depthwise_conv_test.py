@@ -1,11 +1,14 @@
 """The depthwise convolution is the library's grouped convolution, in value and gradient, in every form it is called."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
 
+from debir_jax import depthwise_triton
 from debir_jax.depthwise_conv import depthwise_conv3x3
 
 
@@ -71,14 +74,34 @@ def test_mixed_types_promote():
   assert depthwise_conv3x3(x.astype(jnp.bfloat16), kernel).dtype == jnp.float32
 
 
-@pytest.mark.parametrize("platform, uses_library", [("cpu", False), ("cuda", True), ("tpu", True)])
-def test_each_platform_gets_its_own_program(platform, uses_library):
-  """The shifted sum on CPU, the library's convolution elsewhere, in the gradient too, and never both in one program."""
+FORMS = dict(cpu="stablehlo.while", cuda="__gpu$xla.gpu.triton", tpu="stablehlo.convolution")
+
+
+@pytest.mark.parametrize("platform", FORMS)
+def test_each_platform_gets_its_own_program(platform, lowers_for_gpus):
+  """A walk over blocks on CPU, Triton's kernels for CUDA, elsewhere the library's convolution; never two in a program."""
   x, kernel = inputs((4, 4, 2), jnp.float32)
   gradients = jax.jit(jax.grad(lambda x, kernel: jnp.sum(jnp.sin(depthwise_conv3x3(x, kernel))), (0, 1)))
   program = gradients.trace(x, kernel).lower(lowering_platforms=(platform,)).as_text()
-  assert ("stablehlo.convolution" in program) == uses_library
-  assert ("stablehlo.while" in program) != uses_library  # The walk over blocks of the kernel's gradient.
+  assert [form in program for form in FORMS.values()] == [name == platform for name in FORMS]
+
+
+@pytest.mark.parametrize("stride, dtype", [(2, jnp.float32), (1, jnp.float16)])
+def test_other_strides_and_types_are_left_to_the_library_on_cuda(stride, dtype, lowers_for_gpus):
+  x, kernel = inputs((4, 4, 2), dtype)
+  fn = jax.jit(lambda x, kernel: depthwise_conv3x3(x, kernel, stride=stride))
+  program = fn.trace(x, kernel).lower(lowering_platforms=("cuda",)).as_text()
+  assert FORMS["tpu"] in program and FORMS["cuda"] not in program
+
+
+@pytest.mark.parametrize("shape", [(2, 39, 19, 70), (1, 5, 70, 16), (1, 64, 3, 96), (3, 1, 1, 64)])
+def test_kernels_for_gpus_give_the_same_numbers(shape):
+  """Interpreted: channels with and without a mask, several tiles of rows and columns, sides of one pixel."""
+  x, kernel = inputs(shape, jnp.float32)
+  out, vjp = jax.vjp(functools.partial(library_conv, stride=1), x, kernel)
+  np.testing.assert_allclose(depthwise_triton.conv(x, kernel, interpret=True), out, atol=1e-5)
+  for ours, expected in zip(depthwise_triton.conv_transpose(x, kernel, out, interpret=True), vjp(out)):
+    np.testing.assert_allclose(ours, expected, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("x_shape, kernel_shape, stride, message", [

@@ -124,7 +124,7 @@ def _gradient(image: jax.Array) -> jax.Array:
 
 
 def _luminance(image: jax.Array) -> jax.Array:
-  return image @ jnp.asarray(_LUMINANCE, image.dtype)
+  return jnp.matmul(image, jnp.asarray(_LUMINANCE, image.dtype), precision=jax.lax.Precision.HIGHEST)
 
 
 def _pyramid(image: jax.Array, num_levels: int) -> list[jax.Array]:

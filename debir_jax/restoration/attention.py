@@ -20,6 +20,8 @@ from debir_jax.restoration.channel_attention import channel_mixing, layer_norm
 from debir_jax.restoration.layers import Kernel, dense, gelu
 
 _EXPANSION = 2.66  # Hidden channels of the feed-forward network per channel.
+_HIDDEN_MULTIPLE = 8  # Matrix units take rows of 16 bytes: hidden channels are filled up with zeros.
+_PRODUCT_PARTS = 8  # Into which the sum over pixels in channel attention is cut: an image alone leaves a GPU idle.
 
 
 class AttentionWeights(NamedTuple):
@@ -105,17 +107,30 @@ class _FeedForward(nn.Module):
 def attend(images: jax.Array, weights: AttentionWeights) -> jax.Array:
   """MDTA on `[N, H, W, C]`: every channel becomes a mixture of the channels that it correlates with over the image."""
   normalised = layer_norm(images, weights.norm_scale, weights.norm_bias)
-  filtered = lambda matrix, kernel: depthwise_conv3x3(dense(normalised, matrix), kernel)
-  query, key = jnp.split(over_pixels(filtered(weights.qk, weights.qk_dwconv)), 2, -1)
-  mixing = channel_mixing(query, key, weights.temperature, weights.project_out)
-  return jnp.matmul(over_pixels(filtered(weights.v, weights.v_dwconv)), mixing).reshape(images.shape)
+  widened = dense(normalised, jnp.concatenate([weights.qk, weights.v], -1))
+  filtered = depthwise_conv3x3(widened, jnp.concatenate([weights.qk_dwconv, weights.v_dwconv], -1))
+  query, key, value = jnp.split(over_pixels(filtered), 3, -1)
+  mixing = channel_mixing(query, key, weights.temperature, weights.project_out, num_parts=_PRODUCT_PARTS)
+  return jnp.matmul(value, mixing).reshape(images.shape)
 
 
 def feed_forward(images: jax.Array, weights: FeedForwardWeights) -> jax.Array:
   """GDFN on `[N, H, W, C]`: one half of the expanded features, after GELU, gates the other half."""
   normalised = layer_norm(images, weights.norm_scale, weights.norm_bias)
-  gate, value = jnp.split(depthwise_conv3x3(dense(normalised, weights.project_in), weights.dwconv), 2, -1)
-  return dense(gelu(gate) * value, weights.project_out)
+  hidden = weights.project_out.shape[0]
+  filled = -(-hidden // _HIDDEN_MULTIPLE) * _HIDDEN_MULTIPLE
+  fill_halves = lambda array: jnp.concatenate(
+      [_fill(half, filled, axis=-1) for half in jnp.split(array, 2, -1)], -1)
+  widened = dense(normalised, fill_halves(weights.project_in))
+  gate, value = jnp.split(depthwise_conv3x3(widened, fill_halves(weights.dwconv)), 2, -1)
+  return dense(gelu(gate) * value, _fill(weights.project_out, filled, axis=0))
+
+
+def _fill(array, size, axis):
+  """Zeros behind an axis, up to a size."""
+  widths = [(0, 0)] * array.ndim
+  widths[axis] = (0, size - array.shape[axis])
+  return jnp.pad(array, widths)
 
 
 @jax.jit

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from debir_jax.restoration import deform_triton
 from debir_jax.restoration.deform_shift import is_near, read_near
 from debir_jax.restoration.layers import dense
 
@@ -30,9 +31,9 @@ def deform_conv2d(x: jax.Array, offsets: jax.Array, mask: jax.Array, kernel: jax
     kernel: `[3, 3, C // groups, out]`, grouped: consecutive blocks of output channels read their own block of `x`.
     bias: `[out]`.
     dilation: distance of the points before they are moved, and the padding, pixels.
-    reach: None: points are read by gathers and their gradient is scattered, best on CPU and GPU. A number of pixels:
-      where no offset is larger, by the form of `deform_shift.py`, which has neither and is meant for TPUs; otherwise
-      by gathers. The numbers are the same.
+    reach: None: points are read by gathers and their gradient is scattered, best on CPU and GPU (on NVIDIA's by the
+      kernels of `deform_triton.py`). A number of pixels: where no offset is larger, by the form of `deform_shift.py`,
+      which has neither and is meant for TPUs; otherwise by gathers. The numbers are the same.
 
   Returns:
     `[..., H, W, out]`. Derivatives are exact, with the one-sided slope towards larger coordinates where a point lies on
@@ -91,19 +92,14 @@ def _block_diagonal(kernel, groups):
   return blocks.reshape(-1, kernel.shape[3])
 
 
-# Reading and adding work on one image whose points stand in one flat axis, ordered as (row, column, group, tap). On CPU
-# a loop over images keeps all of an image's arrays in the cache, and XLA can neither fuse neighbours into the
-# computation of positions nor has to take flat indices apart: together 2 to 3 times faster.
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _sample(dilation, images, down, right, mask):
   """Masked bilinear samples `[N, points, c]` of `images [N, H, W, groups, c]`, 0 outside; the rest `[N, points]`.
 
-  The gradient is written out: it reads the corners again instead of storing copies of the samples.
+  Points are ordered as (row, column, group, tap). The gradient is written out: it reads the corners again instead of
+  storing copies of the samples.
   """
-  return _each_image(functools.partial(_read_points, images.shape[1:], _grid(images.shape, dilation)),
-                     _with_border(images), down, right, mask)
+  return _by_platform(deform_triton.read_points, _read_images, dilation, images, down, right, mask)
 
 
 def _sample_fwd(dilation, images, down, right, mask):
@@ -111,22 +107,45 @@ def _sample_fwd(dilation, images, down, right, mask):
 
 
 def _sample_bwd(dilation, residuals, cotangent):
-  images, *points = residuals
-  inner = slice(_BORDER, -_BORDER)
-  image_grads, *point_grads = _each_image(
-      functools.partial(_points_transpose, images.shape[1:], _grid(images.shape, dilation)), _with_border(images),
-      *points, cotangent)
-  bordered = (images.shape[0], images.shape[1] + 2 * _BORDER, images.shape[2] + 2 * _BORDER) + images.shape[3:]
-  return image_grads.reshape(bordered)[:, inner, inner], *point_grads
+  images_grad, *point_grads = _by_platform(
+      deform_triton.points_transpose, _images_transpose, dilation, *residuals, cotangent)
+  return images_grad.astype(residuals[0].dtype), *point_grads
 
 
 _sample.defvjp(_sample_fwd, _sample_bwd)
 
 
-def _each_image(fn, *arrays):
-  """`fn` on every image: one after the other on CPU, all at once elsewhere."""
-  return lax.platform_dependent(*arrays, cpu=lambda *arrays: lax.map(lambda args: fn(*args), arrays),
-                                default=jax.vmap(fn))
+def _by_platform(cuda, other, dilation, images, *arrays):
+  """`cuda` on NVIDIA GPUs, in the types its kernels are meant for, otherwise `other`."""
+  forms = dict(cpu=functools.partial(other, dilation=dilation, one_by_one=True),
+               default=functools.partial(other, dilation=dilation, one_by_one=False))
+  if images.dtype in (jnp.float32, jnp.bfloat16):
+    forms["cuda"] = functools.partial(cuda, dilation=dilation)
+  return lax.platform_dependent(images, *arrays, **forms)
+
+
+# Reading and adding work on one image whose points stand in one flat axis. On CPU a loop over images keeps all of an
+# image's arrays in the cache, and XLA can neither fuse neighbours into the computation of positions nor has to take flat
+# indices apart: together 2 to 3 times faster.
+
+
+def _read_images(images, *points, dilation, one_by_one):
+  """`_sample`."""
+  read = functools.partial(_read_points, images.shape[1:], _grid(images.shape, dilation))
+  return _each_image(read, one_by_one, _with_border(images), *points)
+
+
+def _images_transpose(images, *points_and_cotangent, dilation, one_by_one):
+  """Gradients of `_sample`, that of the images at least in float32."""
+  transpose = functools.partial(_points_transpose, images.shape[1:], _grid(images.shape, dilation))
+  sites_grad, *point_grads = _each_image(transpose, one_by_one, _with_border(images), *points_and_cotangent)
+  inner = slice(_BORDER, -_BORDER)
+  bordered = (images.shape[0], images.shape[1] + 2 * _BORDER, images.shape[2] + 2 * _BORDER) + images.shape[3:]
+  return sites_grad.reshape(bordered)[:, inner, inner], *point_grads
+
+
+def _each_image(fn, one_by_one, *arrays):
+  return lax.map(lambda args: fn(*args), arrays) if one_by_one else jax.vmap(fn)(*arrays)
 
 
 def _with_border(images):
@@ -160,9 +179,9 @@ def _points_transpose(shape, grid, sites, down, right, mask, cotangent):
   right_grad = (1 - below) * (top_right - top_left) + below * (bottom_right - bottom_left)
   weights = _weights(below, beside)
   mask_grad = sum(weight * slope for weight, slope in zip(weights, slopes))
-  total = jnp.zeros_like(sites)
+  total = jnp.zeros(sites.shape, jnp.promote_types(sites.dtype, jnp.float32))
   for corner, weight in zip(corners, weights):
-    update = (weight * mask).astype(sites.dtype)[:, None] * cotangent
+    update = (weight * mask).astype(total.dtype)[:, None] * cotangent.astype(total.dtype)
     total = total.at[corner].add(update, mode="promise_in_bounds", wrap_negative_indices=False)
   return (total, (mask * down_grad).astype(down.dtype), (mask * right_grad).astype(right.dtype),
           mask_grad.astype(mask.dtype))

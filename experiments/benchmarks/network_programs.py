@@ -2,7 +2,8 @@
 
   python experiments/benchmarks/network_programs.py '{"library": "ours", "group": "raft", ...}'
 
-prints one line of JSON: a `Case` in, its numbers out. Weights and images are random; no time depends on them.
+compiles, prints "ready", waits for a line, and prints one line of JSON: a `Case` in, its numbers out. Weights and images
+are random; no time depends on them.
 """
 
 from collections.abc import Callable
@@ -37,6 +38,7 @@ class Case(NamedTuple):
     batch: bursts or images.
     features: of the restorer.
     dtype: "float32" or "bfloat16" (torch: autocast); the restorer only.
+    remat: of our restorer.
     repeats: measured runs.
   """
 
@@ -47,6 +49,7 @@ class Case(NamedTuple):
   batch: int
   features: int
   dtype: str
+  remat: str
   repeats: int
 
 
@@ -91,7 +94,7 @@ def _our_restorer(case, bursts):
 
   from debir_jax.restoration import Burstormer
 
-  model = Burstormer(case.features, dtype=None if case.dtype == "float32" else jnp.dtype(case.dtype))
+  model = Burstormer(case.features, dtype=case.dtype, remat=case.remat)
   variables = model.init(jax.random.key(1), bursts)
   loss = lambda variables, bursts: jnp.mean(jnp.abs(model.apply(variables, bursts) - bursts[:, 0]))
   return model.apply if case.program == "forward" else jax.value_and_grad(loss), (variables, bursts)
@@ -175,6 +178,7 @@ def measure_ours(case: Case) -> dict[str, Any]:
   start = time.perf_counter()
   program = jax.jit(fn).lower(*args).compile()
   compile_s = time.perf_counter() - start
+  _wait()
   numbers = _run(lambda: jax.block_until_ready(program(*args)), case.repeats)
   stats = jax.devices()[0].memory_stats() or {}
   memory = program.memory_analysis()
@@ -207,11 +211,20 @@ def measure_torch(case: Case) -> dict[str, Any]:
   start = time.perf_counter()
   run()
   first_s = time.perf_counter() - start
+  if cuda:
+    torch.cuda.empty_cache()  # Others compile at the same time.
+  _wait()
   numbers = _run(run, case.repeats)
   if case.library == "torch.compile":
     numbers["compile_s"] = first_s - numbers["wall_s"]
   numbers["peak_mb"] = torch.cuda.max_memory_allocated() / 1e6 if cuda else _peak_host_mb() - host_before
   return numbers
+
+
+def _wait():
+  """Says that all is compiled, and waits until it may be measured."""
+  print("ready", flush=True)
+  sys.stdin.readline()
 
 
 def _run(program, repeats):

@@ -18,7 +18,12 @@ cache on disk. Times are minima over all runs; memory is what the process takes 
 library has allocated at most), ours from the second process, as the first one's peak is the compiler's. What XLA says
 its arrays take is in the JSON. A process that takes more memory or time than it may is stopped, and the table says so.
 
-With CUDA: float32 and bfloat16 (PyTorch: autocast), and torch.compile beside eager PyTorch.
+With CUDA: float32 and bfloat16 (PyTorch: autocast), and torch.compile beside eager PyTorch. A GPU that is lent by the
+minute is used best with
+
+  python experiments/benchmarks/networks.py --cases restorer --sizes 128 --batches 4 --turns 1 --concurrent 12
+
+which compiles all programs at the same time and then measures them one after the other.
 """
 
 import argparse
@@ -55,9 +60,12 @@ def main():
              "date": datetime.date.today().isoformat(), "programs": []}
   path = pathlib.Path(args.out or _FOLDER / "results" / f"networks_{info['device'].replace(' ', '_')}.json")
   path.parent.mkdir(parents=True, exist_ok=True)
-  for program in _programs(args, info):
-    print(_title(program), flush=True)
-    results["programs"].append(program | {"libraries": compare(program, libraries, args)})
+  programs = _programs(args, info)
+  per_round = max(1, args.concurrent // len(libraries))
+  for first in range(0, len(programs), per_round):
+    some = programs[first:first + per_round]
+    results["programs"] += [program | {"libraries": numbers} for program, numbers in
+                            zip(some, compare(some, libraries, args))]
     path.write_text(json.dumps(results, indent=2) + "\n")
   print_table(results["programs"])
   print(f"\n{results['hardware']}\n{results['versions']}\nwritten to {path}")
@@ -72,6 +80,16 @@ def _parse() -> argparse.Namespace:
   parser.add_argument("--features", type=int, default=48, help="of the restorer, a multiple of 8; the paper has 48")
   parser.add_argument("--preview-size", type=int, default=128,
                       help="packed height and width of the previews of bae, raft and latency; RAFT wants at least 128")
+  parser.add_argument("--programs", nargs="+", choices=_PROGRAMS["restorer"], default=_PROGRAMS["restorer"],
+                      help="of the restorer")
+  parser.add_argument("--dtypes", nargs="+", choices=("float32", "bfloat16"), default=None,
+                      help="of the restorer; the default is both with CUDA, else float32")
+  parser.add_argument("--remat", choices=("none", "blocks", "stages"), default="none",
+                      help="what our restorer computes again in the backward pass to save memory")
+  parser.add_argument("--turns", type=int, choices=(1, 2), default=2,
+                      help="processes per program and library; 1: nothing is known about the cache of programs")
+  parser.add_argument("--concurrent", type=int, default=1, metavar="N",
+                      help="compile so many programs at the same time; they are measured one after the other")
   parser.add_argument("--repeats", type=int, default=5, help="runs per process, after one that warms up")
   parser.add_argument("--torch", action=argparse.BooleanOptionalAction, default=None,
                       help="measure PyTorch too; the default where it is installed")
@@ -101,23 +119,34 @@ def _programs(args, info) -> list[dict[str, Any]]:
     sizes, batches, dtypes = [args.preview_size], [1], ["float32"]
     if group == "restorer":
       sizes, batches = args.sizes, args.batches
-      dtypes += ["bfloat16"] * info["cuda"]
-    for dtype, size, batch, program in itertools.product(dtypes, sizes, batches, _PROGRAMS[group]):
-      programs.append(dict(group=group, program=program, size=size, batch=batch, dtype=dtype, features=args.features))
+      dtypes = args.dtypes or dtypes + ["bfloat16"] * info["cuda"]
+    names = args.programs if group == "restorer" else _PROGRAMS[group]
+    for dtype, size, batch, program in itertools.product(dtypes, sizes, batches, names):
+      programs.append(dict(group=group, program=program, size=size, batch=batch, dtype=dtype, features=args.features,
+                           remat=args.remat))
   return programs
 
 
-def compare(program: dict[str, Any], libraries: list[str], args: argparse.Namespace) -> dict[str, dict[str, Any]]:
-  """Numbers of each library, from two processes each, in turn; after a failure no second one."""
-  numbers = {}
+def compare(programs: list[dict[str, Any]], libraries: list[str],
+            args: argparse.Namespace) -> list[dict[str, dict[str, Any]]]:
+  """Numbers of each library for each program, from `--turns` processes each, in turn; after a failure no second one."""
+  numbers = [{} for _ in programs]
   with tempfile.TemporaryDirectory() as cache:
-    for turn, library in itertools.product((0, 1), libraries):
-      if "failure" in numbers.get(library, {}):
-        continue
-      case = Case(library=library, repeats=args.repeats, **program)
-      new = run_process(case._asdict(), args, cache=cache)
-      numbers[library] = _merged(numbers[library], new) if turn else new
-      print(f"  {library:14s}{_summary(new)}", flush=True)
+    for turn in range(args.turns):
+      jobs = [(index, library) for index in range(len(programs)) for library in libraries
+              if "failure" not in numbers[index].get(library, {})]
+      for first in range(0, len(jobs), args.concurrent):
+        some = jobs[first:first + args.concurrent]
+        processes = []
+        for index, library in some:
+          case = Case(library=library, repeats=args.repeats, **programs[index])
+          processes.append(Process(case._asdict(), args, cache=cache))
+        for process in processes:
+          process.wait_until_ready()
+        for (index, library), process in zip(some, processes):
+          new = process.result()
+          numbers[index][library] = _merged(numbers[index][library], new) if turn else new
+          print(f"{_title(programs[index])}: {library:14s}{_summary(new)}", flush=True)
   return numbers
 
 
@@ -134,42 +163,66 @@ def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
   return merged
 
 
-def run_process(request: Any, args: argparse.Namespace, cache: str = "") -> dict[str, Any]:
+def run_process(request: Any, args: argparse.Namespace) -> dict[str, Any]:
   """What `network_programs.py` prints about the request, or {"failure": reason}."""
-  # Threads that OpenMP does not bind to cores were seen to share one, with PyTorch 25 times slower.
-  environment = os.environ | {"OMP_PROC_BIND": os.environ.get("OMP_PROC_BIND", "true")}
-  if cache:
-    environment |= {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-                    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
-  command = [sys.executable, str(_FOLDER / "network_programs.py"), json.dumps(request)]
-  with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
-    process = subprocess.Popen(command, stdout=out, stderr=errors, env=environment)
-    failure = _watch(process, args)
-    out.seek(0), errors.seek(0)
-    if failure:
-      return {"failure": failure}
-    if process.returncode:
-      return {"failure": _reason(process.returncode, errors.read())}
-    return json.loads(out.read().strip().splitlines()[-1])
+  return Process(request, args).result()
 
 
-def _watch(process: subprocess.Popen, args: argparse.Namespace) -> str:
-  """Waits for the end of a process; stops it and says why if it goes beyond its limits."""
-  end = time.monotonic() + args.time_limit
-  limit_mb = args.memory_limit * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e6
-  failure = ""
-  while not failure:
+class Process:
+  """A process of `network_programs.py` that compiles at once, and measures when it is asked for its result."""
+
+  def __init__(self, request: Any, args: argparse.Namespace, cache: str = ""):
+    # Threads that OpenMP does not bind to cores were seen to share one, with PyTorch 25 times slower.
+    environment = os.environ | {"OMP_PROC_BIND": os.environ.get("OMP_PROC_BIND", "true")}
+    if args.concurrent > 1:  # JAX else takes most of a GPU's memory for the first process.
+      environment |= {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "OMP_PROC_BIND": "false"}
+    if cache:
+      environment |= {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+                      "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    command = [sys.executable, str(_FOLDER / "network_programs.py"), json.dumps(request)]
+    self._args, self._out, self._errors = args, tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
+    self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=self._out, stderr=self._errors,
+                                     env=environment, text=True)
+    self._end, self._failure = time.monotonic() + args.time_limit, ""
+
+  def wait_until_ready(self):
+    """Until it has compiled and waits, or has ended."""
+    self._watch(lambda: self._printed()[:1] == ["ready"])
+
+  def result(self) -> dict[str, Any]:
+    """Lets it measure; its numbers, or {"failure": reason}."""
     try:
-      process.wait(_POLL_S)
-      return ""
-    except subprocess.TimeoutExpired:
-      if time.monotonic() > end:
-        failure = f"over {args.time_limit:.0f} s"
-      elif _resident_mb(process.pid) > limit_mb:
-        failure = f"over {limit_mb / 1e3:.1f} GB"
-  process.kill()
-  process.wait()
-  return failure
+      self._process.stdin.write("measure\n")
+      self._process.stdin.close()
+    except OSError:  # It has ended; what it says about that follows.
+      pass
+    self._watch(lambda: False)
+    self._errors.seek(0)
+    if self._failure:
+      return {"failure": self._failure}
+    if self._process.returncode:
+      return {"failure": _reason(self._process.returncode, self._errors.read())}
+    return json.loads(self._printed()[-1])
+
+  def _printed(self):
+    self._out.seek(0)
+    return self._out.read().strip().splitlines()
+
+  def _watch(self, done):
+    """Waits for `done()` or for the end of the process; stops it if it goes beyond its limits."""
+    limit_mb = self._args.memory_limit * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e6
+    while not self._failure and not done():
+      try:
+        self._process.wait(_POLL_S)
+        return
+      except subprocess.TimeoutExpired:
+        if time.monotonic() > self._end:
+          self._failure = f"over {self._args.time_limit:.0f} s"
+        elif _resident_mb(self._process.pid) > limit_mb:
+          self._failure = f"over {limit_mb / 1e3:.1f} GB"
+    if self._failure:
+      self._process.kill()
+      self._process.wait()
 
 
 def _resident_mb(pid: int) -> float:
@@ -206,7 +259,8 @@ def _title(program) -> str:
   size = program["size"]
   if program["group"] == "restorer":
     title = f"{program['program']}, {program['features']} features, {program['batch']} x 4 frames of {size}x{size}"
-    return title + (f", {program['dtype']}" if program["dtype"] != "float32" else "")
+    title += f", {program['dtype']}" if program["dtype"] != "float32" else ""
+    return title + (f", remat {program['remat']}" if program["remat"] != "none" else "")
   if program["group"] == "bae":
     size = 2 * size if program["program"] == "release" else size
     return f"BAENet, {dict(packed=6, release=5)[program['program']]} planes of {size}x{size}"

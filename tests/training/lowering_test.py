@@ -15,7 +15,7 @@ from debir_jax.types import CameraColor, Scene
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 @pytest.mark.parametrize("dtype, remat", [("float32", "none"), ("bfloat16", "stages")])
-def test_exposure_step_is_lowered_for_accelerators(platform, dtype, remat):
+def test_exposure_step_is_lowered_for_accelerators(platform, dtype, remat, lowers_for_gpus):
   """With the restorer's attention and alignment, BAENet, motion, simulator and optimizer; no CPU form is left in it."""
   config = default.get_config("debug")
   config.restorer.update(dict(blocks_per_level=1, fusion_blocks=1, deform_groups=8))
@@ -32,9 +32,13 @@ def test_exposure_step_is_lowered_for_accelerators(platform, dtype, remat):
                  colour=CameraColor(white_balance=shape(3), ccm=shape(3, 3)), scene_id=shape(dtype=jnp.int32))
   shots = jax.eval_shape(lambda key: steps.shots(key, 0, config.batch_size), jax.random.key(0))
   step = jax.jit(lambda *arguments: steps.exposure(*arguments, CosineDecay(1e-7, 1e-8, 10)))
-  exported = export.export(step, platforms=[platform])(state, scenes, shots)
+  # What is lowered here is looked at, not kept, so that programs need not stay valid for half a year.
+  unstable = [export.DisabledSafetyCheck.custom_call("__gpu$xla.gpu.triton")]
+  exported = export.export(step, platforms=[platform], disabled_checks=unstable)(state, scenes, shots)
   program = exported.mlir_module()
   assert exported.platforms == (platform,)
   assert "stablehlo.convolution" in program
-  # A depthwise convolution is one grouped convolution there, not nine shifted products.
-  assert "feature_group_count = 16 : i64" in program or "feature_group_count = 42 : i64" in program
+  names = "depthwise_conv3x3_transpose", "deform_conv_transpose"
+  assert [name in program for name in names] == [platform == "cuda"] * 2
+  if platform == "tpu":  # A depthwise convolution is one grouped convolution there, not nine shifted products.
+    assert "feature_group_count = 24 : i64" in program or "feature_group_count = 48 : i64" in program
