@@ -5,6 +5,8 @@ a row is read three times, for its three shifts, and twice of that out of the ca
 """
 
 import functools
+import itertools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +14,27 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
-_TILE, _WARPS = 1024, 8  # Columns times channels: four values per thread, so that all nine sums fit the registers.
 _ROWS = 32  # That one program walks over at most.
+
+
+class _Launch(NamedTuple):
+  """Size of a tile, columns times channels; warps of a program; rows that it reads before it works on any of them.
+
+  A program keeps what its nine sums need in registers: the fewer values per thread, the more programs run side by side.
+  """
+
+  tile: int
+  warps: int
+  rows_at_once: int
+
+
+_CONV = _Launch(512, 8, 4)
+_TRANSPOSE = _Launch(512, 8, 4)
 
 
 def conv(x: jax.Array, kernel: jax.Array, *, interpret: bool = False) -> jax.Array:
   """`[N, H, W, C]` with `kernel [3, 3, 1, C]`, one pixel of zero padding on every side, of the type of `x`."""
-  tiles = _Tiles(x.shape)
+  tiles = _Tiles(x.shape, _CONV)
   return tiles.call(_conv_kernel, jax.ShapeDtypeStruct(x.shape, x.dtype), "depthwise_conv3x3", interpret)(
       x, kernel.reshape(9, -1))
 
@@ -26,7 +42,7 @@ def conv(x: jax.Array, kernel: jax.Array, *, interpret: bool = False) -> jax.Arr
 def conv_transpose(x: jax.Array, kernel: jax.Array, cotangent: jax.Array, *,
                    interpret: bool = False) -> tuple[jax.Array, jax.Array]:
   """Gradients of `conv`: of `x`, and of the kernel as `[3, 3, 1, C]`, each of its own type."""
-  tiles = _Tiles(x.shape)
+  tiles = _Tiles(x.shape, _TRANSPOSE)
   parts = jax.ShapeDtypeStruct((tiles.num_places, 9, x.shape[-1]), jnp.promote_types(x.dtype, jnp.float32))
   x_grad, parts = tiles.call(
       _transpose_kernel, (jax.ShapeDtypeStruct(x.shape, x.dtype), parts), "depthwise_conv3x3_transpose", interpret)(
@@ -37,18 +53,20 @@ def conv_transpose(x: jax.Array, kernel: jax.Array, cotangent: jax.Array, *,
 class _Tiles:
   """How `[N, H, W, C]` is cut into the tiles of programs: a grid of (place, block of channels)."""
 
-  def __init__(self, shape):
+  def __init__(self, shape, launch):
+    self.warps = launch.warps
     images, self.height, self.width, self.channels = shape
     # Without a mask over channels whole vectors are read.
     self.tile_channels = next((size for size in (64, 32, 16) if self.channels % size == 0), 64)
-    self.tile_columns, self.rows = _TILE // self.tile_channels, min(_ROWS, pl.next_power_of_2(self.height))
+    self.tile_columns, self.rows = launch.tile // self.tile_channels, min(_ROWS, pl.next_power_of_2(self.height))
+    self.rows_at_once = min(launch.rows_at_once, self.rows)
     self.bands, self.column_tiles = pl.cdiv(self.height, self.rows), pl.cdiv(self.width, self.tile_columns)
     self.num_places = images * self.bands * self.column_tiles
 
   def call(self, kernel, out_shape, name, interpret):
     return pl.pallas_call(
         functools.partial(kernel, tiles=self), grid=(self.num_places, pl.cdiv(self.channels, self.tile_channels)),
-        out_shape=out_shape, compiler_params=triton.CompilerParams(num_warps=_WARPS), name=name, interpret=interpret)
+        out_shape=out_shape, compiler_params=triton.CompilerParams(num_warps=self.warps), name=name, interpret=interpret)
 
   def of_program(self):
     """Image, first row, columns `[columns, 1]` and channels `[1, channels]` of this program."""
@@ -87,12 +105,14 @@ def _conv_kernel(x_ref, kernel_ref, out_ref, *, tiles):
   taps = tiles.taps(kernel_ref, channel)
   read = lambda row: tiles.read_shifts(x_ref, image, row, columns, channel)
 
-  def add_row(index, above_and_here):
-    below = read(first_row + index + 1)
-    tiles.write(out_ref, image, first_row + index, columns, channel, _weighted(taps, (*above_and_here, *below)))
-    return above_and_here[3:] + below
+  def add_rows(index, above_and_here):
+    row = first_row + index * tiles.rows_at_once
+    lines = list(above_and_here) + [read(row + step + 1) for step in range(tiles.rows_at_once)]
+    for step in range(tiles.rows_at_once):
+      tiles.write(out_ref, image, row + step, columns, channel, _weighted(taps, lines[step:step + 3]))
+    return tuple(lines[-2:])
 
-  lax.fori_loop(0, tiles.rows, add_row, read(first_row - 1) + read(first_row))
+  lax.fori_loop(0, tiles.rows // tiles.rows_at_once, add_rows, (read(first_row - 1), read(first_row)))
 
 
 def _transpose_kernel(x_ref, kernel_ref, cotangent_ref, x_grad_ref, parts_ref, *, tiles):
@@ -100,19 +120,25 @@ def _transpose_kernel(x_ref, kernel_ref, cotangent_ref, x_grad_ref, parts_ref, *
   taps = tiles.taps(kernel_ref, channel)[::-1]
   read = lambda row: tiles.read_shifts(cotangent_ref, image, row, columns, channel)
 
-  def add_row(index, carry):
+  def add_rows(index, carry):
     above_and_here, totals = carry
-    row = first_row + index
-    shifts = above_and_here + read(row + 1)
-    tiles.write(x_grad_ref, image, row, columns, channel, _weighted(taps, shifts))
-    x = tiles.read(x_ref, image, row, columns, channel).astype(totals[0].dtype)
-    return shifts[3:], tuple(total + x * shift.astype(x.dtype) for total, shift in zip(totals, shifts))
+    row = first_row + index * tiles.rows_at_once
+    lines = list(above_and_here) + [read(row + step + 1) for step in range(tiles.rows_at_once)]
+    pixels = [tiles.read(x_ref, image, row + step, columns, channel) for step in range(tiles.rows_at_once)]
+    for step, x in enumerate(pixels):
+      shifts = lines[step:step + 3]
+      tiles.write(x_grad_ref, image, row + step, columns, channel, _weighted(taps, shifts))
+      x = x.astype(totals[0].dtype)
+      totals = tuple(total + x * shift.astype(x.dtype) for total, shift in zip(totals, itertools.chain(*shifts)))
+    return tuple(lines[-2:]), totals
 
   zeros = (jnp.zeros((tiles.tile_columns, tiles.tile_channels), parts_ref.dtype),) * 9
-  _, totals = lax.fori_loop(0, tiles.rows, add_row, (read(first_row - 1) + read(first_row), zeros))
+  before = (read(first_row - 1), read(first_row))
+  _, totals = lax.fori_loop(0, tiles.rows // tiles.rows_at_once, add_rows, (before, zeros))
   for tap, total in enumerate(totals[::-1]):  # A pixel meets the cotangent of its left neighbour in the right tap.
     triton.store(parts_ref.at[pl.program_id(0), tap, channel[0]], jnp.sum(total, 0), mask=channel[0] < tiles.channels)
 
 
-def _weighted(taps, shifts):
-  return sum(shift.astype(tap.dtype) * tap for tap, shift in zip(taps, shifts))
+def _weighted(taps, lines):
+  """Three rows, each in its three shifts, times the taps."""
+  return sum(shift.astype(tap.dtype) * tap for tap, shift in zip(taps, itertools.chain(*lines)))

@@ -21,7 +21,6 @@ from debir_jax.restoration.layers import Kernel, dense, gelu
 
 _EXPANSION = 2.66  # Hidden channels of the feed-forward network per channel.
 _HIDDEN_MULTIPLE = 8  # Matrix units take rows of 16 bytes: hidden channels are filled up with zeros.
-_PRODUCT_PARTS = 8  # Into which the sum over pixels in channel attention is cut: an image alone leaves a GPU idle.
 
 
 class AttentionWeights(NamedTuple):
@@ -110,7 +109,7 @@ def attend(images: jax.Array, weights: AttentionWeights) -> jax.Array:
   widened = dense(normalised, jnp.concatenate([weights.qk, weights.v], -1))
   filtered = depthwise_conv3x3(widened, jnp.concatenate([weights.qk_dwconv, weights.v_dwconv], -1))
   query, key, value = jnp.split(over_pixels(filtered), 3, -1)
-  mixing = channel_mixing(query, key, weights.temperature, weights.project_out, num_parts=_PRODUCT_PARTS)
+  mixing = channel_mixing(query, key, weights.temperature, weights.project_out)
   return jnp.matmul(value, mixing).reshape(images.shape)
 
 

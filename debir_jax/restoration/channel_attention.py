@@ -17,32 +17,28 @@ def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
   return (normalised * scale.astype(wide.dtype) + bias.astype(wide.dtype)).astype(x.dtype)
 
 
-def channel_mixing(query: jax.Array, key: jax.Array, temperature: jax.Array, project_out: jax.Array, *,
-                   num_parts: int = 1) -> jax.Array:
+def channel_mixing(query: jax.Array, key: jax.Array, temperature: jax.Array, project_out: jax.Array) -> jax.Array:
   """Mixing by attention and then projecting are linear maps of the channels: one small matrix `[N, C, C]` per image.
 
   A row of values `[C]` times it is the attended and projected row.
   """
-  attention = channel_attention(query, key, temperature, num_parts=num_parts)
+  attention = channel_attention(query, key, temperature)
   return jnp.einsum("...ij,io->...jo", attention.astype(project_out.dtype), project_out)
 
 
-def channel_attention(query: jax.Array, key: jax.Array, temperature: jax.Array, *, num_parts: int = 1) -> jax.Array:
+def channel_attention(query: jax.Array, key: jax.Array, temperature: jax.Array) -> jax.Array:
   """Attention between channels, `softmax(temperature * cosine(query, key))`, at least in float32.
 
   Args:
     query, key: `[..., pixels, C]`.
     temperature: `[heads, 1, 1]`; heads are blocks of consecutive channels and attend to themselves only.
-    num_parts: into which the sum over pixels is cut, where their number can be divided by it.
 
   Returns:
     `[..., C, C]`, row = channel that results. All-zero channels give a uniform row and a zero gradient.
   """
   heads, channels = temperature.shape[0], query.shape[-1]
   wide = jnp.promote_types(query.dtype, jnp.float32)
-  num_parts = num_parts if query.shape[-2] % num_parts == 0 else 1
-  cut = lambda array: array.reshape(*array.shape[:-2], num_parts, -1, channels)
-  products = jnp.einsum("...pi,...pj->...ij", cut(query), cut(key), preferred_element_type=wide).sum(-3)
+  products = jnp.einsum("...pi,...pj->...ij", query, key, preferred_element_type=wide)
   lengths = [lax.rsqrt(jnp.maximum(jnp.sum(jnp.square(array.astype(wide)), -2), _MIN_SQUARED_LENGTH))
              for array in (query, key)]
   cosines = products * lengths[0][..., :, None] * lengths[1][..., None, :]

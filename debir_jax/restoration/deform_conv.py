@@ -31,8 +31,8 @@ def deform_conv2d(x: jax.Array, offsets: jax.Array, mask: jax.Array, kernel: jax
     kernel: `[3, 3, C // groups, out]`, grouped: consecutive blocks of output channels read their own block of `x`.
     bias: `[out]`.
     dilation: distance of the points before they are moved, and the padding, pixels.
-    reach: None: points are read by gathers and their gradient is scattered, best on CPU and GPU (on NVIDIA's by the
-      kernels of `deform_triton.py`). A number of pixels: where no offset is larger, by the form of `deform_shift.py`,
+    reach: None: points are read by gathers and their gradient is scattered, best on CPU and GPU (NVIDIA's read by
+      the kernel of `deform_triton.py`). A number of pixels: where no offset is larger, by the form of `deform_shift.py`,
       which has neither and is meant for TPUs; otherwise by gathers. The numbers are the same.
 
   Returns:
@@ -99,7 +99,10 @@ def _sample(dilation, images, down, right, mask):
   Points are ordered as (row, column, group, tap). The gradient is written out: it reads the corners again instead of
   storing copies of the samples.
   """
-  return _by_platform(deform_triton.read_points, _read_images, dilation, images, down, right, mask)
+  forms = _forms(_read_images, dilation)
+  if images.dtype in (jnp.float32, jnp.bfloat16):
+    forms["cuda"] = functools.partial(deform_triton.read_points, dilation=dilation)
+  return lax.platform_dependent(images, down, right, mask, **forms)
 
 
 def _sample_fwd(dilation, images, down, right, mask):
@@ -107,21 +110,17 @@ def _sample_fwd(dilation, images, down, right, mask):
 
 
 def _sample_bwd(dilation, residuals, cotangent):
-  images_grad, *point_grads = _by_platform(
-      deform_triton.points_transpose, _images_transpose, dilation, *residuals, cotangent)
+  images_grad, *point_grads = lax.platform_dependent(*residuals, cotangent, **_forms(_images_transpose, dilation))
   return images_grad.astype(residuals[0].dtype), *point_grads
 
 
 _sample.defvjp(_sample_fwd, _sample_bwd)
 
 
-def _by_platform(cuda, other, dilation, images, *arrays):
-  """`cuda` on NVIDIA GPUs, in the types its kernels are meant for, otherwise `other`."""
-  forms = dict(cpu=functools.partial(other, dilation=dilation, one_by_one=True),
-               default=functools.partial(other, dilation=dilation, one_by_one=False))
-  if images.dtype in (jnp.float32, jnp.bfloat16):
-    forms["cuda"] = functools.partial(cuda, dilation=dilation)
-  return lax.platform_dependent(images, *arrays, **forms)
+def _forms(fn, dilation):
+  """For `lax.platform_dependent`: images one after the other on CPU, all at once elsewhere."""
+  return dict(cpu=functools.partial(fn, dilation=dilation, one_by_one=True),
+              default=functools.partial(fn, dilation=dilation, one_by_one=False))
 
 
 # Reading and adding work on one image whose points stand in one flat axis. On CPU a loop over images keeps all of an

@@ -7,10 +7,10 @@ results/gpu_kernels_<device>.json: medians of three times ten calls, all program
 
 depthwise  The depthwise 3x3 convolution of a feed-forward network, 512 channels, and its gradient: XLA's grouped
            convolution, nine shifted products left to XLA, and our kernels (depthwise_triton.py).
-deform     Reading the points of a deformable convolution, 12 frames of 48 channels in 8 groups, and its gradient:
-           gathers and scatters of XLA, and our kernels (deform_triton.py).
+deform     Reading the points of a deformable convolution, 12 frames of 48 channels in 8 groups: gathers of XLA and our
+           kernel (deform_triton.py); its gradient, XLA's alone.
 feed       A feed-forward network on 96 channels with gradient, its 255 hidden channels as they are or filled up to 256.
-attend     Channel attention on 96 channels with gradient, its sums over pixels whole or in 8 parts.
+attend     Channel attention on 96 channels with gradient.
 """
 
 import argparse
@@ -101,14 +101,11 @@ def operations(frames: int, size: int, dtype) -> dict[str, dict[str, tuple]]:
           "XLA gathers": (functools.partial(deform_conv._read_images, **gathers), (images, *points)),
           "Triton": (functools.partial(deform_triton.read_points, dilation=2), (images, *points))},
       "deform gradient": {
-          "XLA scatters": (functools.partial(deform_conv._images_transpose, **gathers), (images, *points, samples_grad)),
-          "Triton": (functools.partial(deform_triton.points_transpose, dilation=2), (images, *points, samples_grad))},
+          "XLA scatters": (functools.partial(deform_conv._images_transpose, **gathers), (images, *points, samples_grad))},
       "feed": {
           f"filled to multiples of {multiple}": (_with_gradient(attention.feed_forward, _HIDDEN_MULTIPLE=multiple),
                                                  (features, features[::-1], feed_weights)) for multiple in (1, 8)},
-      "attend": {
-          f"{parts} parts": (_with_gradient(attention.attend, _PRODUCT_PARTS=parts),
-                             (features, features[::-1], attention_weights)) for parts in (1, 8, 32)},
+      "attend": {"": (_with_gradient(attention.attend), (features, features[::-1], attention_weights))},
   }
 
 

@@ -1,9 +1,9 @@
-"""The programs that `networks.py` measures, ours and PyTorch's; run by it, one program a process.
+"""The programs that `networks.py` measures, ours and PyTorch's; run by it, in processes of their own.
 
-  python experiments/benchmarks/network_programs.py '{"library": "ours", "group": "raft", ...}'
+  python experiments/benchmarks/network_programs.py '[{"library": "ours", "group": "raft", ...}]'
 
-compiles, prints "ready", waits for a line, and prints one line of JSON: a `Case` in, its numbers out. Weights and images
-are random; no time depends on them.
+compiles, prints "ready", waits for a line, and prints one line of JSON: a list of `Case` in, a list of their numbers out.
+Weights and images are random; no time depends on them. Where COMPILE_LIMIT_S seconds have passed, no other is compiled.
 """
 
 from collections.abc import Callable
@@ -165,8 +165,8 @@ def _torch_restorer(case, module, device):
   return forward if case.program == "forward" else gradient
 
 
-def measure_ours(case: Case) -> dict[str, Any]:
-  """Numbers of our program. Compilation includes tracing; it reads JAX's cache on disk where there is one."""
+def prepare_ours(case: Case) -> Callable[[], dict[str, Any]]:
+  """Compiles, from JAX's cache on disk where it is there (tracing included); returns what measures."""
   import jax
 
   from debir_jax import motion, policies, restoration  # Imports are no part of the program.
@@ -178,20 +178,22 @@ def measure_ours(case: Case) -> dict[str, Any]:
   start = time.perf_counter()
   program = jax.jit(fn).lower(*args).compile()
   compile_s = time.perf_counter() - start
-  _wait()
-  numbers = _run(lambda: jax.block_until_ready(program(*args)), case.repeats)
-  stats = jax.devices()[0].memory_stats() or {}
   memory = program.memory_analysis()
-  numbers["compile_s"] = compile_s
-  if memory is not None:
-    arrays = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
-    numbers["arrays_mb"] = arrays / 1e6
-  numbers["peak_mb"] = stats["peak_bytes_in_use"] / 1e6 if stats else _peak_host_mb() - host_before
-  return numbers
+
+  def measure():
+    numbers = _run(lambda: jax.block_until_ready(program(*args)), case.repeats) | {"compile_s": compile_s}
+    if memory is not None:
+      arrays = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
+      numbers["arrays_mb"] = arrays / 1e6
+    stats = jax.devices()[0].memory_stats() or {}
+    numbers["peak_mb"] = stats["peak_bytes_in_use"] / 1e6 if stats else _peak_host_mb() - host_before
+    return numbers
+
+  return measure
 
 
-def measure_torch(case: Case) -> dict[str, Any]:
-  """Numbers of PyTorch's program; what it needs for the first run more than for others counts as compilation."""
+def prepare_torch(case: Case) -> Callable[[], dict[str, Any]]:
+  """Runs once; returns what measures. What the first run needs more than others counts as compilation."""
   import torch
   import torch_networks  # Imports are no part of the program.
 
@@ -211,20 +213,18 @@ def measure_torch(case: Case) -> dict[str, Any]:
   start = time.perf_counter()
   run()
   first_s = time.perf_counter() - start
-  if cuda:
-    torch.cuda.empty_cache()  # Others compile at the same time.
-  _wait()
-  numbers = _run(run, case.repeats)
-  if case.library == "torch.compile":
-    numbers["compile_s"] = first_s - numbers["wall_s"]
-  numbers["peak_mb"] = torch.cuda.max_memory_allocated() / 1e6 if cuda else _peak_host_mb() - host_before
-  return numbers
 
+  def measure():
+    if cuda:
+      torch.cuda.empty_cache()
+      torch.cuda.reset_peak_memory_stats()
+    numbers = _run(run, case.repeats)
+    if case.library == "torch.compile":
+      numbers["compile_s"] = first_s - numbers["wall_s"]
+    numbers["peak_mb"] = torch.cuda.max_memory_allocated() / 1e6 if cuda else _peak_host_mb() - host_before
+    return numbers
 
-def _wait():
-  """Says that all is compiled, and waits until it may be measured."""
-  print("ready", flush=True)
-  sys.stdin.readline()
+  return measure
 
 
 def _run(program, repeats):
@@ -257,14 +257,42 @@ def describe() -> dict[str, Any]:
   return info
 
 
+def numbers_of_all(cases: list[Case]) -> list[dict[str, Any]]:
+  """Numbers of every case, or {"failure": reason} where there are several."""
+  start, limit_s = time.monotonic(), float(os.environ.get("COMPILE_LIMIT_S", "inf"))
+
+  def prepare(case):
+    if time.monotonic() - start > limit_s:
+      raise TimeoutError(f"not compiled within {limit_s:.0f} s")
+    return (prepare_ours if case.library == "ours" else prepare_torch)(case)
+
+  if len(cases) > 1:
+    prepared = [_or_failure(functools.partial(prepare, case)) for case in cases]
+  else:
+    prepared = [prepare(cases[0])]
+  print("ready", flush=True)
+  sys.stdin.readline()
+  if len(cases) == 1:
+    return [prepared[0]()]
+  numbers = [each if isinstance(each, dict) else _or_failure(each) for each in prepared]
+  # The peak is that of all of them.
+  return [each | {"peak_mb": each["arrays_mb"]} if "arrays_mb" in each else each for each in numbers]
+
+
+def _or_failure(fn):
+  try:
+    return fn()
+  except Exception as error:  # pylint: disable=broad-exception-caught
+    return {"failure": f"{type(error).__name__}: {error}"[:200]}
+
+
 def main():
   keep_freed_memory()  # As the trainer does; for PyTorch too, which gains as much.
-  request = json.loads(sys.argv[1])
-  if request == "describe":
-    print(json.dumps(describe()))
+  requests = json.loads(sys.argv[1])
+  if requests == ["describe"]:
+    print(json.dumps([describe()]))
     return
-  case = Case(**request)
-  print(json.dumps((measure_ours if case.library == "ours" else measure_torch)(case)))
+  print(json.dumps(numbers_of_all([Case(**request) for request in requests])))
 
 
 if __name__ == "__main__":

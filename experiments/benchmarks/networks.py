@@ -18,12 +18,13 @@ cache on disk. Times are minima over all runs; memory is what the process takes 
 library has allocated at most), ours from the second process, as the first one's peak is the compiler's. What XLA says
 its arrays take is in the JSON. A process that takes more memory or time than it may is stopped, and the table says so.
 
-With CUDA: float32 and bfloat16 (PyTorch: autocast), and torch.compile beside eager PyTorch. A GPU that is lent by the
-minute is used best with
+With CUDA: float32 and bfloat16 (PyTorch: autocast), and torch.compile beside eager PyTorch. On a GPU that is lent by the
+minute,
 
-  python experiments/benchmarks/networks.py --cases restorer --sizes 128 --batches 4 --turns 1 --concurrent 12
+  python experiments/benchmarks/networks.py --cases restorer --sizes 128 --batches 4 --together
 
-which compiles all programs at the same time and then measures them one after the other.
+compiles all programs of a library in one process, the libraries side by side, and then measures one after the other; our
+memory is what XLA says that the arrays take.
 """
 
 import argparse
@@ -61,9 +62,7 @@ def main():
   path = pathlib.Path(args.out or _FOLDER / "results" / f"networks_{info['device'].replace(' ', '_')}.json")
   path.parent.mkdir(parents=True, exist_ok=True)
   programs = _programs(args, info)
-  per_round = max(1, args.concurrent // len(libraries))
-  for first in range(0, len(programs), per_round):
-    some = programs[first:first + per_round]
+  for some in [programs] if args.together else [[program] for program in programs]:
     results["programs"] += [program | {"libraries": numbers} for program, numbers in
                             zip(some, compare(some, libraries, args))]
     path.write_text(json.dumps(results, indent=2) + "\n")
@@ -86,16 +85,13 @@ def _parse() -> argparse.Namespace:
                       help="of the restorer; the default is both with CUDA, else float32")
   parser.add_argument("--remat", choices=("none", "blocks", "stages"), default="none",
                       help="what our restorer computes again in the backward pass to save memory")
-  parser.add_argument("--turns", type=int, choices=(1, 2), default=2,
-                      help="processes per program and library; 1: nothing is known about the cache of programs")
-  parser.add_argument("--concurrent", type=int, default=1, metavar="N",
-                      help="compile so many programs at the same time; they are measured one after the other")
+  parser.add_argument("--together", action="store_true", help="one process per library, once: see above")
   parser.add_argument("--repeats", type=int, default=5, help="runs per process, after one that warms up")
   parser.add_argument("--torch", action=argparse.BooleanOptionalAction, default=None,
                       help="measure PyTorch too; the default where it is installed")
   parser.add_argument("--torch-compile", action=argparse.BooleanOptionalAction, default=None,
                       help="measure torch.compile too; the default with CUDA")
-  parser.add_argument("--time-limit", type=float, default=1800, metavar="S", help="of one process, seconds")
+  parser.add_argument("--time-limit", type=float, default=1800, metavar="S", help="of one process, seconds; with --together it compiles for two thirds of that")
   parser.add_argument("--memory-limit", type=float, default=0.85, metavar="SHARE",
                       help="of one process, as a share of the machine's memory")
   parser.add_argument("--out", default=None, help="the JSON file to write")
@@ -129,24 +125,22 @@ def _programs(args, info) -> list[dict[str, Any]]:
 
 def compare(programs: list[dict[str, Any]], libraries: list[str],
             args: argparse.Namespace) -> list[dict[str, dict[str, Any]]]:
-  """Numbers of each library for each program, from `--turns` processes each, in turn; after a failure no second one."""
+  """Numbers of each library for each program, from two processes each, in turn; after a failure no second one."""
   numbers = [{} for _ in programs]
   with tempfile.TemporaryDirectory() as cache:
-    for turn in range(args.turns):
-      jobs = [(index, library) for index in range(len(programs)) for library in libraries
-              if "failure" not in numbers[index].get(library, {})]
-      for first in range(0, len(jobs), args.concurrent):
-        some = jobs[first:first + args.concurrent]
-        processes = []
-        for index, library in some:
-          case = Case(library=library, repeats=args.repeats, **programs[index])
-          processes.append(Process(case._asdict(), args, cache=cache))
-        for process in processes:
-          process.wait_until_ready()
-        for (index, library), process in zip(some, processes):
-          new = process.result()
-          numbers[index][library] = _merged(numbers[index][library], new) if turn else new
-          print(f"{_title(programs[index])}: {library:14s}{_summary(new)}", flush=True)
+    start = lambda library: Process([Case(library=library, repeats=args.repeats, **program)._asdict()
+                                     for program in programs], args, cache)
+    for turn in range(1 if args.together else 2):
+      wanted = [library for library in libraries
+                if not all("failure" in numbers_of.get(library, {}) for numbers_of in numbers)]
+      processes = {library: start(library) for library in wanted} if args.together else {}
+      for process in processes.values():
+        process.wait_until_ready()
+      for library in wanted:
+        process = processes.get(library) or start(library)
+        for program, numbers_of, new in zip(programs, numbers, process.results()):
+          numbers_of[library] = _merged(numbers_of[library], new) if turn else new
+          print(f"{_title(program)}: {library:14s}{_summary(new)}", flush=True)
   return numbers
 
 
@@ -165,22 +159,23 @@ def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 
 def run_process(request: Any, args: argparse.Namespace) -> dict[str, Any]:
   """What `network_programs.py` prints about the request, or {"failure": reason}."""
-  return Process(request, args).result()
+  return Process([request], args).results()[0]
 
 
 class Process:
-  """A process of `network_programs.py` that compiles at once, and measures when it is asked for its result."""
+  """A process of `network_programs.py` that compiles at once, and measures when it is asked for its results."""
 
-  def __init__(self, request: Any, args: argparse.Namespace, cache: str = ""):
+  def __init__(self, requests: list[Any], args: argparse.Namespace, cache: str = ""):
     # Threads that OpenMP does not bind to cores were seen to share one, with PyTorch 25 times slower.
     environment = os.environ | {"OMP_PROC_BIND": os.environ.get("OMP_PROC_BIND", "true")}
-    if args.concurrent > 1:  # JAX else takes most of a GPU's memory for the first process.
-      environment |= {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "OMP_PROC_BIND": "false"}
+    if args.together:  # JAX else takes most of a GPU's memory at once.
+      environment |= {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "COMPILE_LIMIT_S": str(args.time_limit * 2 / 3)}
     if cache:
       environment |= {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
                       "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
-    command = [sys.executable, str(_FOLDER / "network_programs.py"), json.dumps(request)]
-    self._args, self._out, self._errors = args, tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
+    command = [sys.executable, str(_FOLDER / "network_programs.py"), json.dumps(requests)]
+    self._requests, self._args = requests, args
+    self._out, self._errors = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
     self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=self._out, stderr=self._errors,
                                      env=environment, text=True)
     self._end, self._failure = time.monotonic() + args.time_limit, ""
@@ -189,8 +184,8 @@ class Process:
     """Until it has compiled and waits, or has ended."""
     self._watch(lambda: self._printed()[:1] == ["ready"])
 
-  def result(self) -> dict[str, Any]:
-    """Lets it measure; its numbers, or {"failure": reason}."""
+  def results(self) -> list[dict[str, Any]]:
+    """Lets it measure; numbers for each request, or {"failure": reason}."""
     try:
       self._process.stdin.write("measure\n")
       self._process.stdin.close()
@@ -198,11 +193,9 @@ class Process:
       pass
     self._watch(lambda: False)
     self._errors.seek(0)
-    if self._failure:
-      return {"failure": self._failure}
-    if self._process.returncode:
-      return {"failure": _reason(self._process.returncode, self._errors.read())}
-    return json.loads(self._printed()[-1])
+    if not self._failure and self._process.returncode:
+      self._failure = _reason(self._process.returncode, self._errors.read())
+    return [{"failure": self._failure}] * len(self._requests) if self._failure else json.loads(self._printed()[-1])
 
   def _printed(self):
     self._out.seek(0)

@@ -38,7 +38,7 @@ def test_exposure_step_is_lowered_for_accelerators(platform, dtype, remat, lower
   program = exported.mlir_module()
   assert exported.platforms == (platform,)
   assert "stablehlo.convolution" in program
-  names = "depthwise_conv3x3_transpose", "deform_conv_transpose"
+  names = "depthwise_conv3x3_transpose", "deform_conv_read"
   assert [name in program for name in names] == [platform == "cuda"] * 2
   if platform == "tpu":  # A depthwise convolution is one grouped convolution there, not nine shifted products.
     assert "feature_group_count = 24 : i64" in program or "feature_group_count = 48 : i64" in program
