@@ -24,9 +24,10 @@ def normal(index, *shape, dtype=jnp.float32):
 
 
 def on_both(fn, *args):
-  """Leaves of the result as a GPU and as a CPU compute them, in full precision."""
+  """Leaves of the result as a GPU computes them, and as a CPU does in float32; in full precision both."""
+  wide = jax.tree.map(lambda array: array.astype(jnp.float32), args)
   results = []
-  for device in (jax.devices()[0], jax.devices("cpu")[0]):
+  for device, args in ((jax.devices()[0], args), (jax.devices("cpu")[0], wide)):
     with jax.default_device(device), jax.default_matmul_precision("highest"):
       results.append([np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(
           jax.jit(fn)(*jax.device_put(args, device)))])
@@ -43,7 +44,7 @@ def with_gradients(fn):
   """Value of `fn`, and the gradients of its sum with random weights to all arguments."""
   def value_and_gradients(*args):
     out, vjp = jax.vjp(fn, *args)
-    return out, vjp(normal(99, *out.shape, dtype=out.dtype))
+    return out, vjp(normal(99, *out.shape, dtype=jnp.bfloat16).astype(out.dtype))  # The same in every type.
 
   return value_and_gradients
 
@@ -56,7 +57,7 @@ def test_depthwise_convolution(shape, dtype, tolerance):
 
 
 @pytest.mark.parametrize("groups, dtype, tolerance", [
-    (8, jnp.float32, 1e-5), (1, jnp.float32, 1e-5), (8, jnp.bfloat16, 2e-2)])
+    (8, jnp.float32, 1e-5), (1, jnp.float32, 1e-5), (8, jnp.bfloat16, 4e-2)])
 def test_deformable_convolution(groups, dtype, tolerance):
   """Some offsets reach far outside of the image."""
   x = normal(1, 2, 17, 21, 48, dtype=dtype)
