@@ -18,6 +18,7 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
   config.seed = 0  # Fixes scenes, noise, weights and order.
   config.stages = ("stage1", "stage2_warmup", "stage2", "stage3")  # In this order, into --workdir.
   config.init_from = ""  # Where the first stage starts: the workdir of another run, or a folder of converted weights.
+  config.init_stage = ""  # From which stage there; "": the one that comes before it, e.g. stage2_warmup before stage2.
   config.start_from_scratch = False  # Let a stage start from random weights where the one before it is missing.
   config.batch_size = 4
   config.log_every_steps = 100
@@ -98,6 +99,7 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
   ))
   config.bae = d(dict(
       # "one_time": a single exposure time for all frames; "digital_gimbal": times that are the same for all scenes.
+      # "active_sl": chooses among pairs; two frames, without stage2.
       network="baenet",
       blocks="mobilenet_v2",  # Or "light": its first four blocks, for small previews.
       width=1.0,  # Of MobileNetV2.
@@ -129,6 +131,9 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
   config.stage2 = d(dict(num_steps=18_314, learning_rate=1e-7, final_learning_rate=1e-8, rise_steps=0,
                          noise_draws=1))  # Bursts per prediction, alike but for their noise; the loss is their mean.
   config.stage3 = d(dict(num_steps=51_150, learning_rate=1e-5, final_learning_rate=1e-7, rise_steps=0))
+  # Both networks at once, in place of stage 3 or of all stages (Table 5); not among the stages unless asked for.
+  config.end_to_end = d(dict(num_steps=51_150, learning_rate=1e-5, final_learning_rate=1e-7, rise_steps=0,
+                             bae_learning_rate=1e-7, bae_final_learning_rate=1e-8))
 
   # Evaluation on the held-out scenes.
   config.evaluation = d(dict(
@@ -169,7 +174,7 @@ def shrunk(config: ml_collections.ConfigDict, mode: str) -> ml_collections.Confi
         evaluation=dict(num_draws=1, border=0, watched_scenes=1),
         comparison=dict(headroom_scenes=2, headroom_draws=2),
     )))
-    for stage in ("stage1", "stage2_warmup", "stage2", "stage3"):
+    for stage in ("stage1", "stage2_warmup", "stage2", "stage3", "end_to_end"):
       config[stage].num_steps = 1
   elif mode:
     raise ValueError(f"Unknown mode {mode!r} behind the config file; there is only ':debug'.")

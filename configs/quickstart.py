@@ -29,6 +29,8 @@ def get_config(mode: str = ""):
   config.stage2_warmup.update(dict(num_steps=800, learning_rate=1e-3, final_learning_rate=2e-4, label_draws=4))
   config.stage2.update(dict(num_steps=300, learning_rate=3e-4, final_learning_rate=1e-5))
   config.stage3.update(dict(num_steps=100, learning_rate=3e-4, final_learning_rate=1e-5))
+  config.end_to_end.update(dict(num_steps=100, learning_rate=3e-4, final_learning_rate=1e-5, bae_learning_rate=3e-4,
+                                bae_final_learning_rate=1e-5))
   config.evaluation.update(dict(num_draws=2, border=2))
   config.comparison.enabled = True
   return default.shrunk(config, mode)

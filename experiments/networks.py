@@ -1,19 +1,21 @@
 """Networks that the experiments of one scale share: each is trained once, into `<workdir>/networks/<name>`."""
 
 import pathlib
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 import ml_collections
 
 from debir_jax.evaluation import Method
 from debir_jax.files import folder_name
-from debir_jax.training import runner
+from debir_jax.policies import bracket, uniform
+from debir_jax.training import comparison, runner
 from debir_jax.training.experiment import Experiment
 from debir_jax.training.state import TrainState
+from debir_jax.types import SUBFRAME_RATE_HZ
 
 DEBIR = "DEBIR"
 _RESTORER = "restorer"
-_STAGES = ("stage2_warmup", "stage2", "stage3")
+STAGES = ("stage2_warmup", "stage2", "stage3")
 
 
 def pretrained(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> tuple[Experiment, TrainState]:
@@ -23,26 +25,52 @@ def pretrained(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> tupl
   return experiment, experiment.load_stage("stage1", _folder(workdir, _RESTORER), experiment.initial_state())
 
 
-def trained(config: ml_collections.ConfigDict, workdir: pathlib.Path, name: str,
-            changes: Mapping[str, Any]) -> tuple[Experiment, TrainState]:
-  """Stages 2 and 3 from the shared restorer, under some changes of the config."""
-  config = _changed(config, {"stages": _STAGES, "init_from": str(_folder(workdir, _RESTORER)),
+def trained(config: ml_collections.ConfigDict, workdir: pathlib.Path, name: str, changes: Mapping[str, Any], *,
+            stages: Sequence[str] = STAGES, until: str | None = None) -> tuple[Experiment, TrainState]:
+  """The stages after the first from the shared restorer, under some changes of the config.
+
+  Args:
+    config, workdir: of the experiments.
+    name: of the network.
+    changes: fields of the config.
+    stages: what it is trained by.
+    until: the stage after which its networks are wanted; the last one.
+  """
+  config = _changed(config, {"stages": stages, "init_from": str(_folder(workdir, _RESTORER)), "init_stage": "stage1",
                              "start_from_scratch": False, **changes})
   runner.run(config, str(_folder(workdir, name)))
-  return load(config, workdir, name)
+  return load(config, workdir, name, stage=until or stages[-1])
 
 
-def load(config: ml_collections.ConfigDict, workdir: pathlib.Path, name: str) -> tuple[Experiment, TrainState]:
-  """A network that is trained.
+def load(config: ml_collections.ConfigDict, workdir: pathlib.Path, name: str, *,
+         stage: str = STAGES[-1]) -> tuple[Experiment, TrainState]:
+  """A network as a stage left it.
 
   Raises:
-    FileNotFoundError: it is not.
+    FileNotFoundError: it is not trained.
   """
   experiment, folder = Experiment(config), _folder(workdir, name)
-  if not experiment.has_stage(_STAGES[-1], folder):
+  if not experiment.has_stage(stage, folder):
     raise FileNotFoundError(f"There is no {name} in {folder}. Run `python -m experiments.table1` of the same --scale "
                             "and --workdir first.")
-  return experiment, experiment.load_stage(_STAGES[-1], folder, experiment.initial_state())
+  return experiment, experiment.load_stage(stage, folder, experiment.initial_state())
+
+
+def with_frames(config: ml_collections.ConfigDict, workdir: pathlib.Path,
+                num_frames: int) -> tuple[ml_collections.ConfigDict, pathlib.Path]:
+  """Config and folder of networks for another burst length; those for the config's own stay where they are."""
+  if num_frames == config.capture.num_frames:
+    return config, workdir
+  return _changed(config, {"capture.num_frames": num_frames}), workdir / f"{num_frames}_frames"
+
+
+def fixed(experiment: Experiment, start: TrainState, workdir: pathlib.Path) -> list[Method]:
+  """Bracketing and the longest uniform exposure, each with a restorer fine-tuned for it."""
+  timing = experiment.setup.timing
+  longest_s = timing.budget_s / timing.num_frames
+  policies = {"bracketing": bracket(timing), f"uniform {{{longest_s * SUBFRAME_RATE_HZ:.3g}}}": uniform(longest_s)}
+  return [Method(name, policy, comparison.finetuned(experiment, name, policy, start, workdir / "networks"))
+          for name, policy in policies.items()]
 
 
 def method(name: str, experiment: Experiment, state: TrainState) -> Method:

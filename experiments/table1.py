@@ -6,7 +6,7 @@
 Every method starts from the same restorer (stage 1). Learned exposure times go through the same stages as BAENet's; the
 free number of hand-made ones is set to what is best on BAENet's training scenes. Then the restorer is fine-tuned for
 every method by as many steps as for DEBIR. Results go into <workdir>/table1: table.md, table.csv, records and figures.
-The same command goes on with what was stopped. Not among the methods yet: Active S-L, which has two frames.
+The same command goes on with what was stopped. Active S-L, which has two frames, is in `experiments.active_sl`.
 
 The paper's numbers belong to other scenes (GoPro) and networks of full size: compare the order, not the values.
 """

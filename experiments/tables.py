@@ -8,34 +8,36 @@ from typing import Any, Mapping, Sequence
 from debir_jax.evaluation import MethodSummary, Record, format_table, plots, records_path, summarize, write_records
 from debir_jax.files import write_text
 
-_METRICS = ("PSNR", "SSIM", "LPIPS")
-Paper = Mapping[str, Sequence[Any]]  # PSNR, SSIM, LPIPS by method, as far as the paper has them.
+METRICS = ("PSNR", "SSIM", "LPIPS")
+Paper = Mapping[str, Sequence[Any]]  # Numbers by method, as far as the paper has them.
 
 
-def write(records: Mapping[str, Sequence[Record]], folder: pathlib.Path, *, reference: str, paper: Paper) -> str:
+def write(records: Mapping[str, Sequence[Record]], folder: pathlib.Path, *, reference: str, paper: Paper,
+          paper_columns: Sequence[str] = METRICS) -> str:
   """Writes table.md, table.csv, records_<column>.jsonl, differences.png and exposure_times.png; returns the table.
 
   Args:
     records: of all methods, by column of the table.
     folder: which is there.
     reference: method that differences are taken to, and whose times are drawn.
-    paper: its numbers.
+    paper: its numbers; paper_columns: what they are.
   """
   summaries = {column: summarize(rows, reference=reference) for column, rows in records.items()}
   for column, rows in records.items():
     write_records(records_path(folder, column), rows)
   plots.exposure_scatter(folder / "exposure_times.png", rows, method=reference)  # The same in every column.
   own = format_table(summaries, reference=reference, markdown=True)
-  write_text(folder / "table.md", f"{own}\n\nThe paper's, on other scenes (GoPro):\n\n{_paper_table(paper)}\n")
+  theirs = _paper_table(paper, paper_columns)
+  write_text(folder / "table.md", f"{own}\n\nThe paper's, on other scenes (GoPro):\n\n{theirs}\n")
   _write_csv(folder / "table.csv", summaries)
   plots.differences(folder / "differences.png", summaries, reference=reference)
   return format_table(summaries, reference=reference)
 
 
-def _paper_table(paper: Paper) -> str:
-  rows = [f"| {name} | {' | '.join(map(str, [*values, *[''] * (len(_METRICS) - len(values))]))} |"
+def _paper_table(paper: Paper, columns: Sequence[str]) -> str:
+  rows = [f"| {name} | {' | '.join(map(str, [*values, *[''] * (len(columns) - len(values))]))} |"
           for name, values in paper.items()]
-  return "\n".join([f"| method | {' | '.join(_METRICS)} |", "| --- " * (1 + len(_METRICS)) + "|", *rows])
+  return "\n".join([f"| method | {' | '.join(columns)} |", "| --- " * (1 + len(columns)) + "|", *rows])
 
 
 def _write_csv(path, summaries: Mapping[str, Sequence[MethodSummary]]) -> None:

@@ -109,7 +109,7 @@ class Raft:
     *batch, height, width, _ = image1.shape
     margins = _margins(height), _margins(width)
     prepare = lambda image: _padded(_signed(image.reshape(-1, height, width, 3)), margins)
-    with jax.default_matmul_precision("highest"):  # In the three decimals of a GPU's TF32, flow is off by a pixel or so.
+    with jax.default_matmul_precision("highest"):  # A GPU would compute in TF32, three decimals.
       flow = self._network(num_updates).apply(variables, prepare(image1), prepare(image2))
     (top, _), (left, _) = margins
     return flow[:, top:top + height, left:left + width].reshape(*batch, height, width, 2)

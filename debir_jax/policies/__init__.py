@@ -1,8 +1,12 @@
 """Which exposure times? One file per method behind one Protocol, `Policy`."""
 
+from debir_jax.policies.active_sl import ActiveSL
+from debir_jax.policies.active_sl import pair_loss
+from debir_jax.policies.active_sl import pair_set
 from debir_jax.policies.average_ae import AverageAE
 from debir_jax.policies.baenet import BAENet
 from debir_jax.policies.baenet import BAENetPolicy
+from debir_jax.policies.baenet import exposure_times_of
 from debir_jax.policies.baenet import init_baenet
 from debir_jax.policies.bounded_softmax import bounded_softmax
 from debir_jax.policies.bounded_softmax import exposure_times_from_shares
@@ -32,8 +36,9 @@ from debir_jax.policies.policy import observe
 from debir_jax.policies.policy import Policy
 
 __all__ = [
-    "AverageAE", "BAENet", "BAENetPolicy", "BLOCKS", "bounded_softmax", "bracket", "candidate_set", "CandidateSet",
-    "check_exposure_times", "develop_previews", "DigitalGimbal", "exposure_times_from_shares", "Fixed",
-    "format_exposure_times", "FULL_SCALE_PX_PER_S", "GradientAE", "init_baenet", "is_pytree", "LIGHT_BLOCKS",
-    "MobileNetV2", "MotionMetering", "network_planes", "num_planes", "observe", "OracleResult", "Policy",
-    "predict_exposure_times", "random_exposure_times", "search_exposure_times", "uniform"]
+    "ActiveSL", "AverageAE", "BAENet", "BAENetPolicy", "BLOCKS", "bounded_softmax", "bracket", "candidate_set",
+    "CandidateSet", "check_exposure_times", "develop_previews", "DigitalGimbal", "exposure_times_from_shares",
+    "exposure_times_of", "Fixed", "format_exposure_times", "FULL_SCALE_PX_PER_S", "GradientAE", "init_baenet",
+    "is_pytree", "LIGHT_BLOCKS", "MobileNetV2", "MotionMetering", "network_planes", "num_planes", "observe",
+    "OracleResult", "pair_loss", "pair_set", "Policy", "predict_exposure_times", "random_exposure_times",
+    "search_exposure_times", "uniform"]

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from debir_jax.policies.active_sl import ActiveSL, chosen_pair
 from debir_jax.policies.bounded_softmax import predict_exposure_times
 from debir_jax.policies.digital_gimbal import DigitalGimbal
 from debir_jax.policies.mobilenet_v2 import BLOCKS
@@ -73,7 +74,15 @@ class BAENet(nn.Module):
     return jnp.concatenate([jnp.repeat(frames, self.num_frames, axis=1), logits[:, 1:]], axis=1)
 
 
-def init_baenet(key: jax.Array, module: BAENet | DigitalGimbal, *, num_planes: int = 6) -> dict[str, Any]:
+def exposure_times_of(module: BAENet | DigitalGimbal | ActiveSL, logits: jax.Array, timing: BurstTiming, *,
+                      slack_floor: bool = False) -> jax.Array:
+  """What the logits of one scene mean to this network: exposure times `[n]`, s."""
+  if isinstance(module, ActiveSL):
+    return chosen_pair(logits, timing)
+  return predict_exposure_times(logits, timing, slack_floor=slack_floor)
+
+
+def init_baenet(key: jax.Array, module: BAENet | DigitalGimbal | ActiveSL, *, num_planes: int = 6) -> dict[str, Any]:
   """Returns what `module.init` would draw, from the same distributions, in a small part of the time.
 
   Kernels are Xavier uniform (the last one times `classifier_scale`), scales and running variances 1, the rest 0. All
@@ -111,7 +120,7 @@ def _xavier_bound(shape: tuple[int, ...]) -> float:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BAENetPolicy:
-  """A BAENet, or a Digital Gimbal, with its weights, as a `Policy`. A pytree: pass it through `jit`, or close over it.
+  """A BAENet, or what takes its place, with its weights, as a `Policy`. A pytree: pass it through `jit` or close over it.
 
   Attributes:
     module: the network.
@@ -121,7 +130,7 @@ class BAENetPolicy:
     preview, use_preview, use_gain, use_motion: see `network_planes`.
   """
 
-  module: BAENet | DigitalGimbal = dataclasses.field(metadata=dict(static=True))
+  module: BAENet | DigitalGimbal | ActiveSL = dataclasses.field(metadata=dict(static=True))
   variables: Any
   min_preview_gain: float = dataclasses.field(metadata=dict(static=True))
   slack_floor: bool = dataclasses.field(default=False, metadata=dict(static=True))
@@ -141,7 +150,7 @@ class BAENetPolicy:
       raise ValueError(f"This BAENet predicts {self.module.num_frames} exposure times, the timing asks for "
                        f"{timing.num_frames}; use the network of that burst length.")
     logits = self.module.apply(self.variables, self.planes(observation)[None], train=False)[0]
-    return predict_exposure_times(logits, timing, slack_floor=self.slack_floor)
+    return exposure_times_of(self.module, logits, timing, slack_floor=self.slack_floor)
 
   def planes(self, observation: Observation) -> jax.Array:
     """What this network sees of one scene."""

@@ -74,7 +74,8 @@ class GradientAE:
   def best_gamma(self, image: jax.Array) -> jax.Array:
     """The gamma in [1/1.9, 1.9] at which an image `[h, w]` in [0, 1] shows most gradient; below 1: it is too dark."""
     information = jnp.stack([self.information(image ** gamma) for gamma in _GAMMAS])
-    return jnp.asarray(_GRID)[jnp.argmax(jnp.matmul(jnp.asarray(_FIT), information, precision=jax.lax.Precision.HIGHEST))].astype(image.dtype)
+    fitted = jnp.matmul(jnp.asarray(_FIT), information, precision=jax.lax.Precision.HIGHEST)
+    return jnp.asarray(_GRID)[jnp.argmax(fitted)].astype(image.dtype)
 
   def information(self, image: jax.Array) -> jax.Array:
     """Sum of what the gradients of an image `[h, w]` in [0, 1] tell."""

@@ -12,8 +12,8 @@ from jax.sharding import Mesh
 import ml_collections
 
 from debir_jax.motion import FlowEstimator, LucasKanade, Raft
-from debir_jax.policies import (BLOCKS, LIGHT_BLOCKS, BAENet, BAENetPolicy, DigitalGimbal, network_planes,
-                                num_planes)
+from debir_jax.policies import (BLOCKS, LIGHT_BLOCKS, ActiveSL, BAENet, BAENetPolicy, CandidateSet, DigitalGimbal,
+                                candidate_set, network_planes, num_planes, pair_set)
 from debir_jax.restoration import Burstormer, BurstPlanes, Restorer
 from debir_jax.scenes import CachedScenes, DeadLeavesScenes, MixedScenes, PhotoMotionScenes, SceneBatches, SceneSource
 from debir_jax.scenes import batches, builtin_photos, photo_folder, split_photos
@@ -91,16 +91,23 @@ def bae_policy_of(config: ml_collections.ConfigDict, models: Models, params: Any
                       slack_floor=config.bae.slack_floor, **_inputs_of(config))
 
 
-def bae_of(config: ml_collections.ConfigDict) -> BAENet | DigitalGimbal:
+def bae_of(config: ml_collections.ConfigDict) -> BAENet | DigitalGimbal | ActiveSL:
   """What predicts exposure times, of `config.bae`: BAENet, or another network in its place."""
   section, num_frames = config.bae, config.capture.num_frames
-  baenet = functools.partial(
-      BAENet, num_frames=num_frames, width=section.width, norm=section.norm, dropout_rate=section.dropout_rate,
+  options = dict(
+      num_frames=num_frames, width=section.width, norm=section.norm, dropout_rate=section.dropout_rate,
       blocks=_chosen(_BAE_BLOCKS, section.blocks, "bae.blocks"), classifier_scale=section.classifier_scale,
       axis_name=mesh_lib.AXIS)
-  networks = dict(baenet=baenet, one_time=functools.partial(baenet, one_time=True),
-                  digital_gimbal=functools.partial(DigitalGimbal, num_frames=num_frames))
+  networks = dict(baenet=functools.partial(BAENet, **options),
+                  one_time=functools.partial(BAENet, one_time=True, **options),
+                  digital_gimbal=functools.partial(DigitalGimbal, num_frames=num_frames),
+                  active_sl=lambda: ActiveSL(num_pairs=len(pair_set(timing_of(config)).names), **options))
   return _chosen(networks, section.network, "bae.network")()
+
+
+def candidates_of(config: ml_collections.ConfigDict) -> CandidateSet:
+  """Exposure times that the warm-up looks for the best of: the set E, or what Active S-L chooses from."""
+  return (pair_set if config.bae.network == "active_sl" else candidate_set)(timing_of(config))
 
 
 def num_planes_of(config: ml_collections.ConfigDict) -> int:

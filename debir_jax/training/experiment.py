@@ -167,6 +167,12 @@ class Experiment:
           state, scenes, self._shots(self._stage_key(stage), state), decay)
     if stage.kind == "warmup":
       return lambda state, scenes: self.steps.warmup(state, scenes, *labels(scenes, state.step), decay)
+    if stage.kind == "end_to_end":
+      section = self.config[stage.name]
+      bae_decay = CosineDecay(section.bae_learning_rate, section.bae_final_learning_rate, section.num_steps,
+                              section.rise_steps)
+      return lambda state, scenes: self.steps.end_to_end(
+          state, stage.optimizer, scenes, self._shots(self._stage_key(stage), state), decay, bae_decay)
     raise ValueError(f"Unknown kind of stage {stage.kind!r}.")
 
   def finetune_step_fn(self, stage: Stage, policy: Policy) -> StepFn:

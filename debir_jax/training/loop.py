@@ -63,7 +63,7 @@ def train_stage(experiment: Experiment, stage: Stage, directory: pathlib.Path, s
   watch = lambda state: experiment.watch(networks_of(state), policy_of)
   try:
     state = _steps(config, state, step_fn, batches, log, guard, checkpoints, num_steps, watch,
-                   predicts=stage.kind in ("exposure", "predicted_exposure") and not fixed_times)
+                   predicts=stage.kind in ("exposure", "predicted_exposure", "end_to_end") and not fixed_times)
     log.write_summary(guard.num_skipped, batches.replaced, checkpoints.directory)
     return experiment.local_copy(state)
   finally:

@@ -43,6 +43,9 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
   if not stages and not config.comparison.enabled:
     raise ValueError("There is nothing to do: config.stages is empty and config.comparison.enabled is False.")
   comparison.check_comparable(config)
+  if config.bae.network == "active_sl" and {"stage2", "end_to_end"} & set(config.stages):
+    raise ValueError("Active S-L is a classifier, through whose choice no gradient passes: leave out stage2 and "
+                     "end_to_end, e.g. config.stages=('stage2_warmup', 'stage3').")
   experiment = Experiment(config)
   with processes.owned(workdir) as path:
     say(f"debir_jax on {jax.devices()[0].device_kind} x {experiment.mesh.size}"
@@ -75,15 +78,16 @@ def start_state(experiment: Experiment, stage: Stage, workdir: pathlib.Path) -> 
   if stage.starts_from is None:
     return state
   source = _source(experiment, workdir)
-  if experiment.has_stage(stage.starts_from, source):
-    return experiment.load_stage(stage.starts_from, source, state)
+  before = stage_named(experiment.config.init_stage or stage.starts_from).name
+  if experiment.has_stage(before, source):
+    return experiment.load_stage(before, source, state)
   if experiment.config.start_from_scratch:
-    say(f"There is no {stage.starts_from} in {source}: {stage.name} starts from random weights, as "
-        "config.start_from_scratch says.")
+    say(f"There is no {before} in {source}: {stage.name} starts from random weights, as config.start_from_scratch "
+        "says.")
     return state
   raise FileNotFoundError(
-      f"{stage.name} starts from the last checkpoint of {stage.starts_from}, but there is none in {source}. Run "
-      f"{stage.starts_from} into the same --workdir first, or name the workdir of another run with --config.init_from.")
+      f"{stage.name} starts from the last checkpoint of {before}, but there is none in {source}. Run {before} into the "
+      "same --workdir first, or name the workdir of another run with --config.init_from.")
 
 
 def trained_state(experiment: Experiment, workdir: pathlib.Path) -> TrainState:

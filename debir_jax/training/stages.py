@@ -6,6 +6,7 @@
 | stage2_warmup  | BAENet      | Eq. 12, against the best of the set E   | D_BAENet  |
 | stage2         | BAENet      | Eq. 13                                  | D_BAENet  |
 | stage3         | restoration | Eq. 13, exposure times from BAENet      | D_restore |
+| end_to_end     | both        | Eq. 13 (Table 5)                        | D_restore |
 """
 
 import dataclasses
@@ -18,10 +19,10 @@ class Stage:
   Attributes:
     name: also the name of its section in the config and of its folder in the workdir.
     kind: which step it takes, see `step.py`.
-    optimizer: which of the three optimizer states it steps.
+    optimizer: which of the three optimizer states it steps; `end_to_end` steps that of BAENet too.
     split: which scenes it sees.
     starts_from: the stage whose last checkpoint it starts from, unless another one stands before it in
-      `config.stages`; None: from random weights.
+      `config.stages` or `config.init_stage` names one; None: from random weights.
   """
 
   name: str
@@ -36,6 +37,7 @@ STAGES = {stage.name: stage for stage in (
     Stage("stage2_warmup", "warmup", "bae", "bae", "stage1"),
     Stage("stage2", "exposure", "bae", "bae", "stage2_warmup"),
     Stage("stage3", "predicted_exposure", "finetune", "restore", "stage2"),
+    Stage("end_to_end", "end_to_end", "finetune", "restore", "stage2"),
 )}
 
 

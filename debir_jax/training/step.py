@@ -17,7 +17,8 @@ from jax.sharding import Mesh
 import optax
 
 from debir_jax.evaluation.metrics import psnr
-from debir_jax.policies import Policy, is_pytree, observe, predict_exposure_times, random_exposure_times
+from debir_jax.policies import (ActiveSL, Policy, exposure_times_of, is_pytree, observe, pair_loss,
+                                random_exposure_times)
 from debir_jax.simulator import CaptureSetup, Shot, draw_shot, simulate_previews, target_of
 from debir_jax.training import mesh as mesh_lib
 from debir_jax.training.build import Models
@@ -69,6 +70,7 @@ class Steps:
     self._restoration_step = compiled(self._move_restoration, donate_argnums=(0, 1))
     self._warmup_step = compiled(self._move_bae_to_labels, donate_argnums=0)
     self._exposure_step = compiled(self._move_bae, donate_argnums=0)
+    self._end_to_end_step = compiled(self._move_both, donate_argnums=(0, 1))
 
   def restoration(self, state: TrainState, optimizer: str, scenes: Scene, shots: Shot, exposure_times: jax.Array,
                   decay: CosineDecay) -> tuple[TrainState, Outputs]:
@@ -90,6 +92,16 @@ class Steps:
     moved, outputs = self._exposure_step(
         _bae_part(state), self._flow_variables, state.restoration_params, state.step, scenes, shots, decay)
     return _with_bae_part(state, moved), outputs
+
+  def end_to_end(self, state: TrainState, optimizer: str, scenes: Scene, shots: Shot, decay: CosineDecay,
+                 bae_decay: CosineDecay) -> tuple[TrainState, Outputs]:
+    """Eq. 13 for both networks at once (Table 5); norms and learning rate of BAENet are told as `bae_...`."""
+    restoration = dict(params=state.restoration_params, moments=state.optimizer_states[optimizer])
+    restoration, bae, outputs = self._end_to_end_step(
+        restoration, _bae_part(state), self._flow_variables, state.step, scenes, shots, decay, bae_decay)
+    state = _with_bae_part(state, bae)
+    states = {**state.optimizer_states, optimizer: restoration["moments"]}
+    return state.replace(restoration_params=restoration["params"], optimizer_states=states), outputs
 
   def predicted_exposure_times(self, bae_params: Any, bae_stats: Any, scenes: Scene, shots: Shot) -> jax.Array:
     """Times `[B, n]` that BAENet chooses."""
@@ -141,9 +153,15 @@ class Steps:
     return jax.vmap(self._models.planes)(observations)
 
   def _times(self, logits):
-    times = functools.partial(predict_exposure_times, timing=self._setup.timing,
+    times = functools.partial(exposure_times_of, self._models.bae, timing=self._setup.timing,
                               slack_floor=self._models.slack_floor)
     return jax.vmap(times)(logits)
+
+  def _label_losses(self, logits, times, labels):
+    """Eq. 12 for each example; cross entropy for a classifier."""
+    if isinstance(self._models.bae, ActiveSL):
+      return jax.vmap(functools.partial(pair_loss, timing=self._setup.timing))(logits, labels)
+    return jax.vmap(warmup_loss)(times, labels)
 
   def _bursts(self, scenes, shots, exposure_times):
     def take(radiance, shot, times):
@@ -170,16 +188,17 @@ class Steps:
       return loss, (dict(psnr=quality), dict(exposure_times=times, scenes=known))
 
     gradient, means, per_example = self._mean_gradient(loss_fn)(params, (), (scenes, shots, exposure_times))
-    (params, moments), outputs = self._descend(
-        "restoration", (params, moments), gradient, step, decay, means, per_example)
-    return params, moments, outputs
+    good = self._is_good(gradient, moments, means, per_example)
+    (params, moments), norms = self._descend("restoration", (params, moments), gradient, step, decay, good)
+    return params, moments, norms | means | per_example
 
   def _move_bae_to_labels(self, bae, flow_variables, step, scenes, shots, labels, decay):
     def loss_fn(params, shared, examples):
       stats, flow_variables = shared
       scenes, shots, labels = examples
-      times, stats = self._train_times(params, stats, flow_variables, scenes, shots)
-      losses = jax.vmap(warmup_loss)(times, labels)
+      logits, stats = self._train_logits(params, stats, flow_variables, scenes, shots)
+      times = self._times(logits)
+      losses = self._label_losses(logits, times, labels)
       # For people: the distance from the label in 1/1920 s.
       error = jnp.abs(times - labels).mean() / self._setup.timing.subframe_interval_s
       known = _known_of(scenes, self._targets(scenes), losses)
@@ -200,38 +219,67 @@ class Steps:
     shared = (bae["stats"], flow_variables, restoration_params)
     return self._descend_bae(loss_fn, bae, shared, (scenes, shots), step, decay)
 
-  def _train_times(self, params, stats, flow_variables, scenes, shots):
+  def _train_times(self, *arguments):
     """Times of a batch in training mode, with the new statistics of BatchNorm."""
+    logits, stats = self._train_logits(*arguments)
+    return self._times(logits), stats
+
+  def _train_logits(self, params, stats, flow_variables, scenes, shots):
     planes = self._planes(self._observe(flow_variables, scenes, shots))
     dropout_keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(shots.exposure_key)
     logits, updated = self._models.bae.apply(
         _variables(params, stats), planes, train=True, dropout_keys=dropout_keys, mutable=["batch_stats"])
-    return self._times(logits), updated.get("batch_stats", {})
+    return logits, updated.get("batch_stats", {})
+
+  def _move_both(self, restoration, bae, flow_variables, step, scenes, shots, decay, bae_decay):
+    def loss_fn(params, shared, examples):
+      stats, flow_variables = shared
+      scenes, shots = examples
+      times, stats = self._train_times(params["bae"], stats, flow_variables, scenes, shots)
+      raw = self._bursts(scenes, shots, times)[None]
+      loss, quality, known = self._restore_and_compare(params["restoration"], raw, scenes)
+      return loss, (dict(psnr=quality, stats=stats), dict(exposure_times=times, scenes=known))
+
+    params = dict(restoration=restoration["params"], bae=bae["params"])
+    gradient, means, per_example = self._mean_gradient(loss_fn)(params, (bae["stats"], flow_variables), (scenes, shots))
+    stats = means.pop("stats")
+    good = (self._is_good(gradient["restoration"], restoration["moments"], means, per_example)
+            & self._is_good(gradient["bae"], bae["moments"], means, per_example))
+    (params, moments), norms = self._descend(
+        "restoration", (restoration["params"], restoration["moments"]), gradient["restoration"], step, decay, good)
+    (bae_params, bae_moments, stats), bae_norms = self._descend(
+        "bae", (bae["params"], bae["moments"], bae["stats"]), gradient["bae"], step, bae_decay, good, (stats,))
+    bae_norms = {f"bae_{name}": value for name, value in bae_norms.items() if name != "applied"}
+    return (dict(params=params, moments=moments), dict(params=bae_params, moments=bae_moments, stats=stats),
+            norms | bae_norms | means | per_example)
 
   def _descend_bae(self, loss_fn, bae, shared, examples, step, decay):
     gradient, means, per_example = self._mean_gradient(loss_fn)(bae["params"], shared, examples)
     stats = means.pop("stats")
-    (params, moments, stats), outputs = self._descend(
-        "bae", (bae["params"], bae["moments"], bae["stats"]), gradient, step, decay, means, per_example, (stats,))
-    return dict(params=params, moments=moments, stats=stats), outputs
+    good = self._is_good(gradient, bae["moments"], means, per_example)
+    (params, moments, stats), norms = self._descend(
+        "bae", (bae["params"], bae["moments"], bae["stats"]), gradient, step, decay, good, (stats,))
+    return dict(params=params, moments=moments, stats=stats), norms | means | per_example
 
-  def _descend(self, optimizer, old, gradient, step, decay, means, per_example, also_new=()):
-    """Steps `old`, (params, moments, ...), along the gradient unless something is wrong; returns it and outputs."""
-    params, moments = old[:2]
-    direction, new_moments = self._optimizers[optimizer].update(gradient, moments, params)
-    learning_rate = decay.learning_rate(step)
+  def _is_good(self, gradient, moments, means, per_example):
+    """Whether a step may be applied."""
     grad_norm, limits, known = optax.global_norm(gradient), self._limits, per_example["scenes"]
-    usual_norm = usual_grad_norm(moments)
-    good = (jnp.isfinite(means["loss"]) & jnp.isfinite(grad_norm) & (grad_norm <= limits.max_grad_norm)
-            & (grad_norm <= limits.max_grad_norm_ratio * usual_norm)
+    return (jnp.isfinite(means["loss"]) & jnp.isfinite(grad_norm) & (grad_norm <= limits.max_grad_norm)
+            & (grad_norm <= limits.max_grad_norm_ratio * usual_grad_norm(moments))
             & (known["saturated_share"].mean() <= limits.max_saturated_share)
             & (known["level"].mean() >= limits.min_level))
+
+  def _descend(self, optimizer, old, gradient, step, decay, good, also_new=()):
+    """Steps `old`, (params, moments, ...), along the gradient if all is good; returns it and norms."""
+    params, moments = old[:2]
+    direction, new_moments = self._optimizers[optimizer].update(gradient, moments, params)
+    learning_rate, grad_norm = decay.learning_rate(step), optax.global_norm(gradient)
     new = (apply_direction(params, direction, learning_rate), new_moments, *also_new)
     kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), new, old)
-    norms = dict(grad_norm=grad_norm, usual_grad_norm=usual_norm, param_norm=optax.global_norm(params),
+    norms = dict(grad_norm=grad_norm, usual_grad_norm=usual_grad_norm(moments), param_norm=optax.global_norm(params),
                  update_norm=learning_rate * optax.global_norm(direction), learning_rate=learning_rate,
                  applied=good.astype(grad_norm.dtype))
-    return mesh_lib.constrain(kept, self._mesh, self._shard_state), norms | means | per_example
+    return mesh_lib.constrain(kept, self._mesh, self._shard_state), norms
 
 
 def _known_of(scenes, targets, losses):

@@ -14,9 +14,9 @@ import numpy as np
 
 from debir_jax.evaluation.candidates import pseudo_ground_truth
 from debir_jax.files import write_text
-from debir_jax.policies import candidate_set
 from debir_jax.simulator import Shot
 from debir_jax.training import processes
+from debir_jax.training.build import candidates_of
 from debir_jax.training.experiment import Experiment
 from debir_jax.training.logs import say
 from debir_jax.training.stages import Stage
@@ -39,7 +39,7 @@ def warmup_labels(experiment: Experiment, stage: Stage, restoration_params, dire
   """
   num_draws = experiment.config[stage.name].label_draws
   evaluator = experiment.label_evaluator(num_draws)
-  candidates = candidate_set(experiment.setup.timing)
+  candidates = candidates_of(experiment.config)
   path, num_scenes = directory / "labels.json", len(experiment.scenes[stage.split])
   # Before any process looks for labels, no process may have written them.
   known = processes.agreed(path.exists())

@@ -91,7 +91,8 @@ def _parse() -> argparse.Namespace:
                       help="measure PyTorch too; the default where it is installed")
   parser.add_argument("--torch-compile", action=argparse.BooleanOptionalAction, default=None,
                       help="measure torch.compile too; the default with CUDA")
-  parser.add_argument("--time-limit", type=float, default=1800, metavar="S", help="of one process, seconds; with --together it compiles for two thirds of that")
+  parser.add_argument("--time-limit", type=float, default=1800, metavar="S",
+                      help="of one process, seconds; with --together it compiles for two thirds of that")
   parser.add_argument("--memory-limit", type=float, default=0.85, metavar="SHARE",
                       help="of one process, as a share of the machine's memory")
   parser.add_argument("--out", default=None, help="the JSON file to write")

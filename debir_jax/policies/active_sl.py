@@ -1,0 +1,70 @@
+"""Active S-L: exposure times of two images, chosen out of a set by a classifier.
+
+Yang, Koskinen and Kämäräinen, "Active short-long exposure deblurring", ICPR 2022, predict the gains of a short and a long
+image out of a set. As in DEBIR's Table 1 exposure times are predicted instead. Neither paper says more of the set and the
+loss used there: here the set are all pairs (t_1 <= t_2) of multiples of the minimum exposure time within the budget, and
+the classifier, BAENet's network, learns by cross entropy which of them the pre-trained restorer restores best.
+"""
+
+import itertools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from debir_jax.policies.fixed import CandidateSet, format_exposure_times
+from debir_jax.policies.mobilenet_v2 import BLOCKS, MobileNetV2
+from debir_jax.types import BurstTiming
+
+
+class ActiveSL(nn.Module):
+  """In BAENet's place: planes in, a logit for each pair of `pair_set` out. See `BAENet` for the attributes.
+
+  Attributes:
+    num_pairs: of `pair_set`.
+  """
+
+  num_pairs: int
+  num_frames: int = 2
+  width: float = 1.0
+  norm: str = "batch"
+  dropout_rate: float = 0.2
+  blocks: tuple[tuple[int, int, int, int], ...] = BLOCKS
+  classifier_scale: float = 1.0
+  axis_name: str | None = None
+
+  @nn.compact
+  def __call__(self, planes: jax.Array, train: bool, dropout_keys: jax.Array | None = None) -> jax.Array:
+    """Planes `[B, h, w, c]` of `network_planes` -> logits `[B, num_pairs]`."""
+    network = MobileNetV2(self.num_pairs, self.width, self.norm, self.dropout_rate, self.blocks, self.classifier_scale,
+                          self.axis_name, name="mobilenet_v2")
+    return network(planes, train, dropout_keys)
+
+
+def pair_set(timing: BurstTiming) -> CandidateSet:
+  """All pairs t_1 <= t_2 of multiples of the minimum exposure time within the budget; 16 with the paper's timing.
+
+  Raises:
+    ValueError: for bursts that are no pairs.
+  """
+  if timing.num_frames != 2:
+    raise ValueError(f"Active S-L chooses the exposure times of two frames, got a burst of {timing.num_frames}. Set "
+                     "config.capture.num_frames=2, or use another network.")
+  steps = range(1, int(timing.budget_s / timing.min_exposure_s * (1 + 1e-6)))
+  fits = lambda pair: sum(pair) * timing.min_exposure_s <= timing.budget_s * (1 + 1e-6)
+  pairs = [pair for pair in itertools.combinations_with_replacement(steps, 2) if fits(pair)]
+  exposure_times = timing.min_exposure_s * np.array(pairs, np.float64)
+  return CandidateSet(tuple(map(format_exposure_times, exposure_times)), exposure_times)
+
+
+def chosen_pair(logits: jax.Array, timing: BurstTiming) -> jax.Array:
+  """The likeliest pair `[2]`, s, of logits `[num_pairs]`; no gradient passes through a choice."""
+  return jnp.asarray(pair_set(timing).exposure_times, logits.dtype)[jnp.argmax(logits)]
+
+
+def pair_loss(logits: jax.Array, pair: jax.Array, timing: BurstTiming) -> jax.Array:
+  """Cross entropy of logits `[num_pairs]` against the pair of the set that is nearest to `pair [2]`, s."""
+  distances = jnp.abs(jnp.asarray(pair_set(timing).exposure_times, logits.dtype) - pair).sum(1)
+  return optax.softmax_cross_entropy_with_integer_labels(logits, jnp.argmin(distances))

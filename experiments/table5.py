@@ -1,0 +1,70 @@
+"""Table 5 of the paper: what each stage of training is worth, and training both networks at once.
+
+  python -m experiments.table5 --scale=tiny      # minutes; its numbers say nothing
+  python -m experiments.table5                   # the quickstart's networks and scenes
+
+S1: the restorer on exposure times drawn at random. S2-1, S2-2: BAENet's warm-up and its training through the simulator.
+S3: fine-tuning of the restorer. E2E: both networks at once along the gradient of Eq. 13, BAENet at the learning rate of
+S2-2, the restorer at that of S3 and for as many steps; E2E alone at the rate of S1, for the steps of S1 and S3. Rows
+share S1. Results go into <workdir>/table5.
+
+The paper's numbers belong to other scenes (GoPro) and networks of full size: compare the order, not the values.
+"""
+
+import pathlib
+
+import ml_collections
+
+from debir_jax.command_line import keep_freed_memory
+from debir_jax.training.workdir import locked
+from experiments import networks
+from experiments import scales
+from experiments import tables
+
+REFERENCE = "S1, S2-1, S2-2, S3"
+# PSNR, SSIM, LPIPS.
+PAPER = {
+    "S1, S2-2": (34.93, 0.9482, 0.162), "S1, S2-1, S2-2": (35.01, 0.9489, 0.160),
+    "S1, S2-2, S3": (35.16, 0.9502, 0.157), REFERENCE: (35.32, 0.9519, 0.154),
+    "S1, S2-1, E2E": (34.99, 0.9496, 0.158), "S1, S2-1, S2-2, E2E": (35.11, 0.9500, 0.158),
+    "E2E": (33.60, 0.9279, 0.196)}
+_NETWORKS = {  # By row: the network's name, its stages, and how many of them the row has; rows of one network share it.
+    REFERENCE: (networks.DEBIR, ("stage2_warmup", "stage2", "stage3"), 3),
+    "S1, S2-1, S2-2": (networks.DEBIR, ("stage2_warmup", "stage2", "stage3"), 2),
+    "S1, S2-2, S3": ("no warm-up", ("stage2", "stage3"), 2),
+    "S1, S2-2": ("no warm-up", ("stage2", "stage3"), 1),
+    "S1, S2-1, S2-2, E2E": ("end to end at last", ("stage2_warmup", "stage2", "end_to_end"), 3),
+    "S1, S2-1, E2E": ("end to end after warm-up", ("stage2_warmup", "end_to_end"), 2),
+    "E2E": ("end to end", ("end_to_end",), 1)}
+
+
+def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
+  """Trains what is missing, measures, writes the results; returns the table."""
+  config.end_to_end.num_steps = config.stage3.num_steps
+  networks.pretrained(config, workdir)
+  records = []
+  for row, (name, stages, count) in _NETWORKS.items():
+    changes = {"bae.network": "baenet", **(_from_scratch(config) if row == "E2E" else {})}
+    experiment, state = networks.trained(config, workdir, name, changes, stages=stages, until=stages[count - 1])
+    records += experiment.evaluate([networks.method(row, experiment, state)])
+  with locked(str(workdir / "table5")) as path:
+    return tables.write({"measured": records}, path, reference=REFERENCE, paper=PAPER)
+
+
+def _from_scratch(config):
+  return {"init_from": "", "start_from_scratch": True,
+          "end_to_end.num_steps": config.stage1.num_steps + config.stage3.num_steps,
+          "end_to_end.rise_steps": config.stage1.rise_steps,
+          "end_to_end.learning_rate": config.stage1.learning_rate,
+          "end_to_end.final_learning_rate": config.stage1.final_learning_rate}
+
+
+def main() -> None:
+  """Reads the options and runs."""
+  args = scales.parse(scales.parser(__doc__, "table5"))
+  scales.report(lambda: run(scales.config_of(args.scale), args.workdir), args.workdir / "table5")
+
+
+if __name__ == "__main__":
+  keep_freed_memory()
+  main()
