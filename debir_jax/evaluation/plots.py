@@ -154,6 +154,89 @@ def differences(path: str | os.PathLike, groups: Mapping[str, Sequence[MethodSum
   _save(figure, path)
 
 
+def method_sheet(path: str | os.PathLike, methods: Mapping[str, Sequence[Example]]) -> None:
+  """One row per scene: the first frame of the first method, every method's result, and the target (Fig. 2).
+
+  Args:
+    path: of the PNG.
+    methods: examples of the same shots by method.
+  """
+  rows = list(zip(*methods.values()))
+  columns = ["first frame", *methods, "target"]
+  figure, axes = _figure(len(rows), len(columns), (len(columns) * _IMAGE_SIDE_INCHES, len(rows) * 2.0 + 0.25))
+  for row, examples in zip(axes, rows):
+    first = examples[0]
+    images = np.stack([first.raw[0], *[example.restored for example in examples], first.target])
+    captions = [f"scene {first.scene_id}, gain {first.preview_gain:.0f}",
+                *[f"{example.psnr:.2f} dB  {_times(example)}" for example in examples], ""]
+    for axis, image, caption in zip(row, np.asarray(_developed(images, first.colour)), captions):
+      axis.imshow(image, interpolation="nearest")
+      axis.set(xticks=[], yticks=[])
+      axis.set_xlabel(caption, fontsize=8, labelpad=3)
+      axis.spines[:].set_visible(False)
+  for axis, title in zip(axes[0], columns):
+    axis.set_title(title, fontsize=9)
+  _save(figure, path)
+
+
+def times_at_gains(path: str | os.PathLike, records: Mapping[float, Sequence[Record]]) -> None:
+  """Times of each frame against motion at the first gain, and histograms of t_1 at every gain (Fig. 3).
+
+  Args:
+    path: of the PNG.
+    records: of one method, by gain.
+  """
+  first = next(iter(records.values()))
+  times = np.array([record.exposure_times for record in first]) * SUBFRAME_RATE_HZ
+  motion = np.array([record.motion_magnitude for record in first])
+  count = times.shape[1]
+  figure, axes = _figure(1, count + 1, ((count + 1) * _PANEL_INCHES[0], _PANEL_INCHES[1]))
+  for frame, axis in enumerate(axes[0, :count]):
+    axis.scatter(motion, times[:, frame], s=12, alpha=0.7)
+    axis.set_title(f"t{frame + 1}:  r = {correlate(motion, times[:, frame], [r.scene_id for r in first])}", fontsize=9)
+    axis.set_xlabel("motion magnitude", fontsize=9)
+    axis.set_ylim(times.min() - 1, times.max() + 1)
+  axes[0, 0].set_ylabel(f"1/1920 s, at gain {next(iter(records)):.0f}", fontsize=9)
+  of_gain = {gain: [SUBFRAME_RATE_HZ * record.exposure_times[0] for record in rows] for gain, rows in records.items()}
+  bins = np.histogram_bin_edges(np.concatenate(list(of_gain.values())), 16)
+  for gain, values in of_gain.items():
+    axes[0, -1].hist(values, bins, alpha=0.5, label=f"gain {gain:.0f}")
+  axes[0, -1].set_xlabel("t1 in 1/1920 s", fontsize=9)
+  axes[0, -1].legend(fontsize=8)
+  for axis in axes[0]:
+    axis.grid(alpha=0.25)
+    axis.tick_params(labelsize=8)
+  _save(figure, path)
+
+
+def lines(path: str | os.PathLike, x: Sequence[float], panels: Mapping[str, Mapping[str, tuple]], *,
+          x_label: str, log_x: bool = False, shaded: tuple[float, float] | None = None) -> None:
+  """Values with their errors against a common variable, a line per name and a panel per heading.
+
+  Args:
+    path: of the PNG.
+    x: `[k]`.
+    panels: by heading (the label of its axis): by name: (values, errors), `[k]` each.
+    x_label: what x is.
+    log_x: whether its axis is logarithmic.
+    shaded: a range of x to point out.
+  """
+  figure, axes = _figure(1, len(panels), (len(panels) * 4.2, 3.2))
+  for axis, (heading, series) in zip(axes[0], panels.items()):
+    for name, (values, errors) in series.items():
+      axis.errorbar(x, values, yerr=errors, marker="o", markersize=4, capsize=2, label=name)
+    if shaded:
+      axis.axvspan(*shaded, color="tab:grey", alpha=0.15)
+    if log_x:
+      axis.set_xscale("log", base=2)
+    axis.set_xlabel(x_label, fontsize=9)
+    axis.set_ylabel(heading, fontsize=9)
+    axis.grid(alpha=0.25)
+    axis.tick_params(labelsize=8)
+  axes[0, 0].legend(fontsize=8)
+  _save(figure, path)
+
+
 def gradient_bars(path: str | os.PathLike, gradients: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
   """Gradients of a loss to the exposure times of all frames, with one standard deviation over noise draws.
 
@@ -219,6 +302,10 @@ def derivative_maps(path: str | os.PathLike, images: Mapping[str, np.ndarray], m
     axis.set(xticks=[], yticks=[])
   figure.colorbar(shown, ax=list(axes[0]), fraction=0.02, pad=0.01).set_label("per 1/1920 s", fontsize=8)
   _save(figure, path)
+
+
+def _times(example: Example) -> str:
+  return "{" + ",".join(f"{time * SUBFRAME_RATE_HZ:.0f}" for time in example.exposure_times) + "}"
 
 
 def _captions(example: Example) -> list[str]:

@@ -15,6 +15,9 @@ from debir_jax.policies import format_exposure_times
 from debir_jax.types import SUBFRAME_RATE_HZ
 
 
+_NUM_RESAMPLES = 4000
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MethodSummary:
   """A method in numbers; `*_error` is a standard error over scenes (NaN for a single scene).
@@ -24,6 +27,7 @@ class MethodSummary:
     psnr, psnr_error: dB.
     ssim, ssim_error: at most 1.
     difference, difference_error: PSNR less that of the reference method on the same shots, dB; positive: better.
+    difference_low, difference_high: its 95 % interval, by resampling of scenes; NaN for fewer than three.
     ssim_difference, ssim_difference_error: the same for SSIM.
     win_rate: share of the scenes on which it beats the reference method by PSNR; a tie counts half.
     exposure_times: mean of each frame, `[n]`, s.
@@ -37,6 +41,8 @@ class MethodSummary:
   ssim_error: float
   difference: float
   difference_error: float
+  difference_low: float
+  difference_high: float
   ssim_difference: float
   ssim_difference_error: float
   win_rate: float
@@ -129,14 +135,27 @@ def _summarize(method, records, reference) -> MethodSummary:
     fields[difference], fields[f"{difference}_error"] = map(float, mean_and_error(paired))
     if metric == "psnr":
       fields["win_rate"] = float(np.mean((paired > 0) + (paired == 0) / 2))
+      fields["difference_low"], fields["difference_high"] = interval_of_mean(paired)
   num_scenes = len({record.scene_id for record in records})
   times = scene_means(records, "exposure_times").mean(axis=0)
   return MethodSummary(method=method, exposure_times=tuple(times.tolist()), num_scenes=num_scenes,
                        num_draws=len(records) // num_scenes, **fields)
 
 
+def interval_of_mean(values: np.ndarray, *, confidence: float = 0.95, seed: int = 0) -> tuple[float, float]:
+  """Percentile bootstrap interval of the mean of independent values `[S]`; NaN for fewer than three."""
+  if len(values) < 3:
+    return float("nan"), float("nan")
+  picks = np.random.default_rng(seed).integers(len(values), size=(_NUM_RESAMPLES, len(values)))
+  tail = (1 - confidence) / 2
+  low, high = np.quantile(np.asarray(values)[picks].mean(1), [tail, 1 - tail])
+  return float(low), float(high)
+
+
 def _quality_cells(summary, *, is_reference):
   difference = "" if is_reference else _plus_minus(summary.difference, summary.difference_error, 3, signed=True)
+  if not is_reference and np.isfinite(summary.difference_low):
+    difference += f" [{summary.difference_low:+.2f}, {summary.difference_high:+.2f}]"
   wins = "" if is_reference else f"{100 * summary.win_rate:.0f} %"
   return [_plus_minus(summary.psnr, summary.psnr_error, 2), f"{summary.ssim:.4f}", difference, wins]
 
@@ -147,8 +166,8 @@ def _time_cells(summaries):
 
 def _footnote(summary, reference):
   return (f"{_count(summary.num_scenes, summary.num_draws)}, the same for all methods. PSNR in dB, ± one standard "
-          f"error over scenes.\nvs {reference}: paired difference in PSNR; wins: share of the scenes with a higher "
-          f"PSNR than {reference}.")
+          f"error over scenes.\nvs {reference}: paired difference in PSNR [95 % interval]; wins: share of the scenes with "
+          f"a higher PSNR than {reference}.")
 
 
 def _count(num_scenes, num_draws):

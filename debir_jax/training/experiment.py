@@ -88,10 +88,12 @@ class Experiment:
     for index in which:
       yield jax.tree.map(lambda leaf: leaf[None], source.scene(index))
 
-  def evaluator_with(self, *, num_draws: int) -> Evaluator:
-    """Measures methods with the calibrated camera."""
-    return self._evaluator(build.capture_setup_of(self.config, training=False), num_draws,
-                           self.config.evaluation.seed)
+  def evaluator_with(self, *, num_draws: int, preview_gain: float | None = None) -> Evaluator:
+    """Measures methods with the calibrated camera; on request all at one gain of the preview, linear."""
+    setup = build.capture_setup_of(self.config, training=False)
+    if preview_gain is not None:
+      setup = dataclasses.replace(setup, min_preview_gain=preview_gain, max_preview_gain=preview_gain)
+    return self._evaluator(setup, num_draws, self.config.evaluation.seed)
 
   def watch(self, state: TrainState, policy_of: Callable[[TrainState], Policy]) -> tuple[float | None, dict[str, Any]]:
     """How a few held-out scenes are restored at the moment.

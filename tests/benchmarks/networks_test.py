@@ -9,12 +9,12 @@ import pytest
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "experiments" / "benchmarks"))
 import networks  # noqa: E402
 
-_PROGRAM = dict(group="raft", program="release", size=128, batch=1, dtype="float32", features=8)
+_PROGRAM = dict(group="raft", program="release", size=128, batch=1, dtype="float32", features=8, remat="none")
 _CASE = _PROGRAM | dict(library="ours", repeats=1)
 
 
 def limits(**changes):
-  return argparse.Namespace(**(dict(time_limit=300.0, memory_limit=0.9) | changes))
+  return argparse.Namespace(**(dict(time_limit=300.0, memory_limit=0.9, together=False) | changes))
 
 
 @pytest.mark.parametrize("changes, reason", [(dict(time_limit=0.5), "over 0 s"), (dict(memory_limit=1e-4), "GB")])
@@ -31,6 +31,14 @@ def test_one_of_the_programs_runs():
   numbers = networks.run_process(_CASE | dict(group="bae", program="packed", size=16), limits())
   assert {"wall_s", "processor_s", "peak_mb", "compile_s"} <= set(numbers)
   assert all(value > 0 for value in numbers.values()), numbers
+
+
+def test_together_measures_what_compiles_and_names_what_does_not():
+  """One process for several programs."""
+  args = limits(together=True, repeats=1)
+  program = _PROGRAM | dict(group="bae", program="packed", size=16)
+  measured, failed = networks.compare([program, program | dict(group="raft", size=64)], ["ours"], args)
+  assert measured["ours"]["wall_s"] > 0 and "ValueError" in failed["ours"]["failure"]
 
 
 def test_ratios_above_one_mean_that_ours_is_better(capsys):

@@ -75,7 +75,9 @@ def test_sensitivity_of_the_networks_of_table1(workdir):
     ("table3", (), ("without preview", "without gain", "without motion", "one time (BAENet)")),
     ("table4", ("--frames", "2", "4"), ("2 frames", "4 frames", "bracketing", "uniform {32}")),
     ("table5", (), ("S1, S2-2 ", "S1, S2-1, E2E", "| E2E ")),
-    ("active_sl", (), ("Active S-L", "DEBIR", "bracketing"))])
+    ("active_sl", (), ("Active S-L", "DEBIR", "bracketing")),
+    ("uniform_vs_nonuniform", (), ("one time (BAENet)", "DEBIR", "bracketing")),
+    ("gain_range", (), ("Gain 256", "Gain 2048", "uniform {32}"))])
 def test_the_other_tables(workdir, name, options, texts):
   """They share networks with Table 1 and end with a table, which a second start leaves as it is."""
   for _ in range(2):
@@ -83,6 +85,15 @@ def test_the_other_tables(workdir, name, options, texts):
     assert code == 0, errors[-3000:]
     table = (workdir / name / "table.md").read_text()
     assert all(text in table for text in texts)
+
+
+@pytest.mark.slow
+def test_figures_are_drawn(workdir):
+  """The sheet of methods, and exposure times against motion and by gain."""
+  code, _, errors = _run("figures", "--scale=tiny", f"--workdir={workdir}")
+  assert code == 0, errors[-3000:]
+  for picture in ("figure2.png", "figure3.png"):
+    assert (workdir / "figures" / picture).read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("name", _experiments())

@@ -201,21 +201,30 @@ def _equations(jaxpr):
         yield from _equations(getattr(inner, "jaxpr", inner))
 
 
-@pytest.mark.parametrize("remat", ["blocks", pytest.param("stages", marks=pytest.mark.slow)])
-def test_rematerialisation_changes_memory_only(light, light_gradients, remat):
-  """Same numbers, under the same names, and less between the forward and the backward pass."""
+@pytest.mark.parametrize("remat", ["blocks", "stages"])
+def test_rematerialisation_stores_less(light, remat):
+  """Between the forward and the backward pass, under the same names."""
+  _, variables, _ = light
+  burst = jax.ShapeDtypeStruct((4, 8, 8, 4), jnp.float32)
+  plain, model = light_burstormer(), light_burstormer(remat=remat)
+  assert stored_bytes(model, variables, burst) < 0.7 * stored_bytes(plain, variables, burst)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("remat", ["blocks", "stages"])
+def test_rematerialisation_gives_the_same_numbers(light, light_gradients, remat):
   _, variables, _ = light
   burst = jax.random.uniform(jax.random.key(1), (4, 8, 8, 4))
   model = light_burstormer(remat=remat)
   gradients = jax.jit(jax.grad(lambda *args: jnp.sum(model.apply(*args)), (0, 1)))(variables, burst)
   for ours, expected in zip(jax.tree.leaves(gradients), jax.tree.leaves(light_gradients(burst)), strict=True):
     np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
-  assert stored_bytes(model, variables, burst) < 0.7 * stored_bytes(light_burstormer(), variables, burst)
 
 
 def stored_bytes(model, variables, burst):
   """Size of all that the backward pass needs of the forward pass."""
-  backward = jax.eval_shape(lambda variables: jax.vjp(lambda v: model.apply(v, burst), variables)[1], variables)
+  backward = jax.eval_shape(lambda variables, burst: jax.vjp(lambda v: model.apply(v, burst), variables)[1],
+                            variables, burst)
   return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(backward))
 
 

@@ -13,8 +13,10 @@ from debir_jax.training.step import Steps
 from debir_jax.types import CameraColor, Scene
 
 
-@pytest.mark.parametrize("platform", ["cuda", "tpu"])
-@pytest.mark.parametrize("dtype, remat", [("float32", "none"), ("bfloat16", "stages")])
+@pytest.mark.parametrize("platform, dtype, remat", [
+    ("cuda", "bfloat16", "none"), ("tpu", "float32", "stages"),
+    *[pytest.param(*case, marks=pytest.mark.slow) for case in (("cuda", "float32", "stages"),
+                                                               ("tpu", "bfloat16", "none"))]])
 def test_exposure_step_is_lowered_for_accelerators(platform, dtype, remat, lowers_for_gpus):
   """With the restorer's attention and alignment, BAENet, motion, simulator and optimizer; no CPU form is left in it."""
   config = default.get_config("debug")

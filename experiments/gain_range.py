@@ -1,0 +1,70 @@
+"""How results depend on the gain of the preview, inside and outside of the range that the networks were trained for.
+
+  python -m experiments.gain_range --scale=tiny      # minutes; its numbers say nothing
+  python -m experiments.gain_range                   # the quickstart's networks and scenes
+
+All held-out scenes at each of seven gains, from half the lowest gain of training to twice the highest, for DEBIR,
+bracketing and the longest uniform exposure, each with its fine-tuned restorer; the same scenes and noise draws for all.
+Outside of the range the gain that BAENet sees is clipped to it. Written to <workdir>/gain_range: table.md, JSON, figure.
+"""
+
+import dataclasses
+import json
+import pathlib
+
+import ml_collections
+
+from debir_jax.command_line import keep_freed_memory
+from debir_jax.evaluation import format_table, plots, summarize
+from debir_jax.files import write_text
+from debir_jax.training.logs import say
+from debir_jax.training.workdir import locked
+from experiments import networks
+from experiments import scales
+
+_FACTORS = (0.5, 0.71, 1, 1.41, 2, 2.83, 4)  # Of the lowest gain of training; the highest is 2.
+
+
+def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
+  """Trains what is missing, measures at every gain, writes the results; returns the table."""
+  _, start = networks.pretrained(config, workdir)
+  experiment, state = networks.trained(config, workdir, networks.DEBIR, {"bae.network": "baenet"})
+  with locked(str(workdir / "gain_range")) as path:
+    methods = [networks.method(networks.DEBIR, experiment, state), *networks.fixed(experiment, start, workdir)]
+    summaries = {}
+    for factor in _FACTORS:
+      gain = factor * config.capture.min_preview_gain
+      say(f"measuring at gain {gain:.0f} ...")
+      evaluator = experiment.evaluator_with(num_draws=config.evaluation.num_draws, preview_gain=gain)
+      summaries[gain] = summarize(evaluator.evaluate(methods, experiment.all_scenes("eval")))
+    _draw(path / "gain_range.png", summaries, config.capture)
+    write_text(path / "gain_range.json", json.dumps(
+        {f"{gain:.0f}": [dataclasses.asdict(row) for row in rows] for gain, rows in summaries.items()}, indent=2))
+    write_text(path / "table.md", _table(summaries, markdown=True) + "\n")
+  return _table(summaries)
+
+
+def _table(summaries, markdown=False) -> str:
+  return "\n\n".join(f"Gain {gain:.0f}\n\n{format_table({'': rows}, markdown=markdown)}"
+                     for gain, rows in summaries.items())
+
+
+def _draw(path, summaries, capture) -> None:
+  names = [row.method for row in next(iter(summaries.values()))]
+  series = lambda field: {name: tuple([getattr(rows[index], field + suffix) for rows in summaries.values()]
+                                      for suffix in ("", "_error")) for index, name in enumerate(names)}
+  others = {name: values for name, values in series("difference").items() if name != networks.DEBIR}
+  plots.lines(path, list(summaries), {"PSNR, dB": series("psnr"), f"PSNR less that of {networks.DEBIR}, dB": others},
+              x_label="gain of the preview (grey: training)", log_x=True,
+              shaded=(capture.min_preview_gain, capture.max_preview_gain))
+
+
+def main() -> None:
+  """Reads the options and runs."""
+  args = scales.parse(scales.parser(__doc__, "gain_range"))
+  scales.report(lambda: run(scales.config_of(args.scale), args.workdir), args.workdir / "gain_range")
+
+
+if __name__ == "__main__":
+  keep_freed_memory()
+  main()

@@ -1,0 +1,45 @@
+"""Sec. 6.3 of the paper: times of their own for the frames against one time for all.
+
+  python -m experiments.uniform_vs_nonuniform --scale=tiny      # minutes; its numbers say nothing
+  python -m experiments.uniform_vs_nonuniform                   # the quickstart's networks and scenes
+
+DEBIR, BAENet with a single exposure time for all frames, the longest uniform exposure and bracketing, each with a
+restorer of its own from the same start: is it the times of their own, or the choice by scene, that helps? Results go
+into <workdir>/uniform_vs_nonuniform.
+"""
+
+import pathlib
+
+import ml_collections
+
+from debir_jax.command_line import keep_freed_memory
+from debir_jax.training.workdir import locked
+from experiments import networks
+from experiments import scales
+from experiments import tables
+
+ONE_TIME = "one time (BAENet)"  # The name under which Table 1 and 3 train it.
+PAPER = {networks.DEBIR: (35.32, 0.9519, 0.154), ONE_TIME: (35.01,), "bracketing": (35.04, 0.9481, 0.164)}
+
+
+def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
+  """Trains what is missing, measures, writes the results; returns the table."""
+  _, start = networks.pretrained(config, workdir)
+  records = []
+  for name, network in ((networks.DEBIR, "baenet"), (ONE_TIME, "one_time")):
+    experiment, state = networks.trained(config, workdir, name, {"bae.network": network})
+    records += experiment.evaluate([networks.method(name, experiment, state)])
+  with locked(str(workdir / "uniform_vs_nonuniform")) as path:
+    records += experiment.evaluate(networks.fixed(experiment, start, workdir))
+    return tables.write({"fine-tuned": records}, path, reference=networks.DEBIR, paper=PAPER)
+
+
+def main() -> None:
+  """Reads the options and runs."""
+  args = scales.parse(scales.parser(__doc__, "uniform_vs_nonuniform"))
+  scales.report(lambda: run(scales.config_of(args.scale), args.workdir), args.workdir / "uniform_vs_nonuniform")
+
+
+if __name__ == "__main__":
+  keep_freed_memory()
+  main()
