@@ -24,13 +24,13 @@ PAPER = {networks.DEBIR: (35.32, 0.9519, 0.154), ONE_TIME: (35.01,), "bracketing
 
 def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
   """Trains what is missing, measures, writes the results; returns the table."""
-  _, start = networks.pretrained(config, workdir)
+  plain, start = networks.pretrained(config, workdir)
   records = []
   for name, network in ((networks.DEBIR, "baenet"), (ONE_TIME, "one_time")):
     experiment, state = networks.trained(config, workdir, name, {"bae.network": network})
     records += experiment.evaluate([networks.method(name, experiment, state)])
   with locked(str(workdir / "uniform_vs_nonuniform")) as path:
-    records += experiment.evaluate(networks.fixed(experiment, start, workdir))
+    records += plain.evaluate(networks.fixed(plain, start, workdir))
     return tables.write({"fine-tuned": records}, path, reference=networks.DEBIR, paper=PAPER)
 
 
