@@ -51,10 +51,11 @@ def _table(summaries, markdown=False) -> str:
 
 def _draw(path, summaries, capture) -> None:
   names = [row.method for row in next(iter(summaries.values()))]
-  series = lambda field: {name: tuple([getattr(rows[index], field + suffix) for rows in summaries.values()]
-                                      for suffix in ("", "_error")) for index, name in enumerate(names)}
-  others = {name: values for name, values in series("difference").items() if name != networks.DEBIR}
-  plots.lines(path, list(summaries), {"PSNR, dB": series("psnr"), f"PSNR less that of {networks.DEBIR}, dB": others},
+  of_gains = lambda index, field: [getattr(rows[index], field) for rows in summaries.values()]
+  quality = {name: (of_gains(index, "psnr"), None) for index, name in enumerate(names)}  # Scenes differ by decibels.
+  paired = {name: (of_gains(index, "difference"), of_gains(index, "difference_error"))
+            for index, name in enumerate(names) if name != networks.DEBIR}
+  plots.lines(path, list(summaries), {"PSNR, dB": quality, f"PSNR less that of {networks.DEBIR}, dB": paired},
               x_label="gain of the preview (grey: training)", log_x=True,
               shaded=(capture.min_preview_gain, capture.max_preview_gain))
 

@@ -26,18 +26,20 @@ def pretrained(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> tupl
 
 
 def trained(config: ml_collections.ConfigDict, workdir: pathlib.Path, name: str, changes: Mapping[str, Any], *,
-            stages: Sequence[str] = STAGES, until: str | None = None) -> tuple[Experiment, TrainState]:
-  """The stages after the first from the shared restorer, under some changes of the config.
+            stages: Sequence[str] = STAGES, start: tuple[str, str] = (_RESTORER, "stage1"),
+            until: str | None = None) -> tuple[Experiment, TrainState]:
+  """The stages after the first, under some changes of the config.
 
   Args:
     config, workdir: of the experiments.
     name: of the network.
     changes: fields of the config.
     stages: what it is trained by.
+    start: network and stage where the first of them starts; by default the shared restorer.
     until: the stage after which its networks are wanted; the last one.
   """
-  config = _changed(config, {"stages": stages, "init_from": str(_folder(workdir, _RESTORER)), "init_stage": "stage1",
-                             "start_from_scratch": False, **changes})
+  config = _changed(config, {"stages": stages, "init_from": str(_folder(workdir, start[0])),
+                             "init_stage": start[1], "start_from_scratch": False, **changes})
   runner.run(config, str(_folder(workdir, name)))
   return load(config, workdir, name, stage=until or stages[-1])
 

@@ -28,14 +28,14 @@ PAPER = {
     "S1, S2-2, S3": (35.16, 0.9502, 0.157), REFERENCE: (35.32, 0.9519, 0.154),
     "S1, S2-1, E2E": (34.99, 0.9496, 0.158), "S1, S2-1, S2-2, E2E": (35.11, 0.9500, 0.158),
     "E2E": (33.60, 0.9279, 0.196)}
-_NETWORKS = {  # By row: the network's name, its stages, and how many of them the row has; rows of one network share it.
-    REFERENCE: (networks.DEBIR, ("stage2_warmup", "stage2", "stage3"), 3),
-    "S1, S2-1, S2-2": (networks.DEBIR, ("stage2_warmup", "stage2", "stage3"), 2),
-    "S1, S2-2, S3": ("no warm-up", ("stage2", "stage3"), 2),
-    "S1, S2-2": ("no warm-up", ("stage2", "stage3"), 1),
-    "S1, S2-1, S2-2, E2E": ("end to end at last", ("stage2_warmup", "stage2", "end_to_end"), 3),
-    "S1, S2-1, E2E": ("end to end after warm-up", ("stage2_warmup", "end_to_end"), 2),
-    "E2E": ("end to end", ("end_to_end",), 1)}
+_NO_WARM_UP = dict(name="no warm-up", stages=("stage2", "stage3"))
+_NETWORKS = {  # By row: see `networks.trained`. Rows of one network share it.
+    REFERENCE: dict(name=networks.DEBIR), "S1, S2-1, S2-2": dict(name=networks.DEBIR, until="stage2"),
+    "S1, S2-2, S3": _NO_WARM_UP, "S1, S2-2": dict(until="stage2", **_NO_WARM_UP),
+    "S1, S2-1, S2-2, E2E": dict(name="end to end at last", stages=("end_to_end",), start=(networks.DEBIR, "stage2")),
+    "S1, S2-1, E2E": dict(name="end to end after warm-up", stages=("end_to_end",),
+                          start=(networks.DEBIR, "stage2_warmup")),
+    "E2E": dict(name="end to end", stages=("end_to_end",))}
 
 
 def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
@@ -43,9 +43,9 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
   config.end_to_end.num_steps = config.stage3.num_steps
   networks.pretrained(config, workdir)
   records = []
-  for row, (name, stages, count) in _NETWORKS.items():
+  for row, network in _NETWORKS.items():
     changes = {"bae.network": "baenet", **(_from_scratch(config) if row == "E2E" else {})}
-    experiment, state = networks.trained(config, workdir, name, changes, stages=stages, until=stages[count - 1])
+    experiment, state = networks.trained(config, workdir, changes=changes, **network)
     records += experiment.evaluate([networks.method(row, experiment, state)])
   with locked(str(workdir / "table5")) as path:
     return tables.write({"measured": records}, path, reference=REFERENCE, paper=PAPER)

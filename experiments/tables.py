@@ -2,11 +2,13 @@
 
 import csv
 import dataclasses
+import json
 import pathlib
 from typing import Any, Mapping, Sequence
 
 from debir_jax.evaluation import MethodSummary, Record, format_table, plots, records_path, summarize, write_records
 from debir_jax.files import write_text
+from debir_jax.training.run_record import environment
 
 METRICS = ("PSNR", "SSIM", "LPIPS")
 Paper = Mapping[str, Sequence[Any]]  # Numbers by method, as far as the paper has them.
@@ -14,7 +16,7 @@ Paper = Mapping[str, Sequence[Any]]  # Numbers by method, as far as the paper ha
 
 def write(records: Mapping[str, Sequence[Record]], folder: pathlib.Path, *, reference: str, paper: Paper,
           paper_columns: Sequence[str] = METRICS) -> str:
-  """Writes table.md, table.csv, records_<column>.jsonl, differences.png and exposure_times.png; returns the table.
+  """Writes table.md, table.csv, records, figures, and where they were measured (environment.json); returns the table.
 
   Args:
     records: of all methods, by column of the table.
@@ -30,6 +32,7 @@ def write(records: Mapping[str, Sequence[Record]], folder: pathlib.Path, *, refe
   theirs = _paper_table(paper, paper_columns)
   write_text(folder / "table.md", f"{own}\n\nThe paper's, on other scenes (GoPro):\n\n{theirs}\n")
   _write_csv(folder / "table.csv", summaries)
+  write_text(folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
   plots.differences(folder / "differences.png", summaries, reference=reference)
   return format_table(summaries, reference=reference)
 

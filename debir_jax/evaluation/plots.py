@@ -198,7 +198,8 @@ def times_at_gains(path: str | os.PathLike, records: Mapping[float, Sequence[Rec
     axis.set_ylim(times.min() - 1, times.max() + 1)
   axes[0, 0].set_ylabel(f"1/1920 s, at gain {next(iter(records)):.0f}", fontsize=9)
   of_gain = {gain: [SUBFRAME_RATE_HZ * record.exposure_times[0] for record in rows] for gain, rows in records.items()}
-  bins = np.histogram_bin_edges(np.concatenate(list(of_gain.values())), 16)
+  every = np.concatenate(list(of_gain.values()))
+  bins = np.linspace(every.min() - 0.5, every.max() + 0.5, 17)
   for gain, values in of_gain.items():
     axes[0, -1].hist(values, bins, alpha=0.5, label=f"gain {gain:.0f}")
   axes[0, -1].set_xlabel("t1 in 1/1920 s", fontsize=9)
@@ -216,19 +217,24 @@ def lines(path: str | os.PathLike, x: Sequence[float], panels: Mapping[str, Mapp
   Args:
     path: of the PNG.
     x: `[k]`.
-    panels: by heading (the label of its axis): by name: (values, errors), `[k]` each.
+    panels: by heading (the label of its axis): by name: (values, errors), `[k]` each, errors may be None; a name has
+      one colour in all panels.
     x_label: what x is.
     log_x: whether its axis is logarithmic.
     shaded: a range of x to point out.
   """
+  from matplotlib import ticker
   figure, axes = _figure(1, len(panels), (len(panels) * 4.2, 3.2))
+  names = list(dict.fromkeys(name for series in panels.values() for name in series))
   for axis, (heading, series) in zip(axes[0], panels.items()):
     for name, (values, errors) in series.items():
-      axis.errorbar(x, values, yerr=errors, marker="o", markersize=4, capsize=2, label=name)
+      axis.errorbar(x, values, yerr=errors, marker="o", markersize=4, capsize=2, label=name,
+                    color=f"C{names.index(name)}")
     if shaded:
       axis.axvspan(*shaded, color="tab:grey", alpha=0.15)
     if log_x:
       axis.set_xscale("log", base=2)
+      axis.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
     axis.set_xlabel(x_label, fontsize=9)
     axis.set_ylabel(heading, fontsize=9)
     axis.grid(alpha=0.25)

@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from experiments import report
+
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -111,3 +113,30 @@ def test_what_rests_on_table1_says_so(tmp_path, name):
   """The command that has to come first."""
   code, _, errors = _run(name, "--scale=tiny", f"--workdir={tmp_path}")
   assert code == 1 and "python -m experiments.table1" in errors
+
+
+def _row(method, difference, low, high):
+  return dict(column="fine-tuned", method=method, difference=difference, difference_error=0.1, difference_low=low,
+              difference_high=high)
+
+
+def test_the_page_of_results_says_who_is_ahead_of_whom(tmp_path):
+  """Also where the reference is behind; with tables, figures and remarks, in the order of the paper."""
+  for name in ("table4", "table1"):
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "table.md").write_text(f"a table of {name}")
+    (folder / "differences.png").write_bytes(b"")
+  rows = [_row("DEBIR", 0, 0, 0), _row("A", -0.3, -0.5, -0.1), _row("B", 0.3, 0.1, 0.5), _row("C", 0.0, -0.1, 0.1),
+          _row("D", -0.3, "nan", "nan")]
+  with open(tmp_path / "table1" / "table.csv", "w", newline="") as file:
+    writer = csv.DictWriter(file, fieldnames=rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
+  (tmp_path / "table1" / "notes.md").write_text("B wins, because.")
+  text = report.page(tmp_path)
+  assert "DEBIR is ahead of A, D; is **behind** B; cannot be told apart from C" in text
+  assert text.index("a table of table1") < text.index("B wins, because.") < text.index("a table of table4")
+  assert "](table1/differences.png)" in text and "python -m experiments.table4" in text
+  with pytest.raises(FileNotFoundError, match="run_all"):
+    report.page(tmp_path / "table1")
