@@ -140,6 +140,7 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
       num_draws=1,  # Noise and gain draws per scene.
       seed=1,
       border=10,  # Packed px cut off before metrics.
+      lpips="",  # File of converted LPIPS weights, see debir_jax/evaluation/lpips.py; without it LPIPS is left out.
       mse_floor=0.0,  # Added to the mean squared error before the PSNR; 1e-6 in the authors' release.
       watched_scenes=4,  # Restored at every checkpoint, for curves and images in TensorBoard.
   ))

@@ -16,6 +16,7 @@ from debir_jax.files import write_bytes
 
 # A folder of weights holds one file per network.
 RESTORER_FILE, BAENET_FILE, RAFT_FILE = "restorer.safetensors", "baenet.safetensors", "raft.safetensors"
+LPIPS_FILE = "lpips.safetensors"
 
 _HEADER = "debir_jax"
 

@@ -32,7 +32,9 @@ def write(records: Mapping[str, Sequence[Record]], folder: pathlib.Path, *, refe
   theirs = _paper_table(paper, paper_columns)
   write_text(folder / "table.md", f"{own}\n\nThe paper's, on other scenes (GoPro):\n\n{theirs}\n")
   _write_csv(folder / "table.csv", summaries)
-  write_text(folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
+  # Without the command and its paths: the page of results names the command.
+  known = {name: value for name, value in environment().items() if name not in ("command", "platform")}
+  write_text(folder / "environment.json", json.dumps(known, indent=2) + "\n")
   plots.differences(folder / "differences.png", summaries, reference=reference)
   return format_table(summaries, reference=reference)
 

@@ -2,10 +2,11 @@
 
   python -m debir_jax.convert --from debir.ckpt --to weights         # Burstormer, BAENet and RAFT, whatever is in it
   python -m debir_jax.convert --from raft-small.pth --to weights     # RAFT alone, of princeton-vl or torchvision
+  python -m debir_jax.convert --from lpips_alex.pth --to weights     # the metric, see debir_jax/evaluation/lpips.py
   python -m debir_jax.convert --from state_dict.npz --to weights     # names and arrays, saved without PyTorch
 
-Writes weights/restorer.safetensors, weights/baenet.safetensors and weights/raft.safetensors, those that are there, once
-everything is read and checked. A checkpoint does not say which timing, noise and inputs it was trained for: --config
+Writes weights/restorer.safetensors, weights/baenet.safetensors, weights/raft.safetensors and weights/lpips.safetensors,
+those that are there, once everything is read and checked. A checkpoint does not say which timing, noise and inputs it was trained for: --config
 does, and its networks must be those of the checkpoint. Then
 
   python -m debir_jax.main --config=configs/evaluate.py:release --config.init_from=weights
@@ -27,15 +28,16 @@ import numpy as np
 from debir_jax.command_line import load_config
 from debir_jax.convert.baenet import baenet_config, baenet_params
 from debir_jax.convert.burstormer import burstormer_config, burstormer_frames, burstormer_params
+from debir_jax.convert.lpips import lpips_network, lpips_params
 from debir_jax.convert.parts import split_parts
 from debir_jax.convert.raft import raft_params, raft_size
 from debir_jax.convert.torch_files import read_state_dict
 from debir_jax.restoration import BurstPlanes
 from debir_jax.training.build import bae_of, num_planes_of, purposes_of, restorer_of
-from debir_jax.weights import BAENET_FILE, RAFT_FILE, RESTORER_FILE, save_weights
+from debir_jax.weights import BAENET_FILE, LPIPS_FILE, RAFT_FILE, RESTORER_FILE, save_weights
 
 _RELEASE = "configs/release.py"
-_FILES = dict(restorer=RESTORER_FILE, baenet=BAENET_FILE, raft=RAFT_FILE)
+_FILES = dict(restorer=RESTORER_FILE, baenet=BAENET_FILE, raft=RAFT_FILE, lpips=LPIPS_FILE)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -56,7 +58,7 @@ def main(argv: Sequence[str]) -> None:
 
 def convert(state_dict: Mapping[str, np.ndarray], config: ml_collections.ConfigDict, *,
             ignored: Sequence[str] = ()) -> dict[str, tuple[dict, dict]]:
-  """Variables and description of "restorer", "baenet" and "raft", those that a checkpoint holds.
+  """Variables and description of "restorer", "baenet", "raft" and "lpips", those that a checkpoint holds.
 
   Args:
     state_dict: of a checkpoint of the release, or of one network.
@@ -76,8 +78,10 @@ def convert(state_dict: Mapping[str, np.ndarray], config: ml_collections.ConfigD
     elif part == "baenet":
       variables, description = baenet_params(weights), purposes["bae"]
       _check_network(part, _bae_shapes(config), variables, baenet_config(weights))
-    else:
+    elif part == "raft":
       variables, description = raft_params(weights), {"network": {"name": "raft", "size": raft_size(weights)}}
+    else:
+      variables, description = lpips_params(weights), {"network": {"name": "lpips", "size": lpips_network(weights)}}
     networks[part] = variables, description
   if not networks:
     raise ValueError("No weights are left to convert.")
@@ -148,6 +152,8 @@ def _next_step(networks: Mapping[str, Any], options: argparse.Namespace) -> str:
     size = networks["raft"][1]["network"]["size"]
     return ("Next, add this to any run with crops of 256 px or more:\n"
             f"  --config.motion.estimator=raft_{size} --config.motion.weights={options.to}/{RAFT_FILE}")
+  if list(networks) == ["lpips"]:
+    return f"Next, add this to any evaluation:\n  --config.evaluation.lpips={options.to}/{LPIPS_FILE}"
   if not (pathlib.Path(options.to).expanduser() / RESTORER_FILE).exists():
     return "Next, convert the checkpoint of its restorer into the same folder."
   if "baenet" not in networks:

@@ -1,4 +1,4 @@
-"""Which weights of a checkpoint belong to which network: Burstormer, BAENet or RAFT."""
+"""Which weights of a checkpoint belong to which network: Burstormer, BAENet, RAFT or LPIPS."""
 
 from collections.abc import Mapping, Sequence
 import re
@@ -13,13 +13,14 @@ _PARTS = (
     ("raft", re.compile(
         r"(?=(?:module\.)?(?:fnet|cnet|update_block|feature_encoder|context_encoder|mask_predictor)\.)")),
     ("baenet", re.compile(r"(?=(?:(?:bae|pred)net\.)?(?:mobilenet\.)?(?:features|classifier)\.)")),
+    ("lpips", re.compile(r"(?=(?:net\.slice\d|lin\d|lins\.\d|scaling_layer)\.)")),
     ("restorer", re.compile(r"(?=(?:conv1|align|back_projection[12]|rec_conv[12]|out_conv)\.)")),
 )
 
 
 def split_parts(state_dict: Mapping[str, np.ndarray], *,
                 ignored: Sequence[str] = ()) -> dict[str, dict[str, np.ndarray]]:
-  """State dicts of "restorer", "baenet" and "raft", those that are there.
+  """State dicts of "restorer", "baenet", "raft" and "lpips", those that are there.
 
   Args:
     state_dict: names as in checkpoints of the authors' release (BAENet under "baenet." or "prednet.", its RAFT under

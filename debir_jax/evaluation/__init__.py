@@ -11,6 +11,8 @@ from debir_jax.evaluation.correlation import correlate
 from debir_jax.evaluation.evaluate import Evaluator
 from debir_jax.evaluation.evaluate import Example
 from debir_jax.evaluation.evaluate import Method
+from debir_jax.evaluation.lpips import load_lpips
+from debir_jax.evaluation.lpips import Lpips
 from debir_jax.evaluation.metrics import psnr
 from debir_jax.evaluation.metrics import ssim
 from debir_jax.evaluation.oracle import Oracle

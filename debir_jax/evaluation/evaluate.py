@@ -20,8 +20,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
 from debir_jax.evaluation.candidates import CandidateScores
+from debir_jax.evaluation.lpips import Lpips
 from debir_jax.evaluation.metrics import psnr, ssim
 from debir_jax.evaluation.records import Record
+from debir_jax.imaging import view
 from debir_jax.motion import FlowEstimator
 from debir_jax.policies import FULL_SCALE_PX_PER_S, Policy, format_exposure_times, is_pytree, observe
 from debir_jax.restoration import BurstPlanes, Restorer
@@ -87,7 +89,7 @@ class Evaluator:
   def __init__(self, restorer: Restorer, setup: CaptureSetup, flow_estimator: FlowEstimator, *, num_draws: int = 1,
                seed: int = 0, batch_size: int = 4, border: int = 0, mse_floor: float = 0.0, flow_variables: Any = None,
                full_scale_px_per_s: float = FULL_SCALE_PX_PER_S, burst_planes: BurstPlanes = BurstPlanes(),
-               devices: Sequence[jax.Device] = ()):
+               devices: Sequence[jax.Device] = (), lpips: Lpips | None = None):
     """
     Args:
       restorer: a network for bursts `[B, n, h, w, c]`; hashable, as a Flax module is.
@@ -102,6 +104,7 @@ class Evaluator:
       full_scale_px_per_s: speed at which the motion magnitude reaches 1, see `policies.observe`.
       burst_planes: what the restorer sees of a burst.
       devices: of this process, to share each batch; none: its first one.
+      lpips: measures viewing images (sRGB), twice the border cut off, in `evaluate`.
     """
     if num_draws < 1 or batch_size < 1:
       raise ValueError(f"num_draws and batch_size must be at least 1, got {num_draws} and {batch_size}.")
@@ -110,6 +113,8 @@ class Evaluator:
     self._restorer, self._setup, self._burst_planes = restorer, setup, burst_planes
     self._observe = functools.partial(_observe, timing=setup.timing, flow_variables=self._on_all(flow_variables),
                                       flow_estimator=flow_estimator, full_scale_px_per_s=full_scale_px_per_s)
+    self._lpips = self._on_all(lpips)
+    self._border = border
     self._measure = functools.partial(_measure, timing=setup.timing, border=border, mse_floor=mse_floor)
 
   @property
@@ -140,7 +145,10 @@ class Evaluator:
       observations = self._observe(batch.scenes, batch.shots)
       for method in methods:
         times = self._exposure_times(method, batch, observations)
-        scores, _, _ = self._score(_label(method), method.restorer_params, batch, times)
+        scores, _, restored = self._score(_label(method), method.restorer_params, batch, times)
+        if self._lpips is not None:
+          scores["lpips"] = np.asarray(_viewing_distance(
+              self._lpips, restored, batch.scenes, self.timing, border=2 * self._border))
         records += _records_of(method, batch, observations, times, scores)
     return records
 
@@ -318,6 +326,15 @@ def _measure(restored, radiance, *, timing, border, mse_floor) -> dict[str, jax.
   return jax.vmap(measure_one)(restored, radiance)
 
 
+@functools.partial(jax.jit, static_argnames="border")
+def _viewing_distance(lpips, restored, scenes, timing, *, border) -> jax.Array:
+  def distance(restored, radiance, colour):
+    shown = [view(packed, colour) for packed in (restored, target_of(radiance, timing))]
+    return lpips(*shown, border=border)
+
+  return jax.vmap(distance)(restored, scenes.radiance, scenes.colour)
+
+
 def _groups(scenes, size) -> Iterator[list[Scene]]:
   """Single scenes in groups of `size`, the last one smaller, however they came."""
   group = []
@@ -338,7 +355,7 @@ def _records_of(method, batch, observations, times, scores) -> list[Record]:
       Record(method=method.name, scene_id=int(scene_id), draw=batch.draw, psnr=float(scores["psnr"][index]),
              ssim=float(scores["ssim"][index]), l1=float(scores["l1"][index]),
              exposure_times=tuple(map(float, times[index])), preview_gain=float(gains[index]),
-             motion_magnitude=float(motions[index]))
+             motion_magnitude=float(motions[index]), lpips=float(scores["lpips"][index]) if "lpips" in scores else None)
       for index, scene_id in enumerate(batch.scene_ids)]
 
 

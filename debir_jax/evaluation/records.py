@@ -25,6 +25,7 @@ class Record:
     exposure_times: s, one per frame.
     preview_gain: linear.
     motion_magnitude: in [0, 1].
+    lpips: of the viewing images, see `lpips.py`; None where its weights were not given.
   """
 
   method: str
@@ -36,6 +37,7 @@ class Record:
   exposure_times: tuple[float, ...]
   preview_gain: float
   motion_magnitude: float
+  lpips: float | None = None
 
 
 def write_records(path: str | os.PathLike, records: Iterable[Record]) -> None:

@@ -29,6 +29,8 @@ class MethodSummary:
     difference, difference_error: PSNR less that of the reference method on the same shots, dB; positive: better.
     difference_low, difference_high: its 95 % interval, by resampling of scenes; NaN for fewer than three.
     ssim_difference, ssim_difference_error: the same for SSIM.
+    lpips, lpips_error, lpips_difference, lpips_difference_error: the same for LPIPS, where it was measured; negative
+      differences are better.
     win_rate: share of the scenes on which it beats the reference method by PSNR; a tie counts half.
     exposure_times: mean of each frame, `[n]`, s.
     num_scenes, num_draws: measured on.
@@ -49,6 +51,10 @@ class MethodSummary:
   exposure_times: tuple[float, ...]
   num_scenes: int
   num_draws: int
+  lpips: float | None = None
+  lpips_error: float | None = None
+  lpips_difference: float | None = None
+  lpips_difference_error: float | None = None
 
 
 def summarize(records: Sequence[Record], *, reference: str = "DEBIR") -> list[MethodSummary]:
@@ -95,9 +101,10 @@ def format_table(groups: Mapping[str, Sequence[MethodSummary]], *, reference: st
   header, rows = [first], [[method] for method in methods]
   for heading, summaries in groups.items():
     suffix = f", {heading}" if heading else ""
-    header += [f"PSNR{suffix}", "SSIM", f"vs {reference}", "wins"]
+    has_lpips = any(summary.lpips is not None for summary in summaries)
+    header += [f"PSNR{suffix}", "SSIM", *["LPIPS"] * has_lpips, f"vs {reference}", "wins"]
     for row, summary in zip(rows, summaries):
-      row += _quality_cells(summary, is_reference=summary.method == reference)
+      row += _quality_cells(summary, is_reference=summary.method == reference, has_lpips=has_lpips)
   # Usually both columns rest on the same exposure times: print them once.
   shown = {heading: times for heading, times in zip(groups, map(_time_cells, tables))}
   shown = shown if len({tuple(times) for times in shown.values()}) > 1 else {"": shown[next(iter(shown))]}
@@ -128,7 +135,10 @@ def format_headroom(result: Headroom, scores: CandidateScores, *, markdown: bool
 
 def _summarize(method, records, reference) -> MethodSummary:
   fields = {}
-  for metric, difference in (("psnr", "difference"), ("ssim", "ssim_difference")):
+  metrics = [("psnr", "difference"), ("ssim", "ssim_difference")]
+  if all(record.lpips is not None for record in (*records, *reference)):
+    metrics.append(("lpips", "lpips_difference"))
+  for metric, difference in metrics:
     values = scene_means(records, metric)
     paired = values - scene_means(reference, metric)
     fields[metric], fields[f"{metric}_error"] = map(float, mean_and_error(values))
@@ -152,12 +162,13 @@ def interval_of_mean(values: np.ndarray, *, confidence: float = 0.95, seed: int 
   return float(low), float(high)
 
 
-def _quality_cells(summary, *, is_reference):
+def _quality_cells(summary, *, is_reference, has_lpips):
   difference = "" if is_reference else _plus_minus(summary.difference, summary.difference_error, 3, signed=True)
   if not is_reference and np.isfinite(summary.difference_low):
     difference += f" [{summary.difference_low:+.2f}, {summary.difference_high:+.2f}]"
   wins = "" if is_reference else f"{100 * summary.win_rate:.0f} %"
-  return [_plus_minus(summary.psnr, summary.psnr_error, 2), f"{summary.ssim:.4f}", difference, wins]
+  distance = ["n/a" if summary.lpips is None else f"{summary.lpips:.4f}"] * has_lpips
+  return [_plus_minus(summary.psnr, summary.psnr_error, 2), f"{summary.ssim:.4f}", *distance, difference, wins]
 
 
 def _time_cells(summaries):

@@ -10,6 +10,7 @@ import numpy as np
 
 from debir_jax.evaluation.candidates import CandidateScores, merge_scores
 from debir_jax.evaluation.evaluate import Evaluator, Method
+from debir_jax.evaluation.lpips import load_lpips
 from debir_jax.evaluation.plots import side_by_side
 from debir_jax.evaluation.records import Record, record_of
 from debir_jax.policies import BAENetPolicy, Policy, uniform
@@ -43,6 +44,7 @@ class Experiment:
         self.models, self.setup, self.optimizers, mesh=self.mesh, shard_state=config.parallel.shard_state,
         num_microbatches=config.parallel.num_microbatches, clamp_loss=config.clamp_loss,
         noise_draws=config.stage2.noise_draws, limits=self.limits, compiler_options=build.compiler_options())
+    self._lpips = load_lpips(config.evaluation.lpips) if config.evaluation.lpips else None
     self.evaluator = self.evaluator_with(num_draws=config.evaluation.num_draws)
 
   def initial_state(self) -> TrainState:
@@ -148,7 +150,7 @@ class Experiment:
         batch_size=self.config.batch_size, border=self.config.evaluation.border,
         mse_floor=self.config.evaluation.mse_floor,
         flow_variables=models.flow_variables, full_scale_px_per_s=models.full_scale_px_per_s,
-        burst_planes=models.burst_planes,
+        burst_planes=models.burst_planes, lpips=self._lpips,
         devices=[device for device in self.mesh.devices if device.process_index == jax.process_index()])
 
   def step_fn(self, stage: Stage, labels: Callable[[Scene, jax.Array], tuple] | None = None) -> StepFn:

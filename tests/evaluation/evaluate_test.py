@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from debir_jax.evaluation import Evaluator, Method, Oracle, evaluate, metrics, pseudo_ground_truth, summarize
+from debir_jax.evaluation.summary import format_table
+from debir_jax.imaging import view
 from debir_jax.policies import Fixed, candidate_set
 from debir_jax.simulator import CaptureSetup, IsoNoise, simulate_burst, target_of
 from debir_jax.types import BurstTiming, CameraColor, Scene
@@ -221,6 +223,37 @@ def test_examples_show_what_was_measured(evaluator, methods, scenes, records):
     np.testing.assert_allclose(example.exposure_times * example.gains,
                                example.preview_gain * TIMING.preview_exposure_s, rtol=1e-5)
     assert example.raw.shape == (2, SIDE, SIDE, 4) and example.previews.shape == (2, SIDE, SIDE, 4)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class WeightedDistance:
+  """A distance of viewing images with a weight, in the place of LPIPS."""
+
+  weight: jax.Array
+
+  def __call__(self, image, reference, *, border):
+    inner = slice(border, image.shape[0] - border)
+    return self.weight * jnp.mean(jnp.abs(image - reference)[inner, inner])
+
+
+def test_lpips_sees_viewing_images_and_stands_in_table_and_records(scenes):
+  """Without weights there is neither a column nor a number."""
+  methods = [Method("DEBIR", Fixed(_times(8, 16)), _params(1, 0)), Method("other", Fixed(_times(8, 8)), _params(0, 1))]
+  options = dict(num_draws=1, seed=3)
+  plain = Evaluator(WeightedMean(), _setup(), DifferenceAsFlow(), flow_variables={"scale": 1.0}, **options)
+  with_lpips = Evaluator(WeightedMean(), _setup(), DifferenceAsFlow(), flow_variables={"scale": 1.0},
+                         lpips=WeightedDistance(jnp.array(2.0)), **options)
+  found = with_lpips.evaluate(methods, scenes)
+  assert [dataclasses.replace(record, lpips=None) for record in found] == plain.evaluate(methods, scenes)
+  example = with_lpips.examples(methods, scenes)[0]
+  shown = [np.asarray(view(image, example.colour)) for image in (example.restored, example.target)]
+  first = next(record for record in found if (record.method, record.scene_id) == (example.method, example.scene_id))
+  assert first.lpips == pytest.approx(2 * np.abs(shown[0] - shown[1]).mean(), rel=1e-4)
+  summaries = summarize(found)
+  assert summaries[1].lpips_difference == pytest.approx(summaries[1].lpips - summaries[0].lpips)
+  assert "LPIPS" in format_table({"": summaries})
+  assert "LPIPS" not in format_table({"": summarize([dataclasses.replace(record, lpips=None) for record in found])})
 
 
 def test_observations_are_those_of_the_evaluation(evaluator, scenes, records):
