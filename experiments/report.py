@@ -19,8 +19,8 @@ import sys
 from debir_jax.files import write_text
 
 # In the order of the paper; what is found beside them comes after.
-_ORDER = ("table1", "active_sl", "figures", "table3", "uniform_vs_nonuniform", "table4", "table5", "gain_range", "oracle",
-          "exposure_sensitivity")
+_ORDER = ("table1", "active_sl", "figures", "table3", "uniform_vs_nonuniform", "table4", "table5", "gain_range",
+          "oracle", "exposure_sensitivity")
 
 
 def page(results: pathlib.Path) -> str:
@@ -55,7 +55,8 @@ def verdicts(path: pathlib.Path) -> list[str]:
       groups["ahead" if high < 0 else "behind" if low > 0 else "open"].append(row["method"])
     said = [f"{words} {', '.join(groups[key])}" for key, words in (
         ("ahead", "is ahead of"), ("behind", "is **behind**"), ("open", "cannot be told apart from")) if groups[key]]
-    sentences.append(f"{column}: {reference['method']} {'; '.join(said)} (95 % interval of the paired difference in PSNR).")
+    sentences.append(f"{column}: {reference['method']} {'; '.join(said)} (95 % interval of the paired difference in "
+                     "PSNR).")
   return sentences
 
 

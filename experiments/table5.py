@@ -8,6 +8,9 @@ S3: fine-tuning of the restorer. E2E: both networks at once along the gradient o
 S2-2, the restorer at that of S3 and for as many steps; E2E alone at the rate of S1, for the steps of S1 and S3. Rows
 share S1. Results go into <workdir>/table5.
 
+E2E alone trains its restorer on few exposure times only, all along. What that is worth without BAENet says a row that the
+paper has not: a restorer trained in the same way, from random weights, on the longest uniform exposure.
+
 The paper's numbers belong to other scenes (GoPro) and networks of full size: compare the order, not the values.
 """
 
@@ -16,6 +19,10 @@ import pathlib
 import ml_collections
 
 from debir_jax.command_line import keep_freed_memory
+from debir_jax.evaluation import Method
+from debir_jax.policies import uniform
+from debir_jax.training import comparison
+from debir_jax.training.experiment import Experiment
 from debir_jax.training.workdir import locked
 from experiments import networks
 from experiments import scales
@@ -41,13 +48,14 @@ _NETWORKS = {  # By row: see `networks.trained`. Rows of one network share it.
 def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
   """Trains what is missing, measures, writes the results; returns the table."""
   config.end_to_end.num_steps = config.stage3.num_steps
-  networks.pretrained(config, workdir)
+  plain, _ = networks.pretrained(config, workdir)
   records = []
   for row, network in _NETWORKS.items():
     changes = {"bae.network": "baenet", **(_from_scratch(config) if row == "E2E" else {})}
     experiment, state = networks.trained(config, workdir, changes=changes, **network)
     records += experiment.evaluate([networks.method(row, experiment, state)])
   with locked(str(workdir / "table5")) as path:
+    records += plain.evaluate([_uniform_alone(config, path)])
     return tables.write({"measured": records}, path, reference=REFERENCE, paper=PAPER)
 
 
@@ -57,6 +65,19 @@ def _from_scratch(config):
           "end_to_end.rise_steps": config.stage1.rise_steps,
           "end_to_end.learning_rate": config.stage1.learning_rate,
           "end_to_end.final_learning_rate": config.stage1.final_learning_rate}
+
+
+def _uniform_alone(config, folder) -> Method:
+  """The longest uniform exposure with a restorer that has seen nothing else, for the steps and at the rates of E2E."""
+  config = config.copy_and_resolve_references()
+  config.stage3.num_steps += config.stage1.num_steps
+  for field in ("rise_steps", "learning_rate", "final_learning_rate"):
+    config.stage3[field] = config.stage1[field]
+  experiment = Experiment(config)
+  timing = experiment.setup.timing
+  policy = uniform(timing.budget_s / timing.num_frames)
+  restorer = comparison.finetuned(experiment, "uniform alone", policy, experiment.initial_state(), folder)
+  return Method("longest uniform exposure alone", policy, restorer)
 
 
 def main() -> None:

@@ -177,8 +177,8 @@ def _time_cells(summaries):
 
 def _footnote(summary, reference):
   return (f"{_count(summary.num_scenes, summary.num_draws)}, the same for all methods. PSNR in dB, ± one standard "
-          f"error over scenes.\nvs {reference}: paired difference in PSNR [95 % interval]; wins: share of the scenes with "
-          f"a higher PSNR than {reference}.")
+          f"error over scenes.\nvs {reference}: paired difference in PSNR [95 % interval]; wins: share of the scenes "
+          f"with a higher PSNR than {reference}.")
 
 
 def _count(num_scenes, num_draws):
