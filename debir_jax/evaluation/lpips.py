@@ -106,6 +106,12 @@ class Lpips:
     return features
 
 
+def lpips(image: jax.Array, reference: jax.Array, metric: Lpips, *, border: int = 0,
+          unit_range: bool = True) -> jax.Array:
+  """`metric(image, reference, ...)`, see `Lpips`: the same order of arguments as the other metrics."""
+  return metric(image, reference, border=border, unit_range=unit_range)
+
+
 def load_lpips(path: str | os.PathLike) -> Lpips:
   """The metric from a file that `debir_jax.convert` wrote.
 

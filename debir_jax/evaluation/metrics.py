@@ -1,4 +1,4 @@
-"""How close a restored image is to its reference: PSNR and SSIM in JAX.
+"""How close a restored image is to its reference: PSNR and SSIM in JAX; LPIPS, which has weights, is in `lpips.py`.
 
 Images are `[h, w, c]`, signals relative to white = 1, usually packed RAW (c = 4). Every metric clamps both images to
 [0, 1] and cuts `border` pixels off each side first. A batch is `jax.vmap`.
@@ -11,6 +11,10 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from debir_jax.evaluation.lpips import lpips
+
+__all__ = ["lpips", "psnr", "ssim"]
 
 # Wang et al., "Image quality assessment: from error visibility to structural similarity", IEEE TIP 2004.
 _WINDOW_SIGMA_PX = 1.5
