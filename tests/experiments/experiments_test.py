@@ -7,9 +7,13 @@ import pathlib
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
 import pytest
 
-from experiments import report
+from debir_jax.simulator import PoissonGaussianNoise, simulate_burst, simulate_previews
+from debir_jax.types import BurstTiming, CameraColor, Observation, Scene
+from experiments import report, robustness
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -79,7 +83,8 @@ def test_sensitivity_of_the_networks_of_table1(workdir):
     ("table5", (), ("S1, S2-2 ", "S1, S2-1, E2E", "| E2E ")),
     ("active_sl", (), ("Active S-L", "DEBIR", "bracketing")),
     ("uniform_vs_nonuniform", (), ("one time (BAENet)", "DEBIR", "bracketing")),
-    ("gain_range", (), ("Gain 256", "Gain 2048", "uniform {32}"))])
+    ("gain_range", (), ("Gain 256", "Gain 2048", "uniform {32}")),
+    ("robustness", (), ("As it is", "Motion stops", "Flicker"))])
 def test_the_other_tables(workdir, name, options, texts):
   """They share networks with Table 1 and end with a table, which a second start leaves as it is."""
   for _ in range(2):
@@ -113,6 +118,40 @@ def test_what_rests_on_table1_says_so(tmp_path, name):
   """The command that has to come first."""
   code, _, errors = _run(name, "--scale=tiny", f"--workdir={tmp_path}")
   assert code == 1 and "python -m experiments.table1" in errors
+
+
+@pytest.mark.parametrize("change, previews_stay, burst_moves", [
+    (robustness.motion_stops, True, False), (robustness.motion_starts, False, True)])
+def test_motion_changes_at_the_start_of_the_burst(change, previews_stay, burst_moves):
+  """What was before it, or what comes after it, is as it was; the rest stands still."""
+  timing = BurstTiming.paper()
+  ramp = jnp.linspace(0.2, 0.8, 230)[None, :, None, None, None] * jnp.ones((1, 230, 4, 4, 4))
+  colour = CameraColor(white_balance=jnp.ones((1, 3)), ccm=jnp.eye(3)[None])
+  scene = Scene(radiance=ramp, colour=colour, scene_id=jnp.arange(1))
+  changed = change(scene, timing).radiance[0]
+  noise, key = PoissonGaussianNoise(0.0, 0.0), jax.random.key(0)
+  previews = [simulate_previews(key, radiance, 16.0, noise, timing) for radiance in (ramp[0], changed)]
+  bursts = [simulate_burst(key, radiance, jnp.full(4, 30 / 1920), 16.0, noise, timing) for radiance in (ramp[0], changed)]
+  assert (jnp.abs(previews[0] - previews[1]).max() < 1e-6) == previews_stay
+  assert (jnp.ptp(previews[1].mean((1, 2, 3))) > 1e-3) == previews_stay
+  assert (jnp.abs(bursts[0] - bursts[1]).max() < 1e-6) == burst_moves
+  assert (jnp.ptp(bursts[1].mean((1, 2, 3))) > 1e-3) == burst_moves
+
+
+def test_flicker_swings_around_the_light_of_the_scene():
+  scene = Scene(radiance=jnp.full((1, 192, 2, 2, 4), 0.5), scene_id=jnp.arange(1),  # Ten periods of 100 Hz.
+                colour=CameraColor(white_balance=jnp.ones((1, 3)), ccm=jnp.eye(3)[None]))
+  light = robustness.flicker(scene, BurstTiming.paper()).radiance[0, :, 0, 0, 0] / 0.5
+  assert light.mean() == pytest.approx(1, abs=1e-3) and jnp.ptp(light) == pytest.approx(0.6, rel=0.02)
+
+
+def test_a_misled_policy_decides_by_what_it_is_told():
+  """The gain and the motion that it is told, and nothing else."""
+  told = lambda key, observation, timing: jnp.stack([observation.preview_gain, observation.motion_magnitude])
+  observation = Observation(previews=jnp.zeros((2, 4, 4, 4)), preview_gain=jnp.array(700.0), mean_flow_px=jnp.array(3.0),
+                            motion_magnitude=jnp.array(0.7), white_balance=jnp.ones(3), ccm=jnp.eye(3))
+  misled = robustness.Misled(told, gain_factor=0.5, motion_factor=2.0)
+  assert misled(None, observation, None).tolist() == [350.0, 1.0]
 
 
 def _row(method, difference, low, high):

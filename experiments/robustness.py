@@ -1,0 +1,142 @@
+"""What becomes of DEBIR's lead where the preview misleads it, or the light does.
+
+  python -m experiments.robustness --scale=tiny      # minutes; its numbers say nothing
+  python -m experiments.robustness                   # the quickstart's networks and scenes
+
+DEBIR, bracketing and the longest uniform exposure, each with its fine-tuned restorer, on all held-out scenes, as they are
+and where
+
+  motion stops, motion starts    at the end of the previews: the motion that BAENet sees is not that of the burst
+  gain x 0.5, gain x 2           BAENet is told a wrong gain of the preview; the burst is taken with the true one
+  motion unseen, motion x 2      BAENet is told that nothing moves, or that everything moves twice as fast
+  flicker                        the light swings by 30 % at 100 Hz, as lamps on mains do; brightness then differs by frame
+
+Fixed exposures see neither gain nor motion: under wrong numbers only DEBIR changes. Written to <workdir>/robustness: a
+table, JSON and a figure.
+"""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any, Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from debir_jax.command_line import keep_freed_memory
+from debir_jax.evaluation import Method, format_table, plots, summarize
+from debir_jax.files import write_text
+from debir_jax.policies import Policy
+from debir_jax.training.logs import say
+from debir_jax.training.workdir import locked
+from debir_jax.types import BurstTiming, Observation, Scene
+from experiments import networks
+from experiments import scales
+
+_FLICKER_HZ, _FLICKER = 100, 0.3
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Misled:
+  """A policy that is told wrong numbers.
+
+  Attributes:
+    policy: a pytree.
+    gain_factor, motion_factor: on the gain and on the motion that it is told.
+  """
+
+  policy: Any
+  gain_factor: float = 1.0
+  motion_factor: float = 1.0
+
+  def __call__(self, key: jax.Array, observation: Observation, timing: BurstTiming) -> jax.Array:
+    """What the policy chooses, `[n]` s."""
+    told = dataclasses.replace(
+        observation, preview_gain=self.gain_factor * observation.preview_gain,
+        mean_flow_px=self.motion_factor * observation.mean_flow_px,
+        motion_magnitude=jnp.clip(self.motion_factor * observation.motion_magnitude, 0, 1))
+    return self.policy(key, told, timing)
+
+
+def motion_stops(scene: Scene, timing: BurstTiming) -> Scene:
+  """From the start of the burst on, the sequence shows what it shows then."""
+  start = _burst_start(timing)
+  return _with_entries(scene, lambda entries: jnp.minimum(entries, start))
+
+
+def motion_starts(scene: Scene, timing: BurstTiming) -> Scene:
+  """Up to the start of the burst, the sequence shows what it shows then."""
+  start = _burst_start(timing)
+  return _with_entries(scene, lambda entries: jnp.maximum(entries, start))
+
+
+def flicker(scene: Scene, timing: BurstTiming) -> Scene:
+  """Light that swings around its mean; the target is what the burst begins with, as ever."""
+  times_s = (jnp.arange(scene.radiance.shape[1]) + 0.5) * timing.subframe_interval_s
+  light = 1 + _FLICKER * jnp.sin(2 * jnp.pi * _FLICKER_HZ * times_s)
+  return dataclasses.replace(scene, radiance=scene.radiance * light[None, :, None, None, None])
+
+
+def _burst_start(timing):
+  return round(timing.burst_start_s / timing.subframe_interval_s)
+
+
+def _with_entries(scene, entry_of):
+  entries = entry_of(jnp.arange(scene.radiance.shape[1]))
+  return dataclasses.replace(scene, radiance=scene.radiance[:, entries])
+
+
+_SCENES: dict[str, Callable[[Scene, BurstTiming], Scene]] = {
+    "motion stops": motion_stops, "motion starts": motion_starts, "flicker": flicker}
+_TOLD = {"gain x 0.5": dict(gain_factor=0.5), "gain x 2": dict(gain_factor=2.0), "motion unseen": dict(motion_factor=0.0),
+         "motion x 2": dict(motion_factor=2.0)}
+_CONDITIONS = ("as it is", "motion stops", "motion starts", *_TOLD, "flicker")
+
+
+def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
+  """Trains what is missing, measures under every condition, writes the results; returns the table."""
+  _, start = networks.pretrained(config, workdir)
+  experiment, state = networks.trained(config, workdir, networks.DEBIR, {"bae.network": "baenet"})
+  with locked(str(workdir / "robustness")) as path:
+    methods = [networks.method(networks.DEBIR, experiment, state), *networks.fixed(experiment, start, workdir)]
+    summaries = {}
+    for condition in _CONDITIONS:
+      say(f"measuring: {condition} ...")
+      misled = [_misled(method, condition) for method in methods]
+      records = experiment.evaluator.evaluate(misled, _scenes(experiment, condition))
+      summaries[condition] = summarize(records, reference=networks.DEBIR)
+    plots.differences(path / "differences.png", summaries, reference=networks.DEBIR)
+    write_text(path / "robustness.json", json.dumps(
+        {condition: [dataclasses.asdict(row) for row in rows] for condition, rows in summaries.items()}, indent=2))
+    write_text(path / "table.md", _table(summaries, markdown=True) + "\n")
+  return _table(summaries)
+
+
+def _misled(method: Method, condition: str) -> Method:
+  policy: Policy = method.policy
+  if condition in _TOLD and method.name == networks.DEBIR:
+    policy = Misled(policy, **_TOLD[condition])
+  return dataclasses.replace(method, policy=policy)
+
+
+def _scenes(experiment, condition) -> Iterator[Scene]:
+  change = _SCENES.get(condition, lambda scene, timing: scene)
+  return (change(scene, experiment.setup.timing) for scene in experiment.all_scenes("eval"))
+
+
+def _table(summaries, markdown=False) -> str:
+  return "\n\n".join(f"{condition.capitalize()}\n\n{format_table({'': rows}, markdown=markdown)}"
+                     for condition, rows in summaries.items())
+
+
+def main() -> None:
+  """Reads the options and runs."""
+  args = scales.parse(scales.parser(__doc__, "robustness"))
+  scales.report(lambda: run(scales.config_of(args.scale), args.workdir), args.workdir / "robustness")
+
+
+if __name__ == "__main__":
+  keep_freed_memory()
+  main()
