@@ -19,8 +19,8 @@ import sys
 from debir_jax.files import write_text
 
 # In the order of the paper; what is found beside them comes after.
-_ORDER = ("table1", "active_sl", "figures", "table3", "uniform_vs_nonuniform", "table4", "table5", "gain_range", "robustness",
-          "oracle", "exposure_sensitivity")
+_ORDER = ("table1", "active_sl", "figures", "table3", "uniform_vs_nonuniform", "table4", "table5", "gain_range",
+          "robustness", "oracle", "exposure_sensitivity")
 
 
 def page(results: pathlib.Path) -> str:
@@ -36,8 +36,8 @@ def page(results: pathlib.Path) -> str:
                             "--results.")
   rank = {name: place for place, name in enumerate(_ORDER)}
   found.sort(key=lambda path: (rank.get(path.name, len(_ORDER)), path.name))
-  header = (f"# Results at the scale \"{results.name}\"\n\nWritten by `python -m experiments.report`; figures and numbers "
-            "are those that the commands below wrote. Scenes and networks are not the paper's: compare the order of "
+  header = (f"# Results at the scale \"{results.name}\"\n\nWritten by `python -m experiments.report`; figures and "
+            "numbers are those that the commands below wrote. Scenes and networks are not the paper's: compare the order of "
             "methods, not values.")
   return "\n\n".join([header, *map(_section, found)]) + "\n"
 

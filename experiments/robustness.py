@@ -3,13 +3,13 @@
   python -m experiments.robustness --scale=tiny      # minutes; its numbers say nothing
   python -m experiments.robustness                   # the quickstart's networks and scenes
 
-DEBIR, bracketing and the longest uniform exposure, each with its fine-tuned restorer, on all held-out scenes, as they are
-and where
+DEBIR, bracketing and the longest uniform exposure, each with its fine-tuned restorer, on all held-out scenes, as they
+are and where
 
   motion stops, motion starts    at the end of the previews: the motion that BAENet sees is not that of the burst
   gain x 0.5, gain x 2           BAENet is told a wrong gain of the preview; the burst is taken with the true one
   motion unseen, motion x 2      BAENet is told that nothing moves, or that everything moves twice as fast
-  flicker                        the light swings by 30 % at 100 Hz, as lamps on mains do; brightness then differs by frame
+  flicker                        the light swings by 30 % at 100 Hz, as lamps on mains do: frames differ in brightness
 
 Fixed exposures see neither gain nor motion: under wrong numbers only DEBIR changes. Written to <workdir>/robustness: a
 table, JSON and a figure.
@@ -90,8 +90,8 @@ def _with_entries(scene, entry_of):
 
 _SCENES: dict[str, Callable[[Scene, BurstTiming], Scene]] = {
     "motion stops": motion_stops, "motion starts": motion_starts, "flicker": flicker}
-_TOLD = {"gain x 0.5": dict(gain_factor=0.5), "gain x 2": dict(gain_factor=2.0), "motion unseen": dict(motion_factor=0.0),
-         "motion x 2": dict(motion_factor=2.0)}
+_TOLD = {"gain x 0.5": dict(gain_factor=0.5), "gain x 2": dict(gain_factor=2.0),
+         "motion unseen": dict(motion_factor=0.0), "motion x 2": dict(motion_factor=2.0)}
 _CONDITIONS = ("as it is", "motion stops", "motion starts", *_TOLD, "flicker")
 
 
