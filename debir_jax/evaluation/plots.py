@@ -243,6 +243,25 @@ def lines(path: str | os.PathLike, x: Sequence[float], panels: Mapping[str, Mapp
   _save(figure, path)
 
 
+def trade_off(path: str | os.PathLike, groups: Mapping[str, Sequence[MethodSummary]]) -> None:
+  """PSNR against the mean exposure time of a burst in all; a line per group, errors are those of the paired difference.
+
+  Args:
+    path: of the PNG.
+    groups: summaries with a common reference method, by name.
+  """
+  figure, axes = _figure(1, 1, (5.2, 3.6))
+  for name, summaries in groups.items():
+    rows = sorted(summaries, key=lambda row: sum(row.exposure_times))
+    totals = [SUBFRAME_RATE_HZ * sum(row.exposure_times) for row in rows]
+    axes[0, 0].errorbar(totals, [row.psnr for row in rows], yerr=[row.difference_error for row in rows], marker="o",
+                        markersize=4, capsize=2, label=name)
+  axes[0, 0].set(xlabel="exposure in all, 1/1920 s", ylabel="PSNR, dB")
+  axes[0, 0].grid(alpha=0.25)
+  axes[0, 0].legend(fontsize=8)
+  _save(figure, path)
+
+
 def gradient_bars(path: str | os.PathLike, gradients: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
   """Gradients of a loss to the exposure times of all frames, with one standard deviation over noise draws.
 

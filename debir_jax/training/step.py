@@ -41,7 +41,7 @@ class Steps:
 
   def __init__(self, models: Models, setup: CaptureSetup, optimizers: dict[str, optax.GradientTransformation], *,
                mesh: Mesh | None = None, shard_state: bool = False, num_microbatches: int = 1, clamp_loss: bool = False,
-               noise_draws: int = 1, limits: Limits = Limits(), compiler_options: dict[str, Any] | None = None):
+               noise_draws: int = 1, time_cost: float = 0.0, limits: Limits = Limits(), compiler_options: dict[str, Any] | None = None):
     """
     Args:
       models, setup, optimizers: see `build.py`.
@@ -50,11 +50,15 @@ class Steps:
       num_microbatches: parts of a device's batch that follow one another.
       clamp_loss: see `restoration_loss`.
       noise_draws: bursts that BAENet's times are judged by in `exposure`; they differ in their noise only.
+      time_cost: what a second of exposure in all adds to the loss of `exposure`.
       limits: see `Limits`.
       compiler_options: of XLA, for the programs of the steps.
     """
     if noise_draws < 1:
       raise ValueError(f"config.stage2.noise_draws={noise_draws} must be at least 1.")
+    if not 0 <= time_cost < float("inf"):
+      raise ValueError(f"config.stage2.time_cost={time_cost} must be a number that is not negative, loss per second.")
+    self._time_cost = time_cost
     self._models, self._setup, self._optimizers = models, setup, optimizers
     self._mesh = mesh_lib.make_mesh(1) if mesh is None else mesh
     self._shard_state, self._limits, self._noise_draws = shard_state, limits, noise_draws
@@ -214,7 +218,8 @@ class Steps:
       draws = jnp.arange(self._noise_draws)
       bursts = jax.vmap(lambda draw: self._bursts(scenes, _redrawn(shots, draw), times))(draws)
       loss, quality, known = self._restore_and_compare(restoration_params, bursts, scenes)
-      return loss, (dict(psnr=quality, stats=stats), dict(exposure_times=times, scenes=known))
+      cost = self._time_cost * times.sum(-1).mean()
+      return loss + cost, (dict(psnr=quality, stats=stats), dict(exposure_times=times, scenes=known))
 
     shared = (bae["stats"], flow_variables, restoration_params)
     return self._descend_bae(loss_fn, bae, shared, (scenes, shots), step, decay)

@@ -225,6 +225,24 @@ def test_noise_draws_are_bursts_of_one_prediction():
   assert np.ptp(losses, axis=0).min() > 1e-5 * losses.min()  # The draws differ.
 
 
+def test_a_cost_of_time_adds_its_own_gradient():
+  """Loss and gradient are those without it plus those of the total exposure time; a negative cost is refused."""
+  cost, state, scenes = 0.3, _state(), _scenes()
+  free, dear = _steps(_models()), _steps(_models(), time_cost=cost)
+  shots = free.shots(_KEY, state.step, _BATCH)
+  (plain, outputs), (costly, costly_outputs) = [
+      steps.exposure(_copy(state), scenes, shots, _PLAIN_DESCENT) for steps in (free, dear)]
+  total = lambda params: free.predicted_exposure_times(params, {}, scenes, shots).sum(-1).mean()
+  np.testing.assert_allclose(costly_outputs["loss"] - outputs["loss"], cost * total(state.bae_params), rtol=1e-3)
+  moved = jax.tree.map(jnp.subtract, plain.bae_params, costly.bae_params)  # The cost's gradient alone, as the rate is 1.
+  small = 1e-2
+  nudged = [total(jax.tree.map(lambda p, m, s=sign: p + s * small * m, state.bae_params, moved)) for sign in (1, -1)]
+  along = sum(float(jnp.vdot(leaf, leaf)) for leaf in jax.tree.leaves(moved))
+  np.testing.assert_allclose(cost * (nudged[0] - nudged[1]) / (2 * small), along, rtol=0.1)
+  with pytest.raises(ValueError, match="time_cost"):
+    _steps(_models(), time_cost=-1.0)
+
+
 def test_no_noise_draw_at_all_is_refused():
   """With the name of the field."""
   with pytest.raises(ValueError, match="noise_draws=0 must be at least 1"):
