@@ -25,6 +25,8 @@ _FREE_FIELDS = ("stages", "init_from", "init_stage", "start_from_scratch", "log_
                 "compilation_cache", "compute", "evaluation", "comparison", "parallel", "guard", "profile",
                 "keep_every_steps", "resume_from", "data.num_threads", "data.cache", "data.num_eval_scenes",
                 "data.on_unreadable", "motion.weights")
+# Fields that runs of earlier versions do not name, with what they did.
+_ADDED_FIELDS = {"stage2.time_cost": 0.0}
 
 
 def check_config(config: ml_collections.ConfigDict, stage: Stage, directory: pathlib.Path) -> None:
@@ -40,10 +42,18 @@ def check_config(config: ml_collections.ConfigDict, stage: Stage, directory: pat
     (config.get(section, {}) if section else config).pop(field, None)
   record = directory / "config.json"
   if record.exists():
-    check_purpose(json.loads(record.read_text()), config, f"run in {directory}")
+    check_purpose(_with_added_fields(json.loads(record.read_text())), config, f"run in {directory}")
   elif processes.is_main():
     directory.mkdir(parents=True, exist_ok=True)
     write_text(record, json.dumps(config, indent=2))
+
+
+def _with_added_fields(record: dict[str, Any]) -> dict[str, Any]:
+  for name, value in _ADDED_FIELDS.items():
+    section, field = name.split(".")
+    if section in record:
+      record[section].setdefault(field, value)
+  return record
 
 
 def write_environment(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
