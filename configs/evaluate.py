@@ -2,8 +2,8 @@
 
 python -m debir_jax.main --config=configs/evaluate.py --config.init_from=weights --workdir=runs/evaluate
 
-`init_from` is a folder that `python -m debir_jax.convert` wrote, or the workdir of a run. What its networks were made for
-stands behind the config file: ":release" (the default), ":default" (the paper) or ":quickstart", for instance
+`init_from` is a folder that `python -m debir_jax.convert` wrote, or the workdir of a run. What its networks were made
+for stands behind the config file: ":release" (the default), ":default" (the paper) or ":quickstart", for instance
 
 python -m debir_jax.main --config=configs/evaluate.py:quickstart --config.init_from=runs/quickstart --workdir=runs/again
 

@@ -3,8 +3,8 @@
 python -m debir_jax.main --config=configs/stage2_tuned.py --workdir=runs/paper
 
 At the paper's rate of 1e-7 Adam moves a weight by at most 1e-3 in the whole main part. The rates here were found by
-`configs/sweeps/stage2.py` and confirmed by `configs/sweeps/stage2_seeds.py`, at the scale of the quickstart (README.md);
-they have not been tried at the paper's scale.
+`configs/sweeps/stage2.py` and confirmed by `configs/sweeps/stage2_seeds.py`, at the scale of the quickstart
+(README.md); they have not been tried at the paper's scale.
 """
 
 from configs import stage2

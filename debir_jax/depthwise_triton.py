@@ -67,7 +67,8 @@ class _Tiles:
   def call(self, kernel, out_shape, name, interpret):
     return pl.pallas_call(
         functools.partial(kernel, tiles=self), grid=(self.num_places, pl.cdiv(self.channels, self.tile_channels)),
-        out_shape=out_shape, compiler_params=triton.CompilerParams(num_warps=self.warps), name=name, interpret=interpret)
+        out_shape=out_shape, interpret=interpret, name=name,
+        compiler_params=triton.CompilerParams(num_warps=self.warps))
 
   def of_program(self):
     """Image, first row, columns `[columns, 1]` and channels `[1, channels]` of this program."""

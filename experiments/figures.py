@@ -5,9 +5,9 @@
   python -m experiments.figures --scenes 0 7 21   # other held-out scenes in Figure 2
 
 Figure 2: what DEBIR, bracketing and the longest uniform exposure make of the same shots, each with its fine-tuned
-restorer; the first held-out scenes, not chosen ones. Figure 3: exposure times that BAENet predicts against motion, at the
-lowest gain of training, and histograms of t_1 at the lowest and the highest. Written to <workdir>/figures. Figure 4, real
-cameras, needs their pictures.
+restorer; the first held-out scenes, not chosen ones. Figure 3: exposure times that BAENet predicts against motion, at
+the lowest gain of training, and histograms of t_1 at the lowest and the highest. Written to <workdir>/figures. Figure
+4, real cameras, needs their pictures.
 """
 
 import pathlib

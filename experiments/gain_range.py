@@ -5,7 +5,8 @@
 
 All held-out scenes at each of seven gains, from half the lowest gain of training to twice the highest, for DEBIR,
 bracketing and the longest uniform exposure, each with its fine-tuned restorer; the same scenes and noise draws for all.
-Outside of the range the gain that BAENet sees is clipped to it. Written to <workdir>/gain_range: table.md, JSON, figure.
+Outside of the range the gain that BAENet sees is clipped to it. Written to <workdir>/gain_range: table.md, JSON,
+figure.
 """
 
 import dataclasses
@@ -14,7 +15,6 @@ import pathlib
 
 import ml_collections
 
-from debir_jax.command_line import keep_freed_memory
 from debir_jax.evaluation import format_table, plots, summarize
 from debir_jax.files import write_text
 from debir_jax.training.logs import say
@@ -60,12 +60,7 @@ def _draw(path, summaries, capture) -> None:
               shaded=(capture.min_preview_gain, capture.max_preview_gain))
 
 
-def main() -> None:
-  """Reads the options and runs."""
-  args = scales.parse(scales.parser(__doc__, "gain_range"))
-  scales.report(lambda: run(scales.config_of(args.scale), args.workdir), args.workdir / "gain_range")
-
+main = scales.main_of(__doc__, "gain_range", run)
 
 if __name__ == "__main__":
-  keep_freed_memory()
   main()

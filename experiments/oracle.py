@@ -14,7 +14,6 @@ import pathlib
 
 import ml_collections
 
-from debir_jax.command_line import keep_freed_memory
 from debir_jax.evaluation import (Method, Oracle, format_table, plots, read_records, records_path, summarize,
                                   write_records)
 from debir_jax.files import write_text
@@ -68,12 +67,7 @@ def _records_of(path):
   return read_records(path)
 
 
-def main() -> None:
-  """Reads the options and runs."""
-  args = scales.parse(scales.parser(__doc__, "oracle"))
-  scales.report(lambda: run(scales.config_of(args.scale), args.workdir), args.workdir / ORACLE)
-
+main = scales.main_of(__doc__, "oracle", run)
 
 if __name__ == "__main__":
-  keep_freed_memory()
   main()

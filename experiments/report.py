@@ -4,7 +4,8 @@
   python -m experiments.report --results=runs/small              # what was just measured
 
 writes README.md into that folder: a section for every experiment with its command, when and where it was measured, its
-table, in words who is ahead of whom, its figures, and the remarks in its notes.md, if somebody wrote any.
+table, in words who is ahead of whom, its figures, and the remarks in its notes.md, if somebody wrote any; those in the
+folder's own notes.md come first.
 """
 
 import argparse
@@ -37,9 +38,10 @@ def page(results: pathlib.Path) -> str:
   rank = {name: place for place, name in enumerate(_ORDER)}
   found.sort(key=lambda path: (rank.get(path.name, len(_ORDER)), path.name))
   header = (f"# Results at the scale \"{results.name}\"\n\nWritten by `python -m experiments.report`; figures and "
-            "numbers are those that the commands below wrote. Scenes and networks are not the paper's: compare the order of "
-            "methods, not values.")
-  return "\n\n".join([header, *map(_section, found)]) + "\n"
+            "numbers are those that the commands below wrote. Scenes and networks are not the paper's: compare the order "
+            "of methods, not values.")
+  remarks = [results / "notes.md"] if (results / "notes.md").exists() else []
+  return "\n\n".join([header, *[path.read_text().strip() for path in remarks], *map(_section, found)]) + "\n"
 
 
 def verdicts(path: pathlib.Path) -> list[str]:

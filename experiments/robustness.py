@@ -24,7 +24,6 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from debir_jax.command_line import keep_freed_memory
 from debir_jax.evaluation import Method, format_table, plots, summarize
 from debir_jax.files import write_text
 from debir_jax.policies import Policy
@@ -131,12 +130,7 @@ def _table(summaries, markdown=False) -> str:
                      for condition, rows in summaries.items())
 
 
-def main() -> None:
-  """Reads the options and runs."""
-  args = scales.parse(scales.parser(__doc__, "robustness"))
-  scales.report(lambda: run(scales.config_of(args.scale), args.workdir), args.workdir / "robustness")
-
+main = scales.main_of(__doc__, "robustness", run)
 
 if __name__ == "__main__":
-  keep_freed_memory()
   main()

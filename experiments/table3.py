@@ -11,7 +11,6 @@ import pathlib
 
 import ml_collections
 
-from debir_jax.command_line import keep_freed_memory
 from debir_jax.training.workdir import locked
 from experiments import networks
 from experiments import scales
@@ -36,12 +35,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
     return tables.write({"fine-tuned": records}, path, reference=networks.DEBIR, paper=PAPER)
 
 
-def main() -> None:
-  """Reads the options and runs."""
-  args = scales.parse(scales.parser(__doc__, "table3"))
-  scales.report(lambda: run(scales.config_of(args.scale), args.workdir), args.workdir / "table3")
-
+main = scales.main_of(__doc__, "table3", run)
 
 if __name__ == "__main__":
-  keep_freed_memory()
   main()

@@ -8,8 +8,8 @@ S3: fine-tuning of the restorer. E2E: both networks at once along the gradient o
 S2-2, the restorer at that of S3 and for as many steps; E2E alone at the rate of S1, for the steps of S1 and S3. Rows
 share S1. Results go into <workdir>/table5.
 
-E2E alone trains its restorer on few exposure times only, all along. What that is worth without BAENet says a row that the
-paper has not: a restorer trained in the same way, from random weights, on the longest uniform exposure.
+E2E alone trains its restorer on few exposure times only, all along. What that is worth without BAENet says a row that
+the paper has not: a restorer trained in the same way, from random weights, on the longest uniform exposure.
 
 The paper's numbers belong to other scenes (GoPro) and networks of full size: compare the order, not the values.
 """
@@ -18,7 +18,6 @@ import pathlib
 
 import ml_collections
 
-from debir_jax.command_line import keep_freed_memory
 from debir_jax.evaluation import Method
 from debir_jax.policies import uniform
 from debir_jax.training import comparison
@@ -80,12 +79,7 @@ def _uniform_alone(config, folder) -> Method:
   return Method("longest uniform exposure alone", policy, restorer)
 
 
-def main() -> None:
-  """Reads the options and runs."""
-  args = scales.parse(scales.parser(__doc__, "table5"))
-  scales.report(lambda: run(scales.config_of(args.scale), args.workdir), args.workdir / "table5")
-
+main = scales.main_of(__doc__, "table5", run)
 
 if __name__ == "__main__":
-  keep_freed_memory()
   main()

@@ -3,10 +3,10 @@
   python -m experiments.time_cost --scale=tiny      # minutes; its numbers say nothing
   python -m experiments.time_cost                   # the quickstart's networks and scenes
 
-A camera that exposes for less time saves energy and loses fewer moments. Stage 2 goes on from DEBIR's warm-up with a cost
-per second of exposure in its loss (config.stage2.time_cost), at several prices; stage 3 as ever. Uniform exposures of
-several lengths, each with its fine-tuned restorer, are what can be had without looking. Written to <workdir>/time_cost.
-The number of frames stays: readout between them takes the same time for all.
+A camera that exposes for less time saves energy and loses fewer moments. Stage 2 goes on from DEBIR's warm-up with a
+cost per second of exposure in its loss (config.stage2.time_cost), at several prices; stage 3 as ever. Uniform exposures
+of several lengths, each with its fine-tuned restorer, are what can be had without looking. Written to
+<workdir>/time_cost. The number of frames stays: readout between them takes the same time for all.
 """
 
 import dataclasses
@@ -15,7 +15,6 @@ import pathlib
 
 import ml_collections
 
-from debir_jax.command_line import keep_freed_memory
 from debir_jax.evaluation import Method, format_table, plots, records_path, summarize, write_records
 from debir_jax.files import write_text
 from debir_jax.policies import uniform
@@ -61,12 +60,7 @@ def _uniform(experiment, start, workdir) -> list[Method]:
           for name, policy in policies.items()]
 
 
-def main() -> None:
-  """Reads the options and runs."""
-  args = scales.parse(scales.parser(__doc__, "time_cost"))
-  scales.report(lambda: run(scales.config_of(args.scale), args.workdir), args.workdir / "time_cost")
-
+main = scales.main_of(__doc__, "time_cost", run)
 
 if __name__ == "__main__":
-  keep_freed_memory()
   main()

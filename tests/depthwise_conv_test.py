@@ -79,7 +79,7 @@ FORMS = dict(cpu="stablehlo.while", cuda="__gpu$xla.gpu.triton", tpu="stablehlo.
 
 @pytest.mark.parametrize("platform", FORMS)
 def test_each_platform_gets_its_own_program(platform, lowers_for_gpus):
-  """A walk over blocks on CPU, Triton's kernels for CUDA, elsewhere the library's convolution; never two in a program."""
+  """A walk over blocks on CPU, Triton's kernels for CUDA, elsewhere the library's convolution; never two at once."""
   x, kernel = inputs((4, 4, 2), jnp.float32)
   gradients = jax.jit(jax.grad(lambda x, kernel: jnp.sum(jnp.sin(depthwise_conv3x3(x, kernel))), (0, 1)))
   program = gradients.trace(x, kernel).lower(lowering_platforms=(platform,)).as_text()

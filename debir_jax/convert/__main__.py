@@ -6,8 +6,8 @@
   python -m debir_jax.convert --from state_dict.npz --to weights     # names and arrays, saved without PyTorch
 
 Writes weights/restorer.safetensors, weights/baenet.safetensors, weights/raft.safetensors and weights/lpips.safetensors,
-those that are there, once everything is read and checked. A checkpoint does not say which timing, noise and inputs it was
-trained for: --config does, and its networks must be those of the checkpoint. Then
+those that are there, once everything is read and checked. A checkpoint does not say which timing, noise and inputs it
+was trained for: --config does, and its networks must be those of the checkpoint. Then
 
   python -m debir_jax.main --config=configs/evaluate.py:release --config.init_from=weights
 

@@ -1,7 +1,7 @@
 """What all importers of PyTorch state dicts share.
 
-A state dict here is a mapping of names to numpy arrays (`{name: tensor.numpy() for name, tensor in ...}`), so nothing in
-this package needs PyTorch but the reading of its files.
+A state dict here is a mapping of names to numpy arrays (`{name: tensor.numpy() for name, tensor in ...}`), so nothing
+in this package needs PyTorch but the reading of its files.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,9 +1,10 @@
 """Active S-L: exposure times of two images, chosen out of a set by a classifier.
 
-Yang, Koskinen and Kämäräinen, "Active short-long exposure deblurring", ICPR 2022, predict the gains of a short and a long
-image out of a set. As in DEBIR's Table 1 exposure times are predicted instead. Neither paper says more of the set and the
-loss used there: here the set are all pairs (t_1 <= t_2) of multiples of the minimum exposure time within the budget, and
-the classifier, BAENet's network, learns by cross entropy which of them the pre-trained restorer restores best.
+Yang, Koskinen and Kämäräinen, "Active short-long exposure deblurring", ICPR 2022, predict the gains of a short and a
+long image out of a set. As in DEBIR's Table 1 exposure times are predicted instead. Neither paper says more of the set
+and the loss used there: here the set are all pairs (t_1 <= t_2) of multiples of the minimum exposure time within the
+budget, and the classifier, BAENet's network, learns by cross entropy which of them the pre-trained restorer restores
+best.
 """
 
 import itertools

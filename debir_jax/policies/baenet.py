@@ -120,7 +120,8 @@ def _xavier_bound(shape: tuple[int, ...]) -> float:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BAENetPolicy:
-  """A BAENet, or what takes its place, with its weights, as a `Policy`. A pytree: pass it through `jit` or close over it.
+  """A BAENet, or what takes its place, with its weights, as a `Policy`. A pytree: pass it through `jit` or close over
+  it.
 
   Attributes:
     module: the network.

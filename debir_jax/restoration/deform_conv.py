@@ -32,8 +32,8 @@ def deform_conv2d(x: jax.Array, offsets: jax.Array, mask: jax.Array, kernel: jax
     bias: `[out]`.
     dilation: distance of the points before they are moved, and the padding, pixels.
     reach: None: points are read by gathers and their gradient is scattered, best on CPU and GPU (NVIDIA's read by
-      the kernel of `deform_triton.py`). A number of pixels: where no offset is larger, by the form of `deform_shift.py`,
-      which has neither and is meant for TPUs; otherwise by gathers. The numbers are the same.
+      the kernel of `deform_triton.py`). A number of pixels: where no offset is larger, by the form of
+      `deform_shift.py`, which has neither and is meant for TPUs; otherwise by gathers. The numbers are the same.
 
   Returns:
     `[..., H, W, out]`. Derivatives are exact, with the one-sided slope towards larger coordinates where a point lies on
@@ -124,8 +124,8 @@ def _forms(fn, dilation):
 
 
 # Reading and adding work on one image whose points stand in one flat axis. On CPU a loop over images keeps all of an
-# image's arrays in the cache, and XLA can neither fuse neighbours into the computation of positions nor has to take flat
-# indices apart: together 2 to 3 times faster.
+# image's arrays in the cache, and XLA can neither fuse neighbours into the computation of positions nor has to take
+# flat indices apart: together 2 to 3 times faster.
 
 
 def _read_images(images, *points, dilation, one_by_one):

@@ -1,8 +1,8 @@
 """Reading the points of a deformable convolution as a Triton kernel (Pallas) for NVIDIA GPUs.
 
 A lane works on one channel of one point; the points of a pixel follow one another, so that neighbouring lanes read
-neighbouring offsets. The gradient is left to XLA: Pallas adds up with atomic operations that order memory, which took 1.6
-times as long.
+neighbouring offsets. The gradient is left to XLA: Pallas adds up with atomic operations that order memory, which took
+1.6 times as long.
 """
 
 import functools

@@ -8,8 +8,8 @@
 3. Pictures: previews, bursts and results through a viewing ISP; predicted times against motion and gain (Fig. 3).
 
 After stage 1 alone there is no BAENet: the fixed exposure times are compared with one another. Without fine-tuning
-(`config.comparison.finetune`) nothing is trained: the one restorer is that of the trained networks. After stage 3 it was
-made for BAENet's exposure times, which the fixed ones then have against them.
+(`config.comparison.finetune`) nothing is trained: the one restorer is that of the trained networks. After stage 3 it
+was made for BAENet's exposure times, which the fixed ones then have against them.
 """
 
 import json

@@ -41,7 +41,8 @@ class Steps:
 
   def __init__(self, models: Models, setup: CaptureSetup, optimizers: dict[str, optax.GradientTransformation], *,
                mesh: Mesh | None = None, shard_state: bool = False, num_microbatches: int = 1, clamp_loss: bool = False,
-               noise_draws: int = 1, time_cost: float = 0.0, limits: Limits = Limits(), compiler_options: dict[str, Any] | None = None):
+               noise_draws: int = 1, time_cost: float = 0.0, limits: Limits = Limits(),
+               compiler_options: dict[str, Any] | None = None):
     """
     Args:
       models, setup, optimizers: see `build.py`.

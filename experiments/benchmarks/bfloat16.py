@@ -1,4 +1,5 @@
-"""What computing the restorer in bfloat16 costs in PSNR: held-out scenes of a finished run, the same shots in both types.
+"""What computing the restorer in bfloat16 costs in PSNR: held-out scenes of a finished run, the same shots in both
+types.
 
   PYTHONPATH=. python experiments/benchmarks/bfloat16.py --config=configs/quickstart.py --workdir=runs/quickstart
 

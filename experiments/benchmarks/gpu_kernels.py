@@ -95,13 +95,15 @@ def operations(frames: int, size: int, dtype) -> dict[str, dict[str, tuple]]:
           "XLA shifted": (_shifted, (wide, kernel)),
           "Triton": (depthwise_triton.conv, (wide, kernel))},
       "depthwise gradient": {
-          "XLA grouped": (functools.partial(depthwise_conv._library_conv_transpose, stride=1), (wide, kernel, wide_grad)),
+          "XLA grouped": (functools.partial(depthwise_conv._library_conv_transpose, stride=1),
+                          (wide, kernel, wide_grad)),
           "Triton": (depthwise_triton.conv_transpose, (wide, kernel, wide_grad))},
       "deform": {
           "XLA gathers": (functools.partial(deform_conv._read_images, **gathers), (images, *points)),
           "Triton": (functools.partial(deform_triton.read_points, dilation=2), (images, *points))},
       "deform gradient": {
-          "XLA scatters": (functools.partial(deform_conv._images_transpose, **gathers), (images, *points, samples_grad))},
+          "XLA scatters": (functools.partial(deform_conv._images_transpose, **gathers),
+                           (images, *points, samples_grad))},
       "feed": {
           f"filled to multiples of {multiple}": (_with_gradient(attention.feed_forward, _HIDDEN_MULTIPLE=multiple),
                                                  (features, features[::-1], feed_weights)) for multiple in (1, 8)},

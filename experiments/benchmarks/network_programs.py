@@ -2,8 +2,9 @@
 
   python experiments/benchmarks/network_programs.py '[{"library": "ours", "group": "raft", ...}]'
 
-compiles, prints "ready", waits for a line, and prints one line of JSON: a list of `Case` in, a list of their numbers out.
-Weights and images are random; no time depends on them. Where COMPILE_LIMIT_S seconds have passed, no other is compiled.
+compiles, prints "ready", waits for a line, and prints one line of JSON: a list of `Case` in, a list of their numbers
+out. Weights and images are random; no time depends on them. Where COMPILE_LIMIT_S seconds have passed, no other is
+compiled.
 """
 
 from collections.abc import Callable

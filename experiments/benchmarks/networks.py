@@ -18,13 +18,13 @@ cache on disk. Times are minima over all runs; memory is what the process takes 
 library has allocated at most), ours from the second process, as the first one's peak is the compiler's. What XLA says
 its arrays take is in the JSON. A process that takes more memory or time than it may is stopped, and the table says so.
 
-With CUDA: float32 and bfloat16 (PyTorch: autocast), and torch.compile beside eager PyTorch. On a GPU that is lent by the
-minute,
+With CUDA: float32 and bfloat16 (PyTorch: autocast), and torch.compile beside eager PyTorch. On a GPU that is lent by
+the minute,
 
   python experiments/benchmarks/networks.py --cases restorer --sizes 128 --batches 4 --together
 
-compiles all programs of a library in one process, the libraries side by side, and then measures one after the other; our
-memory is what XLA says that the arrays take.
+compiles all programs of a library in one process, the libraries side by side, and then measures one after the other;
+our memory is what XLA says that the arrays take.
 """
 
 import argparse

@@ -4,6 +4,7 @@ import csv
 import importlib
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -34,7 +35,8 @@ def workdir(tmp_path_factory):
 
 
 def _experiments():
-  return [path.stem for path in (_ROOT / "experiments").glob("*.py") if "def main()" in path.read_text()]
+  return [path.stem for path in (_ROOT / "experiments").glob("*.py")
+          if re.search(r"^(def main\(\)|main = )", path.read_text(), re.MULTILINE)]
 
 
 def test_table1_compares_every_method_with_both_restorers(workdir):
@@ -132,7 +134,8 @@ def test_motion_changes_at_the_start_of_the_burst(change, previews_stay, burst_m
   changed = change(scene, timing).radiance[0]
   noise, key = PoissonGaussianNoise(0.0, 0.0), jax.random.key(0)
   previews = [simulate_previews(key, radiance, 16.0, noise, timing) for radiance in (ramp[0], changed)]
-  bursts = [simulate_burst(key, radiance, jnp.full(4, 30 / 1920), 16.0, noise, timing) for radiance in (ramp[0], changed)]
+  times = jnp.full(4, 30 / 1920)
+  bursts = [simulate_burst(key, radiance, times, 16.0, noise, timing) for radiance in (ramp[0], changed)]
   assert (jnp.abs(previews[0] - previews[1]).max() < 1e-6) == previews_stay
   assert (jnp.ptp(previews[1].mean((1, 2, 3))) > 1e-3) == previews_stay
   assert (jnp.abs(bursts[0] - bursts[1]).max() < 1e-6) == burst_moves
@@ -149,8 +152,9 @@ def test_flicker_swings_around_the_light_of_the_scene():
 def test_a_misled_policy_decides_by_what_it_is_told():
   """The gain and the motion that it is told, and nothing else."""
   told = lambda key, observation, timing: jnp.stack([observation.preview_gain, observation.motion_magnitude])
-  observation = Observation(previews=jnp.zeros((2, 4, 4, 4)), preview_gain=jnp.array(700.0), mean_flow_px=jnp.array(3.0),
-                            motion_magnitude=jnp.array(0.7), white_balance=jnp.ones(3), ccm=jnp.eye(3))
+  observation = Observation(
+      previews=jnp.zeros((2, 4, 4, 4)), preview_gain=jnp.array(700.0), mean_flow_px=jnp.array(3.0),
+      motion_magnitude=jnp.array(0.7), white_balance=jnp.ones(3), ccm=jnp.eye(3))
   misled = robustness.Misled(told, gain_factor=0.5, motion_factor=2.0)
   assert misled(None, observation, None).tolist() == [350.0, 1.0]
 

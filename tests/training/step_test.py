@@ -120,7 +120,8 @@ def test_end_to_end_steps_both_networks_along_their_own_gradients(steps):
   length = lambda a, b: float(optax.global_norm(jax.tree.map(jnp.subtract, a, b)))
   for part, alone in (("bae_params", exposure), ("restoration_params", restoration)):
     before, ours, expected = [getattr(of, part) for of in (state, both, alone)]
-    # Programs round differently; a few of 512 pixels then fall to the other side of a step of quantisation or L1's kink.
+    # Programs round differently; a few of 512 pixels then fall to the other side of a step of quantisation or L1's
+    # kink.
     assert length(ours, expected) < 3e-2 * length(expected, before)
   np.testing.assert_allclose(outputs["bae_grad_norm"], exposure_outputs["grad_norm"], rtol=3e-2)
   assert _differs(both.restoration_params, state.restoration_params) and int(both.step) == 1
@@ -234,7 +235,8 @@ def test_a_cost_of_time_adds_its_own_gradient():
       steps.exposure(_copy(state), scenes, shots, _PLAIN_DESCENT) for steps in (free, dear)]
   total = lambda params: free.predicted_exposure_times(params, {}, scenes, shots).sum(-1).mean()
   np.testing.assert_allclose(costly_outputs["loss"] - outputs["loss"], cost * total(state.bae_params), rtol=1e-3)
-  moved = jax.tree.map(jnp.subtract, plain.bae_params, costly.bae_params)  # The cost's gradient alone, as the rate is 1.
+  # The cost's gradient alone, as the rate is 1.
+  moved = jax.tree.map(jnp.subtract, plain.bae_params, costly.bae_params)
   small = 1e-2
   nudged = [total(jax.tree.map(lambda p, m, s=sign: p + s * small * m, state.bae_params, moved)) for sign in (1, -1)]
   along = sum(float(jnp.vdot(leaf, leaf)) for leaf in jax.tree.leaves(moved))
