@@ -68,9 +68,9 @@ _conv.defvjp(_conv_fwd, _conv_bwd)
 
 
 def _by_platform(stride, x, *arrays, cpu, cuda, default):
-  """Each platform's form; the one for CUDA has stride 1 and the types that Triton's kernels are meant for."""
+  """Each platform's form; that for CUDA has stride 1."""
   forms = {name: functools.partial(form, stride=stride) for name, form in dict(cpu=cpu, default=default).items()}
-  if stride == 1 and x.dtype in (jnp.float32, jnp.bfloat16):
+  if stride == 1 and depthwise_triton.are_wanted(x.dtype):
     forms["cuda"] = cuda
   return lax.platform_dependent(x, *arrays, **forms)
 

@@ -33,6 +33,14 @@ _CONV = _Launch(256, 4, 8)
 _TRANSPOSE = _Launch(256, 4, 4)
 
 
+def are_wanted(dtype) -> bool:
+  """Whether there is a GPU, and Triton kernels of this package take arrays of this type.
+
+  Without a GPU nothing is traced that could not run; programs that are exported for one there do without the kernels.
+  """
+  return dtype in (jnp.float32, jnp.bfloat16) and jax.default_backend() == "gpu"
+
+
 def conv(x: jax.Array, kernel: jax.Array, *, interpret: bool = False) -> jax.Array:
   """`[N, H, W, C]` with `kernel [3, 3, 1, C]`, one pixel of zero padding on every side, of the type of `x`."""
   tiles = _Tiles(x.shape, _CONV)

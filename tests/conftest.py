@@ -39,8 +39,10 @@ def shared_dir():
 
 
 @pytest.fixture
-def lowers_for_gpus():
+def lowers_for_gpus(monkeypatch):
   """Kernels for GPUs are lowered without one: newer JAX must be told which GPU is meant."""
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  jax.clear_caches()  # Blocks that were traced without kernels.
   if jax.__version_info__ < (0, 11):
     yield
     return

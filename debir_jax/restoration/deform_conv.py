@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from debir_jax import depthwise_triton
 from debir_jax.restoration import deform_triton
 from debir_jax.restoration.deform_shift import is_near, read_near
 from debir_jax.restoration.layers import dense
@@ -100,7 +101,7 @@ def _sample(dilation, images, down, right, mask):
   storing copies of the samples.
   """
   forms = _forms(_read_images, dilation)
-  if images.dtype in (jnp.float32, jnp.bfloat16):
+  if depthwise_triton.are_wanted(images.dtype):
     forms["cuda"] = functools.partial(deform_triton.read_points, dilation=dilation)
   return lax.platform_dependent(images, down, right, mask, **forms)
 

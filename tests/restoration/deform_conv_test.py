@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from debir_jax.restoration import deform_conv2d
+from debir_jax.restoration import deform_conv, deform_conv2d, deform_triton
 from debir_jax.restoration.deform_shift import read_near
 
 _GROUPS = 2
@@ -135,3 +135,16 @@ def test_shapes_that_do_not_fit_are_refused(x64):
   x, offsets, mask, kernel, bias = inputs()
   with pytest.raises(ValueError, match="groups \\* 18"):
     deform_conv2d(x, offsets[..., :18], mask, kernel, bias)
+
+
+@pytest.mark.parametrize("channels, groups", [(6, 2), (16, 1)])
+def test_the_kernel_for_gpus_reads_the_same_points(channels, groups):
+  """Interpreted; points far outside, more points than fill their last block, positions that are no numbers."""
+  keys = jax.random.split(jax.random.key(0), 4)
+  images = jax.random.normal(keys[0], (2, 7, 9, groups, channels))
+  down, right, mask = [3 * jax.random.normal(key, (2, 7 * 9 * groups * 9)) for key in keys[1:]]
+  expected = deform_conv._sample(2, images, down, right, mask)
+  np.testing.assert_allclose(
+      deform_triton.read_points(images, down, right, mask, dilation=2, interpret=True), expected, atol=1e-5)
+  broken = deform_triton.read_points(images, down.at[0, 5].set(jnp.nan), right, mask, dilation=2, interpret=True)
+  np.testing.assert_allclose(broken[:, 6:], expected[:, 6:], atol=1e-5)
