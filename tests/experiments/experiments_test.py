@@ -86,6 +86,7 @@ def test_sensitivity_of_the_networks_of_table1(workdir):
     ("active_sl", (), ("Active S-L", "DEBIR", "bracketing")),
     ("uniform_vs_nonuniform", (), ("one time (BAENet)", "DEBIR", "bracketing")),
     ("gain_range", (), ("Gain 256", "Gain 2048", "uniform {32}")),
+    ("speed", (), ("BAENet", "burst to image")),
     ("time_cost", (), ("DEBIR, 0.3 per second", "uniform {12}")),
     ("robustness", (), ("As it is", "Motion stops", "Flicker"))])
 def test_the_other_tables(workdir, name, options, texts):

@@ -1,0 +1,80 @@
+"""How long a camera would wait: from two previews to exposure times, and from a burst to the restored image.
+
+  python -m experiments.speed --scale=tiny
+  python -m experiments.speed                   # the quickstart's networks
+  python -m experiments.speed --scale=paper     # the paper's: 0.023 s for BAENet with its flow, on a GPU
+
+One shot at a time, compiled, on this machine's first device; medians and the range of the middle half. Speed does not
+depend on what the weights are, so nothing is trained. Written to <workdir>/speed.
+"""
+
+import json
+import pathlib
+import time
+from typing import Callable
+
+import jax
+import ml_collections
+import numpy as np
+
+from debir_jax.files import write_text
+from debir_jax.policies import AverageAE, GradientAE, MotionMetering, bracket, observe
+from debir_jax.training.experiment import Experiment
+from debir_jax.training.run_record import environment
+from debir_jax.training.workdir import locked
+from experiments import scales
+
+_RUNS = 30
+
+
+def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
+  """Measures and writes table.md and speed.json; returns the table."""
+  config.data.update(dict(num_restore_scenes=1, num_bae_scenes=1, num_eval_scenes=1, dead_leaves_share=0.0))
+  experiment = Experiment(config)
+  state, timing, models = experiment.initial_state(), experiment.setup.timing, experiment.models
+  scene = jax.tree.map(lambda leaf: leaf[0], next(iter(experiment.all_scenes("eval"))))
+  batch = jax.tree.map(lambda leaf: leaf[None], scene)
+  shot = jax.tree.map(lambda leaf: leaf[0], experiment.evaluator.shots(batch.scene_id, 0))
+  seen = jax.tree.map(lambda leaf: leaf[0], experiment.evaluator.observe_shots(batch, 0))
+  frames = models.burst_planes.take(shot.burst_key, scene.radiance, bracket(timing)(None, seen, timing), shot, timing)
+
+  def look(previews):
+    return observe(previews, seen.preview_gain, scene.colour, models.flow_estimator, timing,
+                   flow_variables=models.flow_variables, full_scale_px_per_s=models.full_scale_px_per_s)
+
+  policies = {"BAENet": experiment.bae_policy(state), "motion metering": MotionMetering(max_blur_px=1.5),
+              "Average AE": AverageAE(reference_gain=512.0), "Gradient AE": GradientAE(reference_gain=512.0)}
+  flow = f"previews to motion, {models.flow_estimator.name}"
+  programs = {flow: (lambda previews: look(previews).mean_flow_px, seen.previews)}
+  for name, policy in policies.items():
+    programs[f"previews to exposure times, {name}"] = (
+        lambda previews, policy=policy: policy(shot.exposure_key, look(previews), timing), seen.previews)
+  restore = lambda frames: models.restorer.apply({"params": state.restoration_params}, frames)
+  programs["burst to image"] = (restore, frames)
+  rows = {name: _milliseconds(*program) for name, program in programs.items()}
+  table = "\n".join(["| what | ms, median | middle half |", "|---|---|---|"] + [
+      f"| {name} | {middle:.2f} | {low:.2f} to {high:.2f} |" for name, (low, middle, high) in rows.items()])
+  side = config.data.crop_size
+  table += f"\n\nMosaics of {side}x{side} px, {timing.num_frames} frames, {jax.devices()[0].device_kind}, {_RUNS} runs."
+  with locked(str(workdir / "speed")) as path:
+    known = {name: value for name, value in environment().items() if name not in ("command", "platform")}
+    write_text(path / "environment.json", json.dumps(known, indent=2) + "\n")
+    write_text(path / "speed.json", json.dumps(rows, indent=2) + "\n")
+    write_text(path / "table.md", table + "\n")
+  return table
+
+
+def _milliseconds(fn: Callable, argument: jax.Array) -> list[float]:
+  """Quartiles of the time that a compiled program takes, ms, after a few runs to warm up."""
+  program, times = jax.jit(fn), []
+  for _ in range(_RUNS + 3):
+    start = time.perf_counter()
+    jax.block_until_ready(program(argument))
+    times.append(1e3 * (time.perf_counter() - start))
+  return np.quantile(times[3:], [0.25, 0.5, 0.75]).tolist()
+
+
+main = scales.main_of(__doc__, "speed", run)
+
+if __name__ == "__main__":
+  main()
