@@ -41,6 +41,17 @@ def test_together_measures_what_compiles_and_names_what_does_not():
   assert measured["ours"]["wall_s"] > 0 and "ValueError" in failed["ours"]["failure"]
 
 
+@pytest.mark.slow
+def test_together_measures_what_is_compiled_when_its_time_is_over():
+  """A program that takes long to compile costs only its own numbers."""
+  args = limits(together=True, repeats=1, time_limit=45.0)
+  quick = _PROGRAM | dict(group="bae", program="packed", size=16)
+  slow = _PROGRAM | dict(group="restorer", program="gradient", size=64, features=48)
+  measured, failed = networks.compare([quick, slow], ["ours"], args)
+  assert measured["ours"]["wall_s"] > 0 and measured["ours"]["disturbed"]
+  assert failed["ours"]["failure"] == "not compiled in time"
+
+
 def test_ratios_above_one_mean_that_ours_is_better(capsys):
   """Twice the time and half the memory of ours; a failure has no ratio."""
   ours = dict(wall_s=1.0, processor_s=2.0, peak_mb=100.0, compile_s=3.0, compile_cached_s=0.5)
