@@ -81,6 +81,32 @@ def test_curves_show_every_point_and_a_mean_of_long_logs(tmp_path, figures):
   assert loss1.get_title() == "stage1" and not psnr2.axison
 
 
+def test_a_sheet_of_methods_shows_each_result_beside_the_target(tmp_path, figures):
+  """A row per scene: first frame, methods, target; PSNR and times below."""
+  plots.method_sheet(tmp_path / "sheet.png", {"A": [_example(), _example()], "B": [_example(psnr=20.5), _example()]})
+  assert _is_png(tmp_path / "sheet.png")
+  assert sum(len(axis.images) for axis in figures[0].axes) == 2 * 4
+  assert {"A", "B", "target", "20.50 dB  {8,16}"} <= set(_texts(figures[0]))
+
+
+def test_times_at_gains_stand_against_motion_and_in_histograms(tmp_path, figures):
+  """All shots of the first gain in each panel; the first frame of every gain in the last one."""
+  records = [record for record in _records() if record.method == "DEBIR"]
+  plots.times_at_gains(tmp_path / "times.png", {512.0: records, 1024.0: records[:4]})
+  *panels, histogram = figures[0].axes
+  assert len(panels) == 2 and all(len(panel.collections[0].get_offsets()) == 8 for panel in panels)
+  heights = [sum(bar.get_height() for bar in container) for container in histogram.containers]
+  assert heights == [8, 4]
+
+
+def test_lines_keep_a_name_s_colour_in_all_panels(tmp_path, figures):
+  values = [1.0, 2.0, 3.0]
+  panels = {"first": {"a": (values, None), "b": (values, [0.1] * 3)}, "second": {"b": (values, [0.1] * 3)}}
+  plots.lines(tmp_path / "lines.png", [1, 2, 4], panels, x_label="x", log_x=True, shaded=(1, 2))
+  colours = [[container.lines[0].get_color() for container in axis.containers] for axis in figures[0].axes]
+  assert colours == [["C0", "C1"], ["C1"]]
+
+
 def test_bad_input_is_refused(tmp_path):
   """Nothing to show, images that do not fit together, lines that are no log."""
   path = tmp_path / "x.png"
