@@ -106,7 +106,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
       misled = [_misled(method, condition) for method in methods]
       records = experiment.evaluator.evaluate(misled, _scenes(experiment, condition))
       summaries[condition] = summarize(records, reference=networks.DEBIR)
-    plots.differences(path / "differences.png", summaries, reference=networks.DEBIR)
+    plots.differences_by_condition(path / "robustness.png", summaries, reference=networks.DEBIR)
     write_text(path / "robustness.json", json.dumps(
         {condition: [dataclasses.asdict(row) for row in rows] for condition, rows in summaries.items()}, indent=2))
     write_text(path / "table.md", _table(summaries, markdown=True) + "\n")

@@ -262,6 +262,31 @@ def trade_off(path: str | os.PathLike, groups: Mapping[str, Sequence[MethodSumma
   _save(figure, path)
 
 
+def differences_by_condition(path: str | os.PathLike, groups: Mapping[str, Sequence[MethodSummary]], *,
+                             reference: str) -> None:
+  """Paired difference in PSNR of each method to the reference, with one standard error; conditions below each other.
+
+  Args:
+    path: of the PNG.
+    groups: summaries of the same methods by condition.
+    reference: the method that differences are taken to.
+  """
+  figure, axes = _figure(1, 1, (5.6, 1.0 + 0.3 * len(groups)))
+  names = [summary.method for summary in next(iter(groups.values())) if summary.method != reference]
+  places = np.arange(len(groups))
+  for index, name in enumerate(names):
+    rows = [next(summary for summary in summaries if summary.method == name) for summaries in groups.values()]
+    axes[0, 0].errorbar([row.difference for row in rows], places + 0.12 * (index - (len(names) - 1) / 2),
+                        xerr=[row.difference_error for row in rows], fmt="o", markersize=4, capsize=2, label=name)
+  axes[0, 0].axvline(0, color="grey", linewidth=0.8)
+  axes[0, 0].set_yticks(places, list(groups))
+  axes[0, 0].set_xlabel(f"PSNR less that of {reference}, dB", fontsize=9)
+  axes[0, 0].grid(alpha=0.25)
+  axes[0, 0].legend(fontsize=8)
+  axes[0, 0].invert_yaxis()
+  _save(figure, path)
+
+
 def gradient_bars(path: str | os.PathLike, gradients: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
   """Gradients of a loss to the exposure times of all frames, with one standard deviation over noise draws.
 
