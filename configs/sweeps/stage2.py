@@ -2,8 +2,8 @@
 
 python -m debir_jax.main --config=configs/quickstart.py --workdir=runs/quickstart --config.stages="('stage1',)" \
     --config.comparison.enabled=False
-python -m debir_jax.sweep --config=configs/sweeps/stage2.py --config.init_from=runs/quickstart
---workdir=runs/sweep_stage2
+python -m debir_jax.sweep --config=configs/sweeps/stage2.py --config.init_from=runs/quickstart \
+    --workdir=runs/sweep_stage2
 
 Every trial starts from the restorer of stage 1 in `init_from` and takes as many steps as the others. The first one is
 the paper's recipe (Adam, 1e-7 to 1e-8, gradients clipped to 0.01, 35 % of the steps for the warm-up). As it has only

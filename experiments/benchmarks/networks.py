@@ -267,7 +267,8 @@ def _summary(numbers) -> str:
   if "failure" in numbers:
     return numbers["failure"]
   compile_text = f", compilation {numbers['compile_s']:.1f} s" if "compile_s" in numbers else ""
-  return (f"{'disturbed: ' * numbers.get('disturbed', False)}{1e3 * numbers['wall_s']:.1f} ms wall, {1e3 * numbers['processor_s']:.1f} ms processor, "
+  disturbed = "disturbed: " if numbers.get("disturbed") else ""
+  return (f"{disturbed}{1e3 * numbers['wall_s']:.1f} ms wall, {1e3 * numbers['processor_s']:.1f} ms processor, "
           f"{numbers['peak_mb']:.0f} MB{compile_text}")
 
 
