@@ -28,8 +28,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
   _, start = networks.pretrained(config, root)
   experiment, state = networks.trained(config, root, networks.DEBIR, {"bae.network": "baenet"})
   chooser = networks.trained(config, root, NAME, {"bae.network": "active_sl"}, stages=("stage2_warmup", "stage3"))
-  with locked(str(root / "networks")):
-    methods = [networks.method(networks.DEBIR, experiment, state), *networks.fixed(experiment, start, root)]
+  methods = [networks.method(networks.DEBIR, experiment, state), *networks.fixed(experiment, start, root)]
   records = experiment.evaluate(methods) + chooser[0].evaluate([networks.method(NAME, *chooser)])
   with locked(str(workdir / "active_sl")) as path:
     return tables.write({"two frames": records}, path, reference=networks.DEBIR, paper=PAPER)

@@ -9,18 +9,16 @@ Outside of the range the gain that BAENet sees is clipped to it. Written to <wor
 figure.
 """
 
-import dataclasses
-import json
 import pathlib
 
 import ml_collections
 
-from debir_jax.evaluation import format_table, plots, summarize
-from debir_jax.files import write_text
+from debir_jax.evaluation import plots, summarize
 from debir_jax.training.logs import say
 from debir_jax.training.workdir import locked
 from experiments import networks
 from experiments import scales
+from experiments import tables
 
 _FACTORS = (0.5, 0.71, 1, 1.41, 2, 2.83, 4)  # Of the lowest gain of training; the highest is 2.
 
@@ -38,15 +36,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
       evaluator = experiment.evaluator_with(num_draws=config.evaluation.num_draws, preview_gain=gain)
       summaries[gain] = summarize(evaluator.evaluate(methods, experiment.all_scenes("eval")))
     _draw(path / "gain_range.png", summaries, config.capture)
-    write_text(path / "gain_range.json", json.dumps(
-        {f"{gain:.0f}": [dataclasses.asdict(row) for row in rows] for gain, rows in summaries.items()}, indent=2))
-    write_text(path / "table.md", _table(summaries, markdown=True) + "\n")
-  return _table(summaries)
-
-
-def _table(summaries, markdown=False) -> str:
-  return "\n\n".join(f"Gain {gain:.0f}\n\n{format_table({'': rows}, markdown=markdown)}"
-                     for gain, rows in summaries.items())
+    return tables.write_conditions({f"{gain:.0f}": rows for gain, rows in summaries.items()}, path, "Gain {}".format)
 
 
 def _draw(path, summaries, capture) -> None:

@@ -1,16 +1,17 @@
 """Networks that the experiments of one scale share: each is trained once, into `<workdir>/networks/<name>`."""
 
 import pathlib
-from typing import Any, Mapping, Sequence
+from typing import Any, Iterable, Mapping, Sequence
 
 import ml_collections
 
 from debir_jax.evaluation import Method
 from debir_jax.files import folder_name
-from debir_jax.policies import bracket, uniform
+from debir_jax.policies import Policy, bracket, uniform
 from debir_jax.training import comparison, runner
 from debir_jax.training.experiment import Experiment
 from debir_jax.training.state import TrainState
+from debir_jax.training.workdir import locked
 from debir_jax.types import SUBFRAME_RATE_HZ
 
 DEBIR = "DEBIR"
@@ -69,10 +70,21 @@ def with_frames(config: ml_collections.ConfigDict, workdir: pathlib.Path,
 def fixed(experiment: Experiment, start: TrainState, workdir: pathlib.Path) -> list[Method]:
   """Bracketing and the longest uniform exposure, each with a restorer fine-tuned for it."""
   timing = experiment.setup.timing
-  longest_s = timing.budget_s / timing.num_frames
-  policies = {"bracketing": bracket(timing), f"uniform {{{longest_s * SUBFRAME_RATE_HZ:.3g}}}": uniform(longest_s)}
-  return [Method(name, policy, comparison.finetuned(experiment, name, policy, start, workdir / "networks"))
-          for name, policy in policies.items()]
+  longest = SUBFRAME_RATE_HZ * timing.budget_s / timing.num_frames
+  return finetuned(experiment, start, workdir, {"bracketing": bracket(timing), **uniforms([longest])})
+
+
+def uniforms(counts: Iterable[float]) -> dict[str, Policy]:
+  """Uniform exposures of so many subframes, by name."""
+  return {f"uniform {{{count:.3g}}}": uniform(count / SUBFRAME_RATE_HZ) for count in counts}
+
+
+def finetuned(experiment: Experiment, start: TrainState, workdir: pathlib.Path,
+              policies: Mapping[str, Policy]) -> list[Method]:
+  """Policies with a restorer fine-tuned for each; networks that the experiments share, so one at a time trains them."""
+  with locked(str(workdir / "networks")) as path:
+    return [Method(name, policy, comparison.finetuned(experiment, name, policy, start, path))
+            for name, policy in policies.items()]
 
 
 def method(name: str, experiment: Experiment, state: TrainState) -> Method:

@@ -16,7 +16,6 @@ table, JSON and a figure.
 """
 
 import dataclasses
-import json
 import pathlib
 from typing import Any, Callable, Iterator
 
@@ -24,14 +23,14 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from debir_jax.evaluation import Method, format_table, plots, summarize
-from debir_jax.files import write_text
+from debir_jax.evaluation import Method, plots, summarize
 from debir_jax.policies import Policy
 from debir_jax.training.logs import say
 from debir_jax.training.workdir import locked
 from debir_jax.types import BurstTiming, Observation, Scene
 from experiments import networks
 from experiments import scales
+from experiments import tables
 
 _FLICKER_HZ, _FLICKER = 100, 0.3
 
@@ -107,10 +106,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
       records = experiment.evaluator.evaluate(misled, _scenes(experiment, condition))
       summaries[condition] = summarize(records, reference=networks.DEBIR)
     plots.differences_by_condition(path / "robustness.png", summaries, reference=networks.DEBIR)
-    write_text(path / "robustness.json", json.dumps(
-        {condition: [dataclasses.asdict(row) for row in rows] for condition, rows in summaries.items()}, indent=2))
-    write_text(path / "table.md", _table(summaries, markdown=True) + "\n")
-  return _table(summaries)
+    return tables.write_conditions(summaries, path)
 
 
 def _misled(method: Method, condition: str) -> Method:
@@ -123,11 +119,6 @@ def _misled(method: Method, condition: str) -> Method:
 def _scenes(experiment, condition) -> Iterator[Scene]:
   change = _SCENES.get(condition, lambda scene, timing: scene)
   return (change(scene, experiment.setup.timing) for scene in experiment.all_scenes("eval"))
-
-
-def _table(summaries, markdown=False) -> str:
-  return "\n\n".join(f"{condition.capitalize()}\n\n{format_table({'': rows}, markdown=markdown)}"
-                     for condition, rows in summaries.items())
 
 
 main = scales.main_of(__doc__, "robustness", run)

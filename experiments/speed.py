@@ -20,9 +20,9 @@ import numpy as np
 from debir_jax.files import write_text
 from debir_jax.policies import AverageAE, GradientAE, MotionMetering, bracket, observe
 from debir_jax.training.experiment import Experiment
-from debir_jax.training.run_record import environment
 from debir_jax.training.workdir import locked
 from experiments import scales
+from experiments import tables
 
 _RUNS = 30
 
@@ -57,8 +57,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
   side = config.data.crop_size
   table += f"\n\nMosaics of {side}x{side} px, {timing.num_frames} frames, {jax.devices()[0].device_kind}, {_RUNS} runs."
   with locked(str(workdir / "speed")) as path:
-    known = {name: value for name, value in environment().items() if name not in ("command", "platform")}
-    write_text(path / "environment.json", json.dumps(known, indent=2) + "\n")
+    tables.write_environment(path)
     write_text(path / "speed.json", json.dumps(rows, indent=2) + "\n")
     write_text(path / "table.md", table + "\n")
   return table

@@ -33,8 +33,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path, frames: Sequen
     its_config, root = networks.with_frames(config, workdir, count)
     _, start = networks.pretrained(its_config, root)
     experiment, state = networks.trained(its_config, root, networks.DEBIR, {"bae.network": "baenet"})
-    with locked(str(root / "networks")):
-      methods = [networks.method(networks.DEBIR, experiment, state), *networks.fixed(experiment, start, root)]
+    methods = [networks.method(networks.DEBIR, experiment, state), *networks.fixed(experiment, start, root)]
     records[f"{count} frames"] = experiment.evaluate(methods)
   with locked(str(workdir / "table4")) as path:
     return tables.write(records, path, reference=networks.DEBIR, paper=PAPER,

@@ -4,7 +4,7 @@ import csv
 import dataclasses
 import json
 import pathlib
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 from debir_jax.evaluation import MethodSummary, Record, format_table, plots, records_path, summarize, write_records
 from debir_jax.files import write_text
@@ -32,11 +32,28 @@ def write(records: Mapping[str, Sequence[Record]], folder: pathlib.Path, *, refe
   theirs = _paper_table(paper, paper_columns)
   write_text(folder / "table.md", f"{own}\n\nThe paper's, on other scenes (GoPro):\n\n{theirs}\n")
   _write_csv(folder / "table.csv", summaries)
-  # Without the command and its paths: the page of results names the command.
-  known = {name: value for name, value in environment().items() if name not in ("command", "platform")}
-  write_text(folder / "environment.json", json.dumps(known, indent=2) + "\n")
+  write_environment(folder)
   plots.differences(folder / "differences.png", summaries, reference=reference)
   return format_table(summaries, reference=reference)
+
+
+def write_environment(folder: pathlib.Path) -> None:
+  """Writes environment.json, without the command and its paths: the page of results names the command."""
+  known = {name: value for name, value in environment().items() if name not in ("command", "platform")}
+  write_text(folder / "environment.json", json.dumps(known, indent=2) + "\n")
+
+
+def write_conditions(summaries: Mapping[str, Sequence[MethodSummary]], folder: pathlib.Path,
+                     heading: Callable[[str], str] = str.capitalize) -> str:
+  """Writes table.md and a JSON file named like the folder, of the same methods under conditions; returns the tables."""
+  def tables(markdown):
+    return "\n\n".join(f"{heading(condition)}\n\n{format_table({'': rows}, markdown=markdown)}"
+                       for condition, rows in summaries.items())
+
+  write_text(folder / f"{folder.name}.json", json.dumps(
+      {condition: list(map(dataclasses.asdict, rows)) for condition, rows in summaries.items()}, indent=2))
+  write_text(folder / "table.md", tables(markdown=True) + "\n")
+  return tables(markdown=False)
 
 
 def _paper_table(paper: Paper, columns: Sequence[str]) -> str:

@@ -15,12 +15,9 @@ import pathlib
 
 import ml_collections
 
-from debir_jax.evaluation import Method, format_table, plots, records_path, summarize, write_records
+from debir_jax.evaluation import format_table, plots, records_path, summarize, write_records
 from debir_jax.files import write_text
-from debir_jax.policies import uniform
-from debir_jax.training import comparison
 from debir_jax.training.workdir import locked
-from debir_jax.types import SUBFRAME_RATE_HZ
 from experiments import networks
 from experiments import scales
 
@@ -39,7 +36,8 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
         stages=("stage2", "stage3"), start=(networks.DEBIR, "stage2_warmup"))
     records += experiment.evaluate([networks.method(_name(cost), experiment, state)])
   with locked(str(workdir / "time_cost")) as path:
-    records += plain.evaluate(_uniform(plain, start, workdir))
+    records += plain.evaluate(
+        networks.finetuned(plain, start, workdir, networks.uniforms(_UNIFORM_SUBFRAMES)))
     summaries = summarize(records, reference=_name(0.0))
     write_records(records_path(path, "fine-tuned"), records)
     table = lambda **options: format_table({"fine-tuned": summaries}, reference=_name(0.0), **options)
@@ -52,12 +50,6 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
 
 def _name(cost) -> str:
   return f"{networks.DEBIR}, {cost:g} per second"
-
-
-def _uniform(experiment, start, workdir) -> list[Method]:
-  policies = {f"uniform {{{count}}}": uniform(count / SUBFRAME_RATE_HZ) for count in _UNIFORM_SUBFRAMES}
-  return [Method(name, policy, comparison.finetuned(experiment, name, policy, start, workdir / "networks"))
-          for name, policy in policies.items()]
 
 
 main = scales.main_of(__doc__, "time_cost", run)
