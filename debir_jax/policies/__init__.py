@@ -6,7 +6,6 @@ from debir_jax.policies.active_sl import pair_set
 from debir_jax.policies.average_ae import AverageAE
 from debir_jax.policies.baenet import BAENet
 from debir_jax.policies.baenet import BAENetPolicy
-from debir_jax.policies.baenet import exposure_times_of
 from debir_jax.policies.baenet import init_baenet
 from debir_jax.policies.bounded_softmax import bounded_softmax
 from debir_jax.policies.bounded_softmax import exposure_times_from_shares
@@ -38,7 +37,7 @@ from debir_jax.policies.policy import Policy
 __all__ = [
     "ActiveSL", "AverageAE", "BAENet", "BAENetPolicy", "BLOCKS", "bounded_softmax", "bracket", "candidate_set",
     "CandidateSet", "check_exposure_times", "develop_previews", "DigitalGimbal", "exposure_times_from_shares",
-    "exposure_times_of", "Fixed", "format_exposure_times", "FULL_SCALE_PX_PER_S", "GradientAE", "init_baenet",
+    "Fixed", "format_exposure_times", "FULL_SCALE_PX_PER_S", "GradientAE", "init_baenet",
     "is_pytree", "LIGHT_BLOCKS", "MobileNetV2", "MotionMetering", "network_planes", "num_planes", "observe",
     "OracleResult", "pair_loss", "pair_set", "Policy", "predict_exposure_times", "random_exposure_times",
     "search_exposure_times", "uniform"]

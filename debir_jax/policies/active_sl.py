@@ -9,39 +9,35 @@ best.
 
 import itertools
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from debir_jax.policies.baenet import BAENet
 from debir_jax.policies.fixed import CandidateSet, format_exposure_times
-from debir_jax.policies.mobilenet_v2 import BLOCKS, MobileNetV2
 from debir_jax.types import BurstTiming
 
 
-class ActiveSL(nn.Module):
-  """In BAENet's place: planes in, a logit for each pair of `pair_set` out. See `BAENet` for the attributes.
+class ActiveSL(BAENet):
+  """BAENet with a logit for each pair of `pair_set` instead of one for each frame.
 
   Attributes:
     num_pairs: of `pair_set`.
   """
 
-  num_pairs: int
   num_frames: int = 2
-  width: float = 1.0
-  norm: str = "batch"
-  dropout_rate: float = 0.2
-  blocks: tuple[tuple[int, int, int, int], ...] = BLOCKS
-  classifier_scale: float = 1.0
-  axis_name: str | None = None
+  num_pairs: int = 16
 
-  @nn.compact
-  def __call__(self, planes: jax.Array, train: bool, dropout_keys: jax.Array | None = None) -> jax.Array:
-    """Planes `[B, h, w, c]` of `network_planes` -> logits `[B, num_pairs]`."""
-    network = MobileNetV2(self.num_pairs, self.width, self.norm, self.dropout_rate, self.blocks, self.classifier_scale,
-                          self.axis_name, name="mobilenet_v2")
-    return network(planes, train, dropout_keys)
+  @property
+  def num_outputs(self) -> int:
+    """Size of the last layer."""
+    return self.num_pairs
+
+  def exposure_times(self, logits: jax.Array, timing: BurstTiming, *, slack_floor: bool = False) -> jax.Array:
+    """The likeliest pair `[2]`, s, of logits `[num_pairs]`; no gradient passes through a choice."""
+    del slack_floor
+    return jnp.asarray(pair_set(timing).exposure_times, logits.dtype)[jnp.argmax(logits)]
 
 
 def pair_set(timing: BurstTiming) -> CandidateSet:
@@ -58,11 +54,6 @@ def pair_set(timing: BurstTiming) -> CandidateSet:
   pairs = [pair for pair in itertools.combinations_with_replacement(steps, 2) if fits(pair)]
   exposure_times = timing.min_exposure_s * np.array(pairs, np.float64)
   return CandidateSet(tuple(map(format_exposure_times, exposure_times)), exposure_times)
-
-
-def chosen_pair(logits: jax.Array, timing: BurstTiming) -> jax.Array:
-  """The likeliest pair `[2]`, s, of logits `[num_pairs]`; no gradient passes through a choice."""
-  return jnp.asarray(pair_set(timing).exposure_times, logits.dtype)[jnp.argmax(logits)]
 
 
 def pair_loss(logits: jax.Array, pair: jax.Array, timing: BurstTiming) -> jax.Array:

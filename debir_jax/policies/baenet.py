@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from debir_jax.policies.active_sl import ActiveSL, chosen_pair
 from debir_jax.policies.bounded_softmax import predict_exposure_times
 from debir_jax.policies.digital_gimbal import DigitalGimbal
 from debir_jax.policies.mobilenet_v2 import BLOCKS
@@ -55,6 +54,11 @@ class BAENet(nn.Module):
   axis_name: str | None = None
   one_time: bool = False
 
+  @property
+  def num_outputs(self) -> int:
+    """Size of the last layer."""
+    return 2 if self.one_time else self.num_frames + 1
+
   @nn.compact
   def __call__(self, planes: jax.Array, train: bool, dropout_keys: jax.Array | None = None) -> jax.Array:
     """Planes `[B, h, w, c]` of `network_planes` -> logits `[B, n + 1]`; the last one belongs to the slack.
@@ -63,8 +67,7 @@ class BAENet(nn.Module):
       ValueError: if the planes have no batch axis or fewer than 8 px a side; or keys for dropout are missing.
     """
     _check_planes(planes)
-    num_outputs = 2 if self.one_time else self.num_frames + 1
-    network = MobileNetV2(num_outputs, self.width, self.norm, self.dropout_rate, self.blocks,
+    network = MobileNetV2(self.num_outputs, self.width, self.norm, self.dropout_rate, self.blocks,
                           self.classifier_scale, self.axis_name, name="mobilenet_v2")
     logits = network(planes, train, dropout_keys)
     if not self.one_time:
@@ -73,16 +76,12 @@ class BAENet(nn.Module):
     frames = logits[:, :1] - math.log(self.num_frames)
     return jnp.concatenate([jnp.repeat(frames, self.num_frames, axis=1), logits[:, 1:]], axis=1)
 
-
-def exposure_times_of(module: BAENet | DigitalGimbal | ActiveSL, logits: jax.Array, timing: BurstTiming, *,
-                      slack_floor: bool = False) -> jax.Array:
-  """What the logits of one scene mean to this network: exposure times `[n]`, s."""
-  if isinstance(module, ActiveSL):
-    return chosen_pair(logits, timing)
-  return predict_exposure_times(logits, timing, slack_floor=slack_floor)
+  def exposure_times(self, logits: jax.Array, timing: BurstTiming, *, slack_floor: bool = False) -> jax.Array:
+    """What the logits of one scene mean: exposure times `[n]`, s."""
+    return predict_exposure_times(logits, timing, slack_floor=slack_floor)
 
 
-def init_baenet(key: jax.Array, module: BAENet | DigitalGimbal | ActiveSL, *, num_planes: int = 6) -> dict[str, Any]:
+def init_baenet(key: jax.Array, module: BAENet | DigitalGimbal, *, num_planes: int = 6) -> dict[str, Any]:
   """Returns what `module.init` would draw, from the same distributions, in a small part of the time.
 
   Kernels are Xavier uniform (the last one times `classifier_scale`), scales and running variances 1, the rest 0. All
@@ -131,7 +130,7 @@ class BAENetPolicy:
     preview, use_preview, use_gain, use_motion: see `network_planes`.
   """
 
-  module: BAENet | DigitalGimbal | ActiveSL = dataclasses.field(metadata=dict(static=True))
+  module: BAENet | DigitalGimbal = dataclasses.field(metadata=dict(static=True))
   variables: Any
   min_preview_gain: float = dataclasses.field(metadata=dict(static=True))
   slack_floor: bool = dataclasses.field(default=False, metadata=dict(static=True))
@@ -151,7 +150,7 @@ class BAENetPolicy:
       raise ValueError(f"This BAENet predicts {self.module.num_frames} exposure times, the timing asks for "
                        f"{timing.num_frames}; use the network of that burst length.")
     logits = self.module.apply(self.variables, self.planes(observation)[None], train=False)[0]
-    return exposure_times_of(self.module, logits, timing, slack_floor=self.slack_floor)
+    return self.module.exposure_times(logits, timing, slack_floor=self.slack_floor)
 
   def planes(self, observation: Observation) -> jax.Array:
     """What this network sees of one scene."""

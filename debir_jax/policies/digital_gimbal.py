@@ -10,6 +10,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from debir_jax.policies.bounded_softmax import predict_exposure_times
+from debir_jax.types import BurstTiming
+
 
 class DigitalGimbal(nn.Module):
   """In BAENet's place: planes in, the same logits `[n + 1]` for all out.
@@ -26,3 +29,7 @@ class DigitalGimbal(nn.Module):
     del train, dropout_keys
     logits = self.param("logits", nn.initializers.zeros_init(), (self.num_frames + 1,))
     return jnp.broadcast_to(logits, (planes.shape[0], self.num_frames + 1))
+
+  def exposure_times(self, logits: jax.Array, timing: BurstTiming, *, slack_floor: bool = False) -> jax.Array:
+    """What the logits mean: exposure times `[n]`, s."""
+    return predict_exposure_times(logits, timing, slack_floor=slack_floor)

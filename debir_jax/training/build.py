@@ -91,7 +91,7 @@ def bae_policy_of(config: ml_collections.ConfigDict, models: Models, params: Any
                       slack_floor=config.bae.slack_floor, **_inputs_of(config))
 
 
-def bae_of(config: ml_collections.ConfigDict) -> BAENet | DigitalGimbal | ActiveSL:
+def bae_of(config: ml_collections.ConfigDict) -> BAENet | DigitalGimbal:
   """What predicts exposure times, of `config.bae`: BAENet, or another network in its place."""
   section, num_frames = config.bae, config.capture.num_frames
   options = dict(

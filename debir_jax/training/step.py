@@ -17,8 +17,7 @@ from jax.sharding import Mesh
 import optax
 
 from debir_jax.evaluation.metrics import psnr
-from debir_jax.policies import (ActiveSL, Policy, exposure_times_of, is_pytree, observe, pair_loss,
-                                random_exposure_times)
+from debir_jax.policies import (ActiveSL, Policy, is_pytree, observe, pair_loss, random_exposure_times)
 from debir_jax.simulator import CaptureSetup, Shot, draw_shot, simulate_previews, target_of
 from debir_jax.training import mesh as mesh_lib
 from debir_jax.training.build import Models
@@ -158,9 +157,9 @@ class Steps:
     return jax.vmap(self._models.planes)(observations)
 
   def _times(self, logits):
-    times = functools.partial(exposure_times_of, self._models.bae, timing=self._setup.timing,
-                              slack_floor=self._models.slack_floor)
-    return jax.vmap(times)(logits)
+    times_of = functools.partial(self._models.bae.exposure_times, timing=self._setup.timing,
+                                 slack_floor=self._models.slack_floor)
+    return jax.vmap(times_of)(logits)
 
   def _label_losses(self, logits, times, labels):
     """Eq. 12 for each example; cross entropy for a classifier."""

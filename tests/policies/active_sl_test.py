@@ -7,7 +7,6 @@ import pytest
 
 from configs import quickstart
 from debir_jax.policies import ActiveSL, BAENetPolicy, LIGHT_BLOCKS, init_baenet, pair_loss, pair_set
-from debir_jax.policies.baenet import exposure_times_of
 from debir_jax.training import build, runner
 from debir_jax.types import BurstTiming, Observation
 
@@ -25,7 +24,7 @@ def test_pairs_are_all_ordered_multiples_of_the_minimum_within_the_budget():
 def test_the_likeliest_pair_is_chosen():
   module = ActiveSL(num_pairs=16)
   logits = jnp.zeros(16).at[5].set(1.0)
-  np.testing.assert_allclose(1920 * exposure_times_of(module, logits, TIMING), (8, 48), rtol=1e-6)
+  np.testing.assert_allclose(1920 * module.exposure_times(logits, TIMING), (8, 48), rtol=1e-6)
 
 
 @pytest.mark.parametrize("index", [0, 5, 15])
