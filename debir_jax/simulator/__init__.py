@@ -4,11 +4,11 @@ from debir_jax.simulator.burst import gains_for, simulate_burst, simulate_previe
 from debir_jax.simulator.capture import CaptureSetup, Shot, draw_shot
 from debir_jax.simulator.noise import IsoNoise, NoiseModel, PaperNoise, PoissonGaussianNoise, add_noise
 from debir_jax.simulator.sensor import clip, quantize
-from debir_jax.simulator.shutter import burst_windows, integrate, integrate_windows, preview_windows, window_weights
+from debir_jax.simulator.shutter import (burst_windows, capture_time, frame_mask, integrate, integrate_windows,
+                                         preview_windows, window_weights)
 
 __all__ = [
     "CaptureSetup", "IsoNoise", "NoiseModel", "PaperNoise", "PoissonGaussianNoise", "Shot", "add_noise",
-    "burst_windows", "clip", "draw_shot", "gains_for",
-    "integrate", "integrate_windows", "preview_windows", "quantize", "simulate_burst", "simulate_previews",
-    "target_of", "window_weights",
-]
+    "burst_windows", "capture_time", "clip", "draw_shot", "frame_mask", "gains_for", "integrate",
+    "integrate_windows", "preview_windows", "quantize", "simulate_burst", "simulate_previews", "target_of",
+    "window_weights"]

@@ -11,22 +11,25 @@ import numpy as np
 
 from debir_jax.simulator.noise import NoiseModel, add_noise
 from debir_jax.simulator.sensor import clip, quantize
-from debir_jax.simulator.shutter import burst_windows, integrate_windows, preview_windows
+from debir_jax.simulator.shutter import burst_windows, frame_mask, integrate_windows, preview_windows
 from debir_jax.types import BurstTiming
 
 
 def gains_for(exposure_times: jax.Array, preview_gain: jax.Array, timing: BurstTiming) -> jax.Array:
-  """Gains that give every frame the brightness of the preview: g_i = g_p t_p / t_i (Eq. 1).
+  """Gains that give every frame the brightness of the preview: g_i = g_p t_p / t_i (Eq. 1); 0 where none is taken.
 
   Args:
-    exposure_times: `[n]`, s.
+    exposure_times: `[n]`, s; 0 where a frame is left out.
     preview_gain: g_p, linear.
     timing: for the preview's exposure time.
 
   Returns:
     `[n]`, linear.
   """
-  return preview_gain * timing.preview_exposure_s / jnp.asarray(exposure_times)
+  exposure_times = jnp.asarray(exposure_times)
+  taken = frame_mask(exposure_times)
+  gains = preview_gain * timing.preview_exposure_s / jnp.where(taken, exposure_times, 1)  # Never 0/0, also in gradients.
+  return jnp.where(taken, gains, 0)
 
 
 def simulate_burst(key: jax.Array, radiance: jax.Array, exposure_times: jax.Array, preview_gain: jax.Array,
@@ -37,7 +40,7 @@ def simulate_burst(key: jax.Array, radiance: jax.Array, exposure_times: jax.Arra
   Args:
     key: PRNG key of the noise.
     radiance: `[num_subframes, h, w, 4]`, packed, white = 1.
-    exposure_times: `[n]`, s.
+    exposure_times: `[n]`, s; 0 leaves a frame out, any but the first: its RAW is 0, and no gap elapses for it.
     preview_gain: g_p, linear.
     noise_model: see `noise.py`.
     timing: see `BurstTiming`.
@@ -48,16 +51,19 @@ def simulate_burst(key: jax.Array, radiance: jax.Array, exposure_times: jax.Arra
     raw `[n, h, w, 4]` in [0, 1].
 
   Raises:
-    ValueError: wrong shapes; times that are not positive or leave the sequence (where they are concrete).
+    ValueError: wrong shapes; times that are negative or leave the sequence, or no first frame (where they are
+      concrete).
   """
   _check_radiance(radiance, timing.num_subframes(timing.num_frames * timing.min_exposure_s), timing)
-  _check_positive("exposure_times", exposure_times)
+  _check_exposure_times(exposure_times)
   _check_positive("preview_gain", preview_gain)
-  if gains is None:
-    gains = gains_for(exposure_times, preview_gain, timing)
-  _check_positive("gains", gains)
   start_s, end_s = burst_windows(exposure_times, timing)
-  return _take(key, radiance, start_s, end_s, gains, noise_model, timing, bits)
+  taken = frame_mask(exposure_times)
+  if gains is None:  # No noise model need know a gain of 0: what is left out is taken like frame 0, and then blacked.
+    gains = gains_for(jnp.where(taken, exposure_times, jnp.ravel(exposure_times)[0]), preview_gain, timing)
+  _check_positive("gains", gains)
+  raw = _take(key, radiance, start_s, end_s, gains, noise_model, timing, bits)
+  return jnp.where(taken[:, None, None, None], raw, 0)
 
 
 def simulate_previews(key: jax.Array, radiance: jax.Array, preview_gain: jax.Array, noise_model: NoiseModel,
@@ -101,6 +107,15 @@ def _check_radiance(radiance, needed_subframes, timing):
   if radiance.shape[0] < needed_subframes:
     raise ValueError(f"radiance has {radiance.shape[0]} subframes, but this timing needs at least {needed_subframes} "
                      f"here, and {timing.num_subframes(timing.budget_s)} for a burst that spends the whole budget.")
+
+
+def _check_exposure_times(exposure_times):
+  if isinstance(exposure_times, jax.core.Tracer):
+    return
+  times = np.asarray(exposure_times)
+  if not np.all(np.isfinite(times)) or np.any(times < 0) or not np.all(times[:1] > 0):
+    raise ValueError("exposure_times must be positive and finite, or 0 where a frame behind the first one is left out, "
+                     f"got {times}.")
 
 
 def _check_positive(name, value):

@@ -28,8 +28,30 @@ _MAX_OVERHANG_SUBFRAMES = 1e-3  # Rounding of times in float32; anything longer 
 _ENTRIES_PER_PASS = 4  # CPU: entries added per pass over the accumulator, which then stays in registers.
 
 
+def frame_mask(exposure_times: jax.Array) -> jax.Array:
+  """Which frames `[..., n]` are taken: those with an exposure time. A time of 0 leaves a frame out, and its gap."""
+  return jnp.asarray(exposure_times) != 0  # NaN is no frame left out: it must show in the result.
+
+
+def capture_time(exposure_times: jax.Array, timing: BurstTiming) -> jax.Array:
+  """How long a burst takes, s: from the start of its first to the end of its last frame, gaps included.
+
+  Args:
+    exposure_times: `[..., n]`, s; 0 where a frame is left out.
+    timing: for the gap.
+
+  Returns:
+    `[...]`, s; differentiable.
+  """
+  num_gaps = jnp.sum(frame_mask(exposure_times), -1) - 1
+  return jnp.sum(exposure_times, -1) + num_gaps * timing.frame_gap_s
+
+
 def burst_windows(exposure_times: jax.Array, timing: BurstTiming) -> tuple[jax.Array, jax.Array]:
   """Start and end of every frame's exposure (Eq. 4): each frame starts `frame_gap_s` after the one before it.
+
+  A frame that is left out (see `frame_mask`) takes no time and no gap. It has the window of frame 0, so that all that
+  is computed of it is finite.
 
   Args:
     exposure_times: `[n]`, s.
@@ -42,9 +64,11 @@ def burst_windows(exposure_times: jax.Array, timing: BurstTiming) -> tuple[jax.A
   if exposure_times.shape != (timing.num_frames,):
     raise ValueError(f"exposure_times must have shape ({timing.num_frames},) for this timing, "
                      f"got {exposure_times.shape}.")
-  steps = exposure_times[:-1] + timing.frame_gap_s
+  taken = frame_mask(exposure_times)
+  steps = jnp.where(taken, exposure_times + timing.frame_gap_s, 0)[:-1]
   start_s = timing.burst_start_s + jnp.concatenate([jnp.zeros_like(exposure_times[:1]), jnp.cumsum(steps)])
-  return start_s, start_s + exposure_times  # t^s, t^e
+  end_s = start_s + exposure_times
+  return jnp.where(taken, start_s, start_s[0]), jnp.where(taken, end_s, end_s[0])  # t^s, t^e
 
 
 def preview_windows(timing: BurstTiming) -> tuple[jax.Array, jax.Array]:

@@ -10,6 +10,8 @@ import pytest
 from debir_jax.simulator import IsoNoise
 from debir_jax.simulator import PaperNoise
 from debir_jax.simulator import PoissonGaussianNoise
+from debir_jax.simulator import capture_time
+from debir_jax.simulator import frame_mask
 from debir_jax.simulator import gains_for
 from debir_jax.simulator import simulate_burst
 from debir_jax.simulator import simulate_previews
@@ -276,7 +278,7 @@ def test_sequences_that_are_too_short_are_an_error():
 @pytest.mark.parametrize("bad", (np.nan, np.inf, 0.0, -1e-3))
 def test_times_and_gains_must_be_positive_and_finite(bad):
   """Each is named with the value seen."""
-  with pytest.raises(ValueError, match="exposure_times must be positive and finite, got"):
+  with pytest.raises(ValueError, match="exposure_times must be positive and finite.*got"):
     _take(times=np.array([bad, 0.01, 0.01, 0.01]))
   with pytest.raises(ValueError, match="preview_gain must be positive and finite, got"):
     _take(preview_gain=bad)
@@ -296,3 +298,44 @@ def test_wrong_numbers_of_frames_and_gains_and_bits_are_an_error():
     _take(bits=11.5)
   with pytest.raises(ValueError, match="floating point"):
     _take(np.ones((230, 2, 2, 4), np.uint16))
+
+
+@pytest.mark.parametrize("slots", [(0, 1), (0, 3), (0, 2, 3, 5)], ids=str)
+def test_a_burst_with_frames_left_out_is_the_shorter_burst(x64, slots):
+  """Neither the frame nor its gap takes time: what is taken equals a burst of that many frames, wherever it stands."""
+  whole, part = BurstTiming.paper(6), BurstTiming.paper(len(slots))
+  rng = np.random.default_rng(3)
+  radiance, times = _smooth_scene(whole.num_subframes(whole.budget_s)), rng.uniform(8, 40, len(slots)) * _S
+  padded = np.zeros(6)
+  padded[list(slots)] = times
+  burst = simulate_burst(KEY, radiance, padded, 600.0, NOISELESS, whole)
+  expected = simulate_burst(KEY, radiance, times, 600.0, NOISELESS, part)
+  np.testing.assert_allclose(burst[np.array(slots)], expected, atol=1e-8)  # No noise is a tiny one.
+  left_out = np.setdiff1d(np.arange(6), slots)
+  assert not np.any(burst[left_out]) and not np.any(gains_for(padded, 600.0, whole)[left_out])
+  np.testing.assert_array_equal(np.flatnonzero(frame_mask(padded)), slots)
+  np.testing.assert_allclose(capture_time(padded, whole), times.sum() + 7 * (len(slots) - 1) * _S, rtol=1e-13)
+
+
+def test_left_out_frames_have_no_gradient_and_the_others_that_of_the_shorter_burst(x64):
+  """With noise of a model that does not know a gain of 0; nothing is NaN."""
+  whole, part = BurstTiming.paper(6), BurstTiming.paper(4)
+  radiance, model = _smooth_scene(whole.num_subframes(whole.budget_s)), IsoNoise(shot_jitter=-1.5e-4)
+  times = np.random.default_rng(4).uniform(8, 40, 4) * _S
+
+  def loss(times, timing):
+    raw = simulate_burst(QUICK_KEY, radiance, times, 600.0, model, timing)
+    return jnp.sum(jnp.cos(3 * raw[:1]))  # Only of frame 0: other frames draw other noise in the longer burst.
+
+  gradient = jax.grad(loss)(np.append(times, [0.0, 0.0]), whole)
+  assert np.all(np.isfinite(gradient)) and not np.any(gradient[4:])
+  taken = jax.grad(lambda times: jnp.sum(simulate_burst(KEY, radiance, times, 600.0, NOISELESS, whole) ** 2))(
+      np.append(times, [0.0, 0.0]))
+  expected = jax.grad(lambda times: jnp.sum(simulate_burst(KEY, radiance, times, 600.0, NOISELESS, part) ** 2))(times)
+  np.testing.assert_allclose(taken[:4], expected, rtol=1e-10)
+
+
+def test_the_first_frame_is_never_left_out():
+  """It is the base that all others are aligned to."""
+  with pytest.raises(ValueError, match="behind the first one"):
+    _take(times=np.array([0.0, 0.01, 0.01, 0.01]))
