@@ -32,6 +32,9 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
   config.capture = d(dict(
       timing="paper",  # "paper" or "release", see BurstTiming.
       num_frames=4,  # n, even.
+      # Sizes of bursts that one pair of networks is for, e.g. (2, 4, 6, 8) with num_frames=8: frames behind the last one
+      # are left out. Wants bae.network="burst_size". (): all bursts have num_frames.
+      burst_sizes=(),
       noise="iso",  # "iso", "paper" or "poisson_gaussian", see simulator/noise.py.
       min_preview_gain=512.0,  # Linear; ISO 51,200 at base ISO 100.
       max_preview_gain=1024.0,
@@ -99,7 +102,8 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
   ))
   config.bae = d(dict(
       # "one_time": a single exposure time for all frames; "digital_gimbal": times that are the same for all scenes.
-      # "active_sl": chooses among pairs; two frames, without stage2.
+      # "active_sl": chooses among pairs; two frames, without stage2. "burst_size": exposure times for each of
+      # capture.burst_sizes, and which of these to take; without stage2_warmup.
       network="baenet",
       blocks="mobilenet_v2",  # Or "light": its first four blocks, for small previews.
       width=1.0,  # Of MobileNetV2.
@@ -130,7 +134,9 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
                                 label_draws=1))  # Shots per scene that get a pseudo-ground-truth label.
   config.stage2 = d(dict(num_steps=18_314, learning_rate=1e-7, final_learning_rate=1e-8, rise_steps=0,
                          noise_draws=1,  # Bursts per prediction, alike but for their noise; the loss is their mean.
-                         time_cost=0.0))  # Added to the loss per second of exposure in all; a restored image has 0.02.
+                         # Added to the loss: per second that a burst takes, gaps included, and per frame. For scale:
+                         # the L1 loss of a restored image is about 0.02.
+                         time_cost=0.0, frame_cost=0.0))
   config.stage3 = d(dict(num_steps=51_150, learning_rate=1e-5, final_learning_rate=1e-7, rise_steps=0))
   # Both networks at once, in place of stage 3 or of all stages (Table 5); not among the stages unless asked for.
   config.end_to_end = d(dict(num_steps=51_150, learning_rate=1e-5, final_learning_rate=1e-7, rise_steps=0,

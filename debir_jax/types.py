@@ -94,6 +94,10 @@ class BurstTiming:
     return cls(num_frames=num_frames, subframe_interval_s=1 / SUBFRAME_RATE_HZ, subframe_support=subframe_support,
                **seconds)
 
+  def with_frames(self, num_frames: int) -> "BurstTiming":
+    """The same timing for another number of frames, each with the same part of the budget."""
+    return dataclasses.replace(self, num_frames=num_frames, budget_s=self.budget_s / self.num_frames * num_frames)
+
   @property
   def exposure_offset_s(self) -> float:
     """Exposure time that adds no entry to a window, t_off = (subframe_support - 1) * e_S."""

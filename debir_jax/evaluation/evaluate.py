@@ -399,9 +399,11 @@ def _check_times(what, times, num_subframes, timing):
     raise ValueError(f"{what}: expected {timing.num_frames} exposure times, got shape {times.shape}.")
   if not np.all(np.isfinite(times)):
     raise ValueError(f"{what}: exposure times must be finite, got {times} s. The weights of the policy have diverged.")
-  if np.any(times <= timing.exposure_offset_s):
-    raise ValueError(f"{what}: exposure times must be longer than {timing.exposure_offset_s} s, got {times} s.")
-  end_s = timing.burst_start_s + times.sum() + (timing.num_frames - 1) * timing.frame_gap_s - timing.exposure_offset_s
+  taken = times != 0
+  if not taken[0] or np.any(times[taken] <= timing.exposure_offset_s):
+    raise ValueError(f"{what}: exposure times must be longer than {timing.exposure_offset_s} s, or 0 where a frame "
+                     f"behind the first one is left out, got {times} s.")
+  end_s = timing.burst_start_s + times.sum() + (taken.sum() - 1) * timing.frame_gap_s - timing.exposure_offset_s
   end_subframes = end_s / timing.subframe_interval_s
   if end_subframes > num_subframes + _MAX_OVERHANG_SUBFRAMES:
     raise ValueError(f"{what}: exposure times {times * 1e3} ms end at subframe {end_subframes:.2f}, but the sequences "

@@ -25,7 +25,7 @@ class Fixed:
   """A `Policy` that always gives the same exposure times.
 
   Attributes:
-    exposure_times: s; one number per frame, or a single one for all frames of whatever burst.
+    exposure_times: s; one number per frame, 0 where one is left out, or a single one for all frames of whatever burst.
   """
 
   exposure_times: tuple[float, ...]
@@ -73,6 +73,11 @@ class CandidateSet(NamedTuple):
   exposure_times: np.ndarray
 
 
+def first_frames(exposure_times: Sequence[float], num_frames: int) -> Fixed:
+  """The policy that takes the first frames of a burst of `num_frames` with these exposure times in s, and no more."""
+  return Fixed((*exposure_times, *[0.0] * (num_frames - len(exposure_times))))
+
+
 def candidate_set(timing: BurstTiming) -> CandidateSet:
   """The set E for any n: {8}xn, {16}xn, {24}xn, {32}xn, and n times evenly from 8 to 32, in 1/1920 s.
 
@@ -86,22 +91,31 @@ def candidate_set(timing: BurstTiming) -> CandidateSet:
   return CandidateSet(tuple(map(format_exposure_times, exposure_times)), exposure_times)
 
 
-def random_exposure_times(key: jax.Array, timing: BurstTiming) -> jax.Array:
+def random_exposure_times(key: jax.Array, timing: BurstTiming, burst_sizes: Sequence[int] = ()) -> jax.Array:
   """Exposure times `[n]` s, each uniform in [t_min, t_max] on its own, as stage 1 draws them (paper, Sec. 5.2).
 
-  Their sum may exceed the budget, which binds BAENet alone: a sequence must hold n t_max.
+  Their sum may exceed the budget, which binds BAENet alone: a sequence must hold n t_max. With `burst_sizes` one of
+  them is drawn too, and the frames behind so many are left out (0).
   """
-  return jax.random.uniform(
+  times = jax.random.uniform(
       key, (timing.num_frames,), minval=timing.min_exposure_s, maxval=timing.max_exposure_s)
+  if not burst_sizes:
+    return times
+  size = jax.random.choice(jax.random.fold_in(key, 1), jnp.asarray(burst_sizes))
+  return jnp.where(jnp.arange(timing.num_frames) < size, times, 0)
 
 
 def check_exposure_times(exposure_times: Sequence[float], timing: BurstTiming):
-  """Raises ValueError unless there are n exposure times, none below the minimum and within the budget in all."""
+  """Raises ValueError unless there are n exposure times, none below the minimum and within the budget in all.
+
+  Frames behind the first one may be left out (0).
+  """
   name = format_exposure_times(exposure_times)
   if len(exposure_times) != timing.num_frames:
     raise ValueError(f"{name} / 1920 s has {len(exposure_times)} exposure times for a burst of {timing.num_frames} "
                      "frames; give one per frame, or a single one for all.")
-  if not min(exposure_times) >= timing.min_exposure_s * (1 - 1e-6):
+  taken = [exposure_times[0], *[time for time in exposure_times[1:] if time != 0]]
+  if not min(taken) >= timing.min_exposure_s * (1 - 1e-6):
     raise ValueError(f"{name} / 1920 s goes below the minimum exposure time {timing.min_exposure_s:.6f} s; "
                      "exposure times are in seconds.")
   if not sum(exposure_times) <= timing.budget_s * (1 + 1e-6):
@@ -110,6 +124,6 @@ def check_exposure_times(exposure_times: Sequence[float], timing: BurstTiming):
 
 
 def format_exposure_times(exposure_times: Sequence[float]) -> str:
-  """Exposure times in 1/1920 s for tables: "{8}x4" where all are equal, else "{8,24,40,56}"."""
-  counts = [f"{SUBFRAME_RATE_HZ * t:.3g}" for t in exposure_times]
+  """Exposure times in 1/1920 s for tables: "{8}x4" where all are equal, else "{8,24,40,56}"; no frames left out."""
+  counts = [f"{SUBFRAME_RATE_HZ * t:.3g}" for t in exposure_times if t != 0]
   return f"{{{counts[0]}}}x{len(counts)}" if len(set(counts)) == 1 else f"{{{','.join(counts)}}}"

@@ -9,7 +9,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from debir_jax.simulator import NoiseModel, Shot, gains_for, simulate_burst
+from debir_jax.simulator import NoiseModel, Shot, frame_mask, gains_for, simulate_burst
 from debir_jax.types import BurstTiming
 
 _CLIPPED = 0.98  # A sample from here on, relative to white, says only that the signal was at least so bright.
@@ -23,36 +23,42 @@ class BurstPlanes:
     noise_map: 4 planes, the standard deviation of every sample's noise as the noise model has it at the sample's value.
     validity: 1 plane, 1 where none of the four samples is clipped (below 0.98), else 0.
     relative_exposure: 1 constant plane, log2 of the frame's exposure time over that of frame 0.
+    frame_mask: 1 constant plane, 1 where a frame was taken and 0 where it was left out. In the place of what was left
+      out stand the frames that were taken, in turns: a network then averages over the same frames, however many.
   """
 
   noise_map: bool = False
   validity: bool = False
   relative_exposure: bool = False
+  frame_mask: bool = False
 
   @property
   def num_channels(self) -> int:
     """Channels of a frame, the 4 of RAW included."""
-    return 4 + 4 * self.noise_map + self.validity + self.relative_exposure
+    return 4 + 4 * self.noise_map + self.validity + self.relative_exposure + self.frame_mask
 
   def __call__(self, raw: jax.Array, exposure_times: jax.Array, gains: jax.Array, noise_model: NoiseModel) -> jax.Array:
     """Frames `[n, h, w, num_channels]`: RAW, then what is switched on, in the order of the attributes.
 
     Args:
       raw: `[n, h, w, 4]`, frames of equal brightness, white = 1.
-      exposure_times: `[n]`, s.
+      exposure_times: `[n]`, s; 0 where a frame is left out.
       gains: `[n]`, linear.
       noise_model: of the camera.
     """
+    taken = frame_mask(exposure_times)
+    like_taken = lambda values: jnp.where(taken, values, values[0])  # No planes of infinities where nothing was taken.
     plane = lambda values: jnp.broadcast_to(values[:, None, None, None], (*raw.shape[:3], 1)).astype(raw.dtype)
     planes = [raw]
     if self.noise_map:
-      variance = noise_model.variance(jnp.maximum(raw, 0), gains[:, None, None, None])
+      variance = noise_model.variance(jnp.maximum(raw, 0), like_taken(gains)[:, None, None, None])
       planes.append(jnp.sqrt(variance).astype(raw.dtype))
     if self.validity:
       planes.append((jnp.max(raw, -1, keepdims=True) < _CLIPPED).astype(raw.dtype))
     if self.relative_exposure:
-      planes.append(plane(jnp.log2(exposure_times / exposure_times[0])))
-    return jnp.concatenate(planes, -1)
+      planes.append(plane(jnp.log2(like_taken(exposure_times) / exposure_times[0])))
+    frames = jnp.concatenate(planes, -1)
+    return jnp.concatenate([frames[_in_turns(taken)], plane(taken)], -1) if self.frame_mask else frames
 
   def take(self, key: jax.Array, radiance: jax.Array, exposure_times: jax.Array, shot: Shot,
            timing: BurstTiming) -> jax.Array:
@@ -67,3 +73,11 @@ class BurstPlanes:
     """
     raw = simulate_burst(key, radiance, exposure_times, shot.preview_gain, shot.noise_model, timing)
     return self(raw, exposure_times, gains_for(exposure_times, shot.preview_gain, timing), shot.noise_model)
+
+
+def _in_turns(taken):
+  """Which frame stands in each place `[n]`: itself where it was taken, else the taken ones one after the other."""
+  slots = jnp.arange(taken.shape[0])
+  order = jnp.argsort(~taken, stable=True)  # The taken ones first.
+  turn = jnp.cumsum(~taken) - 1
+  return jnp.where(taken, slots, order[turn % jnp.maximum(jnp.sum(taken), 1)])

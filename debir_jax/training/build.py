@@ -12,8 +12,8 @@ from jax.sharding import Mesh
 import ml_collections
 
 from debir_jax.motion import FlowEstimator, LucasKanade, Raft
-from debir_jax.policies import (BLOCKS, LIGHT_BLOCKS, ActiveSL, BAENet, BAENetPolicy, CandidateSet, DigitalGimbal,
-                                candidate_set, network_planes, num_planes, pair_set)
+from debir_jax.policies import (BLOCKS, LIGHT_BLOCKS, ActiveSL, BAENet, BAENetPolicy, BurstSizeBAENet, CandidateSet,
+                                DigitalGimbal, candidate_set, check_burst_sizes, network_planes, num_planes, pair_set)
 from debir_jax.restoration import Burstormer, BurstPlanes, Restorer
 from debir_jax.scenes import CachedScenes, DeadLeavesScenes, MixedScenes, PhotoMotionScenes, SceneBatches, SceneSource
 from debir_jax.scenes import batches, builtin_photos, photo_folder, split_photos
@@ -46,6 +46,7 @@ class Models:
     slack_floor: form of the bounded softmax.
     flow_estimator, flow_variables: optical flow between previews and its weights.
     full_scale_px_per_s: speed at which the motion magnitude reaches 1, in px of the half-size preview.
+    burst_sizes: how many frames bursts may have, if not always all.
   """
 
   restorer: Restorer
@@ -57,6 +58,7 @@ class Models:
   flow_estimator: FlowEstimator
   flow_variables: Any
   full_scale_px_per_s: float
+  burst_sizes: tuple[int, ...] = ()
 
 
 def timing_of(config: ml_collections.ConfigDict) -> BurstTiming:
@@ -78,10 +80,11 @@ def models_of(config: ml_collections.ConfigDict) -> Models:
   flow_estimator, flow_variables = flow_of(config)
   planes = functools.partial(network_planes, min_preview_gain=config.capture.min_preview_gain, **_inputs_of(config))
   return Models(
-      restorer=restorer_of(config), burst_planes=BurstPlanes(**config.restorer_inputs),
+      restorer=restorer_of(config),
+      burst_planes=BurstPlanes(**config.restorer_inputs, frame_mask=bool(burst_sizes_of(config))),
       bae=bae_of(config), planes=planes, num_planes=num_planes_of(config), slack_floor=config.bae.slack_floor,
       flow_estimator=flow_estimator, flow_variables=flow_variables,
-      full_scale_px_per_s=config.motion.full_scale_px_per_s)
+      full_scale_px_per_s=config.motion.full_scale_px_per_s, burst_sizes=burst_sizes_of(config))
 
 
 def bae_policy_of(config: ml_collections.ConfigDict, models: Models, params: Any, stats: Any) -> BAENetPolicy:
@@ -101,8 +104,17 @@ def bae_of(config: ml_collections.ConfigDict) -> BAENet | DigitalGimbal:
   networks = dict(baenet=functools.partial(BAENet, **options),
                   one_time=functools.partial(BAENet, one_time=True, **options),
                   digital_gimbal=functools.partial(DigitalGimbal, num_frames=num_frames),
+                  burst_size=lambda: BurstSizeBAENet(burst_sizes=_required_sizes(config), **options),
                   active_sl=lambda: ActiveSL(num_pairs=len(pair_set(timing_of(config)).names), **options))
   return _chosen(networks, section.network, "bae.network")()
+
+
+def burst_sizes_of(config: ml_collections.ConfigDict) -> tuple[int, ...]:
+  """Sizes of the bursts that one pair of networks is for; () where all bursts have all frames."""
+  sizes = tuple(config.capture.burst_sizes)
+  if sizes:
+    check_burst_sizes(sizes, config.capture.num_frames)
+  return sizes
 
 
 def candidates_of(config: ml_collections.ConfigDict) -> CandidateSet:
@@ -212,6 +224,8 @@ def purposes_of(config: ml_collections.ConfigDict, flow_estimator: str | None = 
   timing = dataclasses.asdict(timing_of(config))
   capture = {name: config.capture[name] for name in ("noise", "min_preview_gain", "max_preview_gain")}
   conditions = dict(timing=timing, **capture)
+  if sizes := burst_sizes_of(config):
+    conditions["burst_sizes"] = list(sizes)
   motion = dict(estimator=flow_estimator or config.motion.estimator,
                 full_scale_px_per_s=config.motion.full_scale_px_per_s)
   network = dict(**config.restorer, inputs=config.restorer_inputs.to_dict())
@@ -233,6 +247,13 @@ def _raft_variables(estimator: Raft, weights: str) -> dict[str, Any]:
     raise ValueError(f"config.motion.weights={weights!r} is not for config.motion.estimator={estimator.name!r}: it "
                      f"holds weights of {found}, not of {wanted}.")
   return variables
+
+
+def _required_sizes(config):
+  if not config.capture.burst_sizes:
+    raise ValueError("config.bae.network='burst_size' chooses among config.capture.burst_sizes, which is empty. Set it, "
+                     "e.g. to (2, 4, 6, 8), with config.capture.num_frames=8.")
+  return burst_sizes_of(config)
 
 
 def _inputs_of(config):

@@ -43,7 +43,7 @@ class Experiment:
     self.steps = Steps(
         self.models, self.setup, self.optimizers, mesh=self.mesh, shard_state=config.parallel.shard_state,
         num_microbatches=config.parallel.num_microbatches, clamp_loss=config.clamp_loss,
-        noise_draws=config.stage2.noise_draws, time_cost=config.stage2.time_cost,
+        noise_draws=config.stage2.noise_draws, time_cost=config.stage2.time_cost, frame_cost=config.stage2.frame_cost,
         limits=self.limits, compiler_options=build.compiler_options())
     self._lpips = load_lpips(config.evaluation.lpips) if config.evaluation.lpips else None
     self.evaluator = self.evaluator_with(num_draws=config.evaluation.num_draws)

@@ -26,7 +26,7 @@ _FREE_FIELDS = ("stages", "init_from", "init_stage", "start_from_scratch", "log_
                 "keep_every_steps", "resume_from", "data.num_threads", "data.cache", "data.num_eval_scenes",
                 "data.on_unreadable", "motion.weights")
 # Fields that runs of earlier versions do not name, with what they did.
-_ADDED_FIELDS = {"stage2.time_cost": 0.0}
+_ADDED_FIELDS = {"stage2.time_cost": 0.0, "stage2.frame_cost": 0.0, "capture.burst_sizes": []}
 
 
 def check_config(config: ml_collections.ConfigDict, stage: Stage, directory: pathlib.Path) -> None:

@@ -46,6 +46,10 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
   if config.bae.network == "active_sl" and {"stage2", "end_to_end"} & set(config.stages):
     raise ValueError("Active S-L is a classifier, through whose choice no gradient passes: leave out stage2 and "
                      "end_to_end, e.g. config.stages=('stage2_warmup', 'stage3').")
+  if config.bae.network == "burst_size" and {"stage2_warmup", "end_to_end"} & set(config.stages):
+    raise ValueError("bae.network='burst_size' has no set of candidates to warm up with and is not trained end to end: "
+                     "use config.stages=('stage1', 'stage2', 'stage3') with config.init_stage='stage1' where stage2 "
+                     "comes first.")
   experiment = Experiment(config)
   with processes.owned(workdir) as path:
     say(f"debir_jax on {jax.devices()[0].device_kind} x {experiment.mesh.size}"

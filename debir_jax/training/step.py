@@ -17,8 +17,10 @@ from jax.sharding import Mesh
 import optax
 
 from debir_jax.evaluation.metrics import psnr
-from debir_jax.policies import (ActiveSL, Policy, is_pytree, observe, pair_loss, random_exposure_times)
-from debir_jax.simulator import CaptureSetup, Shot, draw_shot, simulate_previews, target_of
+from debir_jax.policies import (ActiveSL, BurstSizeBAENet, Policy, is_pytree, observe, pair_loss,
+                                random_exposure_times)
+from debir_jax.simulator import (CaptureSetup, Shot, capture_time, draw_shot, frame_mask, simulate_previews,
+                                 target_of)
 from debir_jax.training import mesh as mesh_lib
 from debir_jax.training.build import Models
 from debir_jax.training.guard import Limits
@@ -40,7 +42,7 @@ class Steps:
 
   def __init__(self, models: Models, setup: CaptureSetup, optimizers: dict[str, optax.GradientTransformation], *,
                mesh: Mesh | None = None, shard_state: bool = False, num_microbatches: int = 1, clamp_loss: bool = False,
-               noise_draws: int = 1, time_cost: float = 0.0, limits: Limits = Limits(),
+               noise_draws: int = 1, time_cost: float = 0.0, frame_cost: float = 0.0, limits: Limits = Limits(),
                compiler_options: dict[str, Any] | None = None):
     """
     Args:
@@ -50,15 +52,17 @@ class Steps:
       num_microbatches: parts of a device's batch that follow one another.
       clamp_loss: see `restoration_loss`.
       noise_draws: bursts that BAENet's times are judged by in `exposure`; they differ in their noise only.
-      time_cost: what a second of exposure in all adds to the loss of `exposure`.
+      time_cost, frame_cost: what a second that the burst takes, gaps included, and a frame add to the loss of
+        `exposure`.
       limits: see `Limits`.
       compiler_options: of XLA, for the programs of the steps.
     """
     if noise_draws < 1:
       raise ValueError(f"config.stage2.noise_draws={noise_draws} must be at least 1.")
-    if not 0 <= time_cost < float("inf"):
-      raise ValueError(f"config.stage2.time_cost={time_cost} must be a number that is not negative, loss per second.")
-    self._time_cost = time_cost
+    for name, cost, unit in (("time_cost", time_cost, "second"), ("frame_cost", frame_cost, "frame")):
+      if not 0 <= cost < float("inf"):
+        raise ValueError(f"config.stage2.{name}={cost} must be a number that is not negative, loss per {unit}.")
+    self._time_cost, self._frame_cost = time_cost, frame_cost
     self._models, self._setup, self._optimizers = models, setup, optimizers
     self._mesh = mesh_lib.make_mesh(1) if mesh is None else mesh
     self._shard_state, self._limits, self._noise_draws = shard_state, limits, noise_draws
@@ -92,7 +96,11 @@ class Steps:
     return _with_bae_part(state, moved), outputs
 
   def exposure(self, state: TrainState, scenes: Scene, shots: Shot, decay: CosineDecay) -> tuple[TrainState, Outputs]:
-    """Eq. 13: moves BAENet along the gradient through restoration network and simulator."""
+    """Eq. 13: moves BAENet along the gradient through restoration network and simulator.
+
+    With several burst sizes the exposure times of each are judged, and the mean over the sizes is what they descend.
+    The choice among the sizes descends what it expects to lose: the probability of every size times its loss.
+    """
     moved, outputs = self._exposure_step(
         _bae_part(state), self._flow_variables, state.restoration_params, state.step, scenes, shots, decay)
     return _with_bae_part(state, moved), outputs
@@ -108,7 +116,7 @@ class Steps:
     return state.replace(restoration_params=restoration["params"], optimizer_states=states), outputs
 
   def predicted_exposure_times(self, bae_params: Any, bae_stats: Any, scenes: Scene, shots: Shot) -> jax.Array:
-    """Times `[B, n]` that BAENet chooses."""
+    """Times `[B, n]` that BAENet predicts; of a burst size drawn at random for each scene, where it knows several."""
     return self._prediction(bae_params, bae_stats, self._flow_variables, scenes, shots)
 
   def chosen_exposure_times(self, policy: Policy, scenes: Scene, shots: Shot) -> jax.Array:
@@ -123,13 +131,15 @@ class Steps:
     return jax.vmap(draw_shot, in_axes=(0, None))(keys, self._setup)
 
   def _random_exposure_times(self, shots):
-    return jax.vmap(lambda key: random_exposure_times(key, self._setup.timing))(shots.exposure_key)
+    return jax.vmap(lambda key: random_exposure_times(key, self._setup.timing, self._models.burst_sizes))(
+        shots.exposure_key)
 
   def _predict(self, bae_params, bae_stats, flow_variables, scenes, shots):
     def predict(networks, examples):
       bae_params, bae_stats, flow_variables = networks
       planes = self._planes(self._observe(flow_variables, *examples))
-      return self._times(self._models.bae.apply(_variables(bae_params, bae_stats), planes, train=False))
+      logits = self._models.bae.apply(_variables(bae_params, bae_stats), planes, train=False)
+      return _one_of_sizes(examples[1], self._times_of_sizes(logits))
 
     return mesh_lib.map_examples(predict, self._mesh)((bae_params, bae_stats, flow_variables), (scenes, shots))
 
@@ -161,6 +171,14 @@ class Steps:
                                  slack_floor=self._models.slack_floor)
     return jax.vmap(times_of)(logits)
 
+  def _times_of_sizes(self, logits):
+    """Times `[sizes, B, n]` for every burst size; for the one that there is, where BAENet knows no other."""
+    if not isinstance(self._models.bae, BurstSizeBAENet):
+      return self._times(logits)[None]
+    times_of = functools.partial(self._models.bae.exposure_times_of_sizes, timing=self._setup.timing,
+                                 slack_floor=self._models.slack_floor)
+    return jax.vmap(times_of, out_axes=1)(logits)
+
   def _label_losses(self, logits, times, labels):
     """Eq. 12 for each example; cross entropy for a classifier."""
     if isinstance(self._models.bae, ActiveSL):
@@ -174,12 +192,12 @@ class Steps:
     return jax.vmap(take)(scenes.radiance, shots, exposure_times)
 
   def _restore_and_compare(self, restoration_params, raw, scenes):
-    """Loss and PSNR of bursts `[draws, B, ...]` as means, and what is known of every scene."""
+    """Losses of bursts `[draws, B, ...]`, `[draws, B]`, their mean PSNR, and what is known of every scene."""
     restored = self._models.restorer.apply({"params": restoration_params}, raw)
     targets = self._targets(scenes)
     of_draws = lambda metric: jax.vmap(jax.vmap(metric), in_axes=(0, None))(restored, targets)
-    losses = of_draws(self._loss).mean(0)
-    return losses.mean(), of_draws(psnr).mean(), _known_of(scenes, targets, losses)
+    losses = of_draws(self._loss)
+    return losses, of_draws(psnr).mean(), _known_of(scenes, targets, losses.mean(0))
 
   def _targets(self, scenes):
     return jax.vmap(lambda radiance: target_of(radiance, self._setup.timing))(scenes.radiance)
@@ -188,8 +206,8 @@ class Steps:
     def loss_fn(params, shared, examples):
       del shared
       scenes, shots, times = examples
-      loss, quality, known = self._restore_and_compare(params, self._bursts(scenes, shots, times)[None], scenes)
-      return loss, (dict(psnr=quality), dict(exposure_times=times, scenes=known))
+      losses, quality, known = self._restore_and_compare(params, self._bursts(scenes, shots, times)[None], scenes)
+      return losses.mean(), (dict(psnr=quality), dict(exposure_times=times, scenes=known))
 
     gradient, means, per_example = self._mean_gradient(loss_fn)(params, (), (scenes, shots, exposure_times))
     good = self._is_good(gradient, moments, means, per_example)
@@ -214,15 +232,33 @@ class Steps:
     def loss_fn(params, shared, examples):
       stats, flow_variables, restoration_params = shared
       scenes, shots = examples
-      times, stats = self._train_times(params, stats, flow_variables, scenes, shots)
-      draws = jnp.arange(self._noise_draws)
-      bursts = jax.vmap(lambda draw: self._bursts(scenes, _redrawn(shots, draw), times))(draws)
-      loss, quality, known = self._restore_and_compare(restoration_params, bursts, scenes)
-      cost = self._time_cost * times.sum(-1).mean()
-      return loss + cost, (dict(psnr=quality, stats=stats), dict(exposure_times=times, scenes=known))
+      logits, stats = self._train_logits(params, stats, flow_variables, scenes, shots)
+      times = self._times_of_sizes(logits)
+      bursts = jax.vmap(lambda times: self._drawn_bursts(scenes, shots, times))(times)
+      bursts = bursts.reshape(-1, *bursts.shape[2:])
+      losses, quality, known = self._restore_and_compare(restoration_params, bursts, scenes)
+      losses = losses.reshape(len(times), self._noise_draws, -1).mean(1) + self._cost(times)
+      loss = losses.mean() + self._loss_of_choice(logits, losses)
+      return loss, (dict(psnr=quality, stats=stats), dict(exposure_times=self._times(logits), scenes=known))
 
     shared = (bae["stats"], flow_variables, restoration_params)
     return self._descend_bae(loss_fn, bae, shared, (scenes, shots), step, decay)
+
+  def _drawn_bursts(self, scenes, shots, times):
+    """`[draws, B, ...]`, alike but for their noise."""
+    return jax.vmap(lambda draw: self._bursts(scenes, _redrawn(shots, draw), times))(jnp.arange(self._noise_draws))
+
+  def _cost(self, times):
+    """What bursts of these times `[..., n]` cost, `[...]`."""
+    num_frames = jnp.sum(frame_mask(times), -1)
+    return self._time_cost * capture_time(times, self._setup.timing) + self._frame_cost * num_frames
+
+  def _loss_of_choice(self, logits, losses):
+    """Expected loss of the choice among burst sizes, whose losses `[sizes, B]` it takes as given."""
+    if not isinstance(self._models.bae, BurstSizeBAENet):
+      return 0.0
+    probabilities = jax.nn.softmax(self._models.bae.size_logits(logits))
+    return jnp.sum(probabilities * jax.lax.stop_gradient(losses).T, -1).mean()
 
   def _train_times(self, *arguments):
     """Times of a batch in training mode, with the new statistics of BatchNorm."""
@@ -242,8 +278,8 @@ class Steps:
       scenes, shots = examples
       times, stats = self._train_times(params["bae"], stats, flow_variables, scenes, shots)
       raw = self._bursts(scenes, shots, times)[None]
-      loss, quality, known = self._restore_and_compare(params["restoration"], raw, scenes)
-      return loss, (dict(psnr=quality, stats=stats), dict(exposure_times=times, scenes=known))
+      losses, quality, known = self._restore_and_compare(params["restoration"], raw, scenes)
+      return losses.mean(), (dict(psnr=quality, stats=stats), dict(exposure_times=times, scenes=known))
 
     params = dict(restoration=restoration["params"], bae=bae["params"])
     gradient, means, per_example = self._mean_gradient(loss_fn)(params, (bae["stats"], flow_variables), (scenes, shots))
@@ -297,6 +333,14 @@ def _known_of(scenes, targets, losses):
 def _redrawn(shots, draw):
   """The same shots with another noise draw in their bursts."""
   return dataclasses.replace(shots, burst_key=jax.vmap(lambda key: jax.random.fold_in(key, draw))(shots.burst_key))
+
+
+def _one_of_sizes(shots, times):
+  """Of times `[sizes, B, n]` those of one size for each scene, drawn at random: `[B, n]`."""
+  if len(times) == 1:
+    return times[0]
+  draw = lambda key: jax.random.randint(jax.random.fold_in(key, 2), (), 0, len(times))
+  return times[jax.vmap(draw)(shots.exposure_key), jnp.arange(times.shape[1])]
 
 
 def _variables(params, stats) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import pytest
 from debir_jax.policies import bracket
 from debir_jax.policies import candidate_set
 from debir_jax.policies import Fixed
+from debir_jax.policies import first_frames
 from debir_jax.policies import format_exposure_times
 from debir_jax.policies import random_exposure_times
 from debir_jax.policies import uniform
@@ -74,6 +75,25 @@ def test_random_times_are_uniform_between_minimum_and_maximum():
   assert times.shape == (4000, 4) and times.min() >= 8 and times.max() <= 64
   np.testing.assert_allclose(np.quantile(times, [0.25, 0.5, 0.75], axis=0), [[22] * 4, [36] * 4, [50] * 4], atol=2)
   assert np.abs(np.corrcoef(times.T) - np.eye(4)).max() < 0.08
+
+
+def test_random_bursts_of_several_sizes_have_each_as_often():
+  """Frames behind the last one are left out; those before it are drawn as ever."""
+  draw = lambda key: random_exposure_times(key, BurstTiming.paper(8), (2, 4, 8))
+  times = 1920 * np.asarray(jax.vmap(draw)(jax.random.split(KEY, 3000)))
+  sizes, counts = np.unique((times > 0).sum(1), return_counts=True)
+  np.testing.assert_array_equal(sizes, (2, 4, 8))
+  np.testing.assert_allclose(counts, 1000, atol=100)
+  assert np.all((times > 0) == (np.arange(8) < (times > 0).sum(1)[:, None]))
+  np.testing.assert_allclose(np.quantile(times[:, :2], [0, 0.5, 1]), (8, 36, 64), atol=2)
+
+
+def test_fixed_times_may_leave_frames_out_but_the_first():
+  burst = first_frames((20 / 1920, 30 / 1920), 6)
+  np.testing.assert_allclose(burst(KEY, None, BurstTiming.paper(6)), np.array([20, 30, 0, 0, 0, 0]) / 1920, rtol=1e-6)
+  assert format_exposure_times(burst.exposure_times) == "{20,30}"
+  with pytest.raises(ValueError, match="minimum"):
+    Fixed((0.0, 20 / 1920))(KEY, None, BurstTiming.paper(2))
 
 
 @pytest.mark.parametrize("exposure_times,name", (

@@ -1,5 +1,7 @@
 """What a restorer sees beside RAW: the noise there is, where frames are clipped, how long they were exposed."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,3 +52,19 @@ def test_gradients_to_exposure_times_are_exact_and_finite(x64):
   step = 1e-7
   differences = [(total(times.at[i].add(step)) - total(times.at[i].add(-step))) / (2 * step) for i in range(4)]
   np.testing.assert_allclose(jax.grad(total)(times), differences, rtol=1e-5)
+
+
+@pytest.mark.parametrize("taken, sources", [((1, 1, 0, 0), (0, 1, 0, 1)), ((1, 1, 1, 0), (0, 1, 2, 0)),
+                                            ((1, 0, 0, 1), (0, 0, 3, 3)), ((1, 1, 1, 1), (0, 1, 2, 3))], ids=str)
+def test_taken_frames_stand_in_turns_where_others_were_left_out(taken, sources):
+  """With all their planes; one more says which were taken. Nothing is NaN or infinite, nor are gradients."""
+  taken = jnp.array(taken)
+  raw = jax.random.uniform(jax.random.key(0), (4, 2, 3, 4)) * taken[:, None, None, None]
+  planes = dataclasses.replace(ALL, frame_mask=True)
+  model = IsoNoise(shot_jitter=-1.5e-4)  # Does not know a gain of 0.
+  frames = planes(raw, TIMES * taken, GAINS * taken, model)
+  assert frames.shape == (4, 2, 3, planes.num_channels)
+  np.testing.assert_allclose(frames[..., :-1], ALL(raw, TIMES, GAINS, model)[np.array(sources)], rtol=1e-6)
+  np.testing.assert_array_equal(frames[..., -1], np.broadcast_to(taken[:, None, None], (4, 2, 3)))
+  gradient = jax.grad(lambda times: jnp.sum(planes(raw, times, GAINS * taken, model)))(TIMES * taken)
+  assert np.all(np.isfinite(gradient))

@@ -11,7 +11,8 @@ import pytest
 
 from debir_jax.evaluation.metrics import psnr
 from debir_jax.motion import LucasKanade
-from debir_jax.policies import LIGHT_BLOCKS, AverageAE, BAENet, BAENetPolicy, init_baenet, network_planes
+from debir_jax.policies import (LIGHT_BLOCKS, AverageAE, BAENet, BAENetPolicy, BurstSizeBAENet, init_baenet,
+                                network_planes, observe)
 from debir_jax.restoration import BurstPlanes
 from debir_jax.simulator import CaptureSetup, PoissonGaussianNoise, simulate_burst, simulate_previews, target_of
 from debir_jax.training.build import Models
@@ -227,13 +228,14 @@ def test_noise_draws_are_bursts_of_one_prediction():
 
 
 def test_a_cost_of_time_adds_its_own_gradient():
-  """Loss and gradient are those without it plus those of the total exposure time; a negative cost is refused."""
+  """Loss and gradient are those without it plus those of the time the burst takes; a negative cost is refused."""
   cost, state, scenes = 0.3, _state(), _scenes()
   free, dear = _steps(_models()), _steps(_models(), time_cost=cost)
   shots = free.shots(_KEY, state.step, _BATCH)
   (plain, outputs), (costly, costly_outputs) = [
       steps.exposure(_copy(state), scenes, shots, _PLAIN_DESCENT) for steps in (free, dear)]
-  total = lambda params: free.predicted_exposure_times(params, {}, scenes, shots).sum(-1).mean()
+  gaps_s = 3 * _SETUP.timing.frame_gap_s
+  total = lambda params: free.predicted_exposure_times(params, {}, scenes, shots).sum(-1).mean() + gaps_s
   np.testing.assert_allclose(costly_outputs["loss"] - outputs["loss"], cost * total(state.bae_params), rtol=1e-3)
   # The cost's gradient alone, as the rate is 1.
   moved = jax.tree.map(jnp.subtract, plain.bae_params, costly.bae_params)
@@ -243,6 +245,69 @@ def test_a_cost_of_time_adds_its_own_gradient():
   np.testing.assert_allclose(cost * (nudged[0] - nudged[1]) / (2 * small), along, rtol=0.1)
   with pytest.raises(ValueError, match="time_cost"):
     _steps(_models(), time_cost=-1.0)
+
+
+_SIZES = (2, 4)
+_SIZED_COSTS = dict(time_cost=0.2, frame_cost=0.003)
+
+
+def _sized_models():
+  network = BurstSizeBAENet(num_frames=4, burst_sizes=_SIZES, width=0.25, blocks=LIGHT_BLOCKS, dropout_rate=0.0,
+                            norm="group")
+  return dataclasses.replace(_models(), bae=network, burst_sizes=_SIZES)
+
+
+def test_burst_sizes_are_judged_one_by_one_and_the_choice_by_what_it_expects_to_lose():
+  """Loss and gradient against those written out: mean over sizes of loss plus costs, plus probability times loss."""
+  models, scenes = _sized_models(), _scenes()
+  params = init_baenet(jax.random.key(0), models.bae)["params"]
+  state = _state().replace(bae_params=params)
+  steps = _steps(models, **_SIZED_COSTS)
+  shots = steps.shots(_KEY, state.step, _BATCH)
+
+  def sizes_and_ratings(params, index):
+    scene, shot = jax.tree.map(lambda leaf: leaf[index], (scenes, shots))
+    previews = simulate_previews(shot.preview_key, scene.radiance, shot.preview_gain, shot.noise_model, _SETUP.timing)
+    observation = observe(previews, shot.preview_gain, scene.colour, models.flow_estimator, _SETUP.timing,
+                          full_scale_px_per_s=models.full_scale_px_per_s)
+    logits = models.bae.apply({"params": params}, models.planes(observation)[None], train=False)[0]
+    return models.bae.exposure_times_of_sizes(logits, _SETUP.timing), models.bae.size_logits(logits), scene, shot
+
+  def expected(params):
+    total = 0.0
+    for index in range(_BATCH):
+      times_of_sizes, ratings, scene, shot = sizes_and_ratings(params, index)
+      losses = []
+      for size, times in zip(_SIZES, times_of_sizes):
+        raw = simulate_burst(jax.random.fold_in(shot.burst_key, 0), scene.radiance, times, shot.preview_gain,
+                             shot.noise_model, _SETUP.timing)
+        restored = jnp.einsum("n,nhwc->hwc", state.restoration_params["kernel"], raw)
+        seconds = times.sum() + (size - 1) * _SETUP.timing.frame_gap_s
+        losses.append(restoration_loss(restored, target_of(scene.radiance, _SETUP.timing)) + 0.2 * seconds
+                      + 0.003 * size)
+      losses = jnp.stack(losses)
+      chances = jnp.exp(ratings) / jnp.exp(ratings).sum()
+      total += (losses.mean() + chances @ jax.lax.stop_gradient(losses)) / _BATCH
+    return total
+
+  moved, outputs = steps.exposure(_copy(state), scenes, shots, _PLAIN_DESCENT)
+  value, gradient = jax.jit(jax.value_and_grad(expected))(params)
+  np.testing.assert_allclose(outputs["loss"], value, rtol=1e-5)
+  scale = optax.global_norm(gradient)
+  for before, after, wanted in zip(*map(jax.tree.leaves, (params, moved.bae_params, gradient)), strict=True):
+    np.testing.assert_allclose(before - after, wanted, atol=1e-4 * scale)
+
+
+def test_with_several_burst_sizes_the_restorer_sees_all_of_them():
+  """At random in stage 1, and of BAENet's own times in stage 3."""
+  models, scenes = _sized_models(), _scenes()
+  steps, params = _steps(models), init_baenet(jax.random.key(0), models.bae)["params"]
+  drawn, predicted = [], []
+  for step in range(8):
+    shots = steps.shots(_KEY, jnp.int32(step), _BATCH)
+    drawn.append(np.count_nonzero(steps.random_exposure_times(shots), axis=1))
+    predicted.append(np.count_nonzero(steps.predicted_exposure_times(params, {}, scenes, shots), axis=1))
+  assert set(np.ravel(drawn)) == set(np.ravel(predicted)) == set(_SIZES)
 
 
 def test_no_noise_draw_at_all_is_refused():

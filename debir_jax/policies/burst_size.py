@@ -1,0 +1,61 @@
+"""BAENet for bursts of several sizes: exposure times for each size, and which size to take.
+
+The paper leaves joint prediction of exposure times and burst size to future work (Sec. 7). Here one network has a row
+of logits for every size m, m exposure times and the slack, and one logit for the size itself. A burst of m frames is
+the first m of the largest burst; the others are left out (exposure time 0) with their gaps, and its budget is m frames'
+part of the largest one's.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from debir_jax.policies.baenet import BAENet
+from debir_jax.policies.bounded_softmax import predict_exposure_times
+from debir_jax.types import BurstTiming
+
+
+class BurstSizeBAENet(BAENet):
+  """BAENet with exposure times for bursts of several sizes, and a choice among the sizes.
+
+  Attributes:
+    num_frames: of the largest burst, n.
+    burst_sizes: ascending even numbers up to n.
+    burst_size: always take this one of them; None: the one that the network rates highest.
+  """
+
+  num_frames: int = 8
+  burst_sizes: tuple[int, ...] = (2, 4, 6, 8)
+  burst_size: int | None = None
+
+  @property
+  def num_outputs(self) -> int:
+    """Size of the last layer: a logit for each size, then the rows of logits for exposure times and slack."""
+    return len(self.burst_sizes) + sum(size + 1 for size in self.burst_sizes)
+
+  def size_logits(self, logits: jax.Array) -> jax.Array:
+    """`[..., num_outputs]` -> ratings of the sizes `[..., number of sizes]`, logits of a softmax."""
+    return logits[..., :len(self.burst_sizes)]
+
+  def exposure_times_of_sizes(self, logits: jax.Array, timing: BurstTiming, *, slack_floor: bool = False) -> jax.Array:
+    """Exposure times of one scene for every size `[number of sizes, n]`, s, 0 where a frame is left out."""
+    rows, start = [], len(self.burst_sizes)
+    for size in self.burst_sizes:
+      times = predict_exposure_times(logits[start:start + size + 1], timing.with_frames(size), slack_floor=slack_floor)
+      rows.append(jnp.pad(times, (0, self.num_frames - size)))
+      start += size + 1
+    return jnp.stack(rows)
+
+  def exposure_times(self, logits: jax.Array, timing: BurstTiming, *, slack_floor: bool = False) -> jax.Array:
+    """Exposure times `[n]` of one scene, s, for the chosen size; no gradient passes through the choice."""
+    times = self.exposure_times_of_sizes(logits, timing, slack_floor=slack_floor)
+    if self.burst_size is None:
+      return times[jnp.argmax(self.size_logits(logits))]
+    return times[self.burst_sizes.index(self.burst_size)]
+
+
+def check_burst_sizes(burst_sizes: tuple[int, ...], num_frames: int) -> None:
+  """Raises a ValueError unless sizes are ascending even numbers from 2 on, the last one of all frames."""
+  fine = all(isinstance(size, int) and size >= 2 and size % 2 == 0 for size in burst_sizes)
+  if not fine or list(burst_sizes) != sorted(set(burst_sizes)) or burst_sizes[-1] != num_frames:
+    raise ValueError(f"Burst sizes must be ascending even numbers from 2 up to num_frames={num_frames}, which is the "
+                     f"last one, got {burst_sizes}.")

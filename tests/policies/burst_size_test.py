@@ -1,0 +1,63 @@
+"""One network for bursts of several sizes: the times of each size are those of a network of that size."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import quickstart
+from debir_jax.policies import (LIGHT_BLOCKS, BAENetPolicy, BurstSizeBAENet, check_burst_sizes, init_baenet,
+                                predict_exposure_times)
+from debir_jax.training import build, runner
+from debir_jax.types import BurstTiming, Observation
+
+SIZES, TIMING = (2, 4, 6, 8), BurstTiming.paper(8)
+NETWORK = BurstSizeBAENet(width=0.25, blocks=LIGHT_BLOCKS, dropout_rate=0.0)
+
+
+@pytest.mark.parametrize("slack_floor", [False, True])
+@pytest.mark.parametrize("index, size", list(enumerate(SIZES)))
+def test_every_size_has_times_of_its_own_within_its_own_budget(index, size, slack_floor):
+  """Those that a network of that size would give for the same logits; what is left out has 0."""
+  logits = 3 * jax.random.normal(jax.random.key(0), (NETWORK.num_outputs,))
+  assert NETWORK.num_outputs == 4 + 3 + 5 + 7 + 9
+  start = 4 + sum(smaller + 1 for smaller in SIZES[:index])
+  expected = predict_exposure_times(logits[start:start + size + 1], BurstTiming.paper(size), slack_floor=slack_floor)
+  times = NETWORK.exposure_times_of_sizes(logits, TIMING, slack_floor=slack_floor)[index]
+  np.testing.assert_allclose(times[:size], expected, rtol=1e-6)
+  assert times.shape == (8,) and not np.any(times[size:])
+  assert times[:size].min() * 1920 > 8 - 1e-4 and times.sum() * 1920 < 32 * size + 1e-3
+
+
+def test_the_size_is_the_one_rated_highest_unless_it_is_given():
+  logits = jax.random.normal(jax.random.key(1), (NETWORK.num_outputs,)).at[:4].set(jnp.array([0.0, 2.0, 1.0, -1.0]))
+  of_sizes = NETWORK.exposure_times_of_sizes(logits, TIMING)
+  np.testing.assert_array_equal(NETWORK.exposure_times(logits, TIMING), of_sizes[1])
+  np.testing.assert_array_equal(NETWORK.clone(burst_size=6).exposure_times(logits, TIMING), of_sizes[2])
+
+
+def test_as_a_policy_it_leaves_frames_out():
+  variables = init_baenet(jax.random.key(0), NETWORK)
+  observation = Observation(
+      previews=jax.random.uniform(jax.random.key(1), (2, 16, 16, 4)), preview_gain=jnp.array(700.0),
+      mean_flow_px=jnp.array(1.0), motion_magnitude=jnp.array(0.5), white_balance=jnp.ones(3), ccm=jnp.eye(3))
+  for size in SIZES:
+    policy = BAENetPolicy(module=NETWORK.clone(burst_size=size), variables=variables, min_preview_gain=512.0)
+    assert np.count_nonzero(policy(jax.random.key(2), observation, TIMING)) == size
+
+
+@pytest.mark.parametrize("sizes", [(2, 3, 8), (4, 2, 8), (2, 4), (0, 8), (2, 2, 8), ("2", 8)], ids=str)
+def test_sizes_that_mean_nothing_are_refused(sizes):
+  with pytest.raises(ValueError, match="ascending even numbers"):
+    check_burst_sizes(sizes, 8)
+
+
+def test_a_network_without_sizes_and_a_warm_up_are_refused(tmp_path):
+  """Before anything is written."""
+  config = quickstart.get_config("debug")
+  config.bae.network = "burst_size"
+  with pytest.raises(ValueError, match="capture.burst_sizes, which is empty"):
+    build.bae_of(config)
+  with pytest.raises(ValueError, match="no set of candidates"):
+    runner.run(config, str(tmp_path / "run"))
+  assert not (tmp_path / "run").exists()
