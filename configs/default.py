@@ -146,9 +146,12 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
   config.evaluation = d(dict(
       num_draws=1,  # Noise and gain draws per scene.
       seed=1,
-      border=10,  # Packed px cut off before metrics.
+      border=10,  # Packed px cut off before metrics; viewing images lose twice as many of theirs.
       lpips="",  # File of converted LPIPS weights, see debir_jax/evaluation/lpips.py; without it LPIPS is left out.
+      lpips_rule="published",  # Or "release": as the authors took it, see debir_jax/evaluation/rules.py.
       mse_floor=0.0,  # Added to the mean squared error before the PSNR; 1e-6 in the authors' release.
+      patch_size=0,  # Side of the mosaic, px: restore and measure every shot also in patches of this size; 0: do not.
+      patch_overlap=0,  # Of neighbouring patches, px of the mosaic.
       watched_scenes=4,  # Restored at every checkpoint, for curves and images in TensorBoard.
   ))
   # After the stages: DEBIR against fixed exposure times, see training/comparison.py.

@@ -20,6 +20,7 @@ from debir_jax.evaluation.records import Record
 from debir_jax.evaluation.records import read_records
 from debir_jax.evaluation.records import records_path
 from debir_jax.evaluation.records import write_records
+from debir_jax.evaluation.rules import MetricRules
 from debir_jax.evaluation.summary import MethodSummary
 from debir_jax.evaluation.summary import format_headroom
 from debir_jax.evaluation.summary import format_table

@@ -21,9 +21,8 @@ import numpy as np
 
 from debir_jax.evaluation.candidates import CandidateScores
 from debir_jax.evaluation.lpips import Lpips
-from debir_jax.evaluation.metrics import psnr, ssim
 from debir_jax.evaluation.records import Record
-from debir_jax.imaging import view
+from debir_jax.evaluation.rules import MetricRules
 from debir_jax.motion import FlowEstimator
 from debir_jax.policies import FULL_SCALE_PX_PER_S, Policy, format_exposure_times, is_pytree, observe
 from debir_jax.restoration import BurstPlanes, Restorer
@@ -87,9 +86,9 @@ class Evaluator:
   """
 
   def __init__(self, restorer: Restorer, setup: CaptureSetup, flow_estimator: FlowEstimator, *, num_draws: int = 1,
-               seed: int = 0, batch_size: int = 4, border: int = 0, mse_floor: float = 0.0, flow_variables: Any = None,
+               seed: int = 0, batch_size: int = 4, rules: MetricRules = MetricRules(), flow_variables: Any = None,
                full_scale_px_per_s: float = FULL_SCALE_PX_PER_S, burst_planes: BurstPlanes = BurstPlanes(),
-               devices: Sequence[jax.Device] = (), lpips: Lpips | None = None):
+               devices: Sequence[jax.Device] = (), lpips: Lpips | None = None, patch_restorer: Restorer | None = None):
     """
     Args:
       restorer: a network for bursts `[B, n, h, w, c]`; hashable, as a Flax module is.
@@ -99,12 +98,14 @@ class Evaluator:
       seed: of all shots.
       batch_size: scenes that go through a program at once, rounded up to a multiple of the devices; a matter of speed
         only.
-      border, mse_floor: see `metrics.psnr`.
+      rules: how restored images are measured.
       flow_variables: weights of the flow estimator; none for Lucas-Kanade.
       full_scale_px_per_s: speed at which the motion magnitude reaches 1, see `policies.observe`.
       burst_planes: what the restorer sees of a burst.
       devices: of this process, to share each batch; none: its first one.
-      lpips: measures viewing images (sRGB), twice the border cut off, in `evaluate`.
+      lpips: measures in `evaluate` what the rules say.
+      patch_restorer: the restorer in patches, such as a `TiledRestorer`: `evaluate` restores and measures every shot
+        by it too.
     """
     if num_draws < 1 or batch_size < 1:
       raise ValueError(f"num_draws and batch_size must be at least 1, got {num_draws} and {batch_size}.")
@@ -113,9 +114,8 @@ class Evaluator:
     self._restorer, self._setup, self._burst_planes = restorer, setup, burst_planes
     self._observe = functools.partial(_observe, timing=setup.timing, flow_variables=self._on_all(flow_variables),
                                       flow_estimator=flow_estimator, full_scale_px_per_s=full_scale_px_per_s)
-    self._lpips = self._on_all(lpips)
-    self._border = border
-    self._measure = functools.partial(_measure, timing=setup.timing, border=border, mse_floor=mse_floor)
+    rules.check_lpips(lpips)
+    self._lpips, self._rules, self._patch_restorer = self._on_all(lpips), rules, patch_restorer
 
   @property
   def timing(self) -> BurstTiming:
@@ -145,10 +145,7 @@ class Evaluator:
       observations = self._observe(batch.scenes, batch.shots)
       for method in methods:
         times = self._exposure_times(method, batch, observations)
-        scores, _, restored = self._score(_label(method), method.restorer_params, batch, times)
-        if self._lpips is not None:
-          scores["lpips"] = np.asarray(_viewing_distance(
-              self._lpips, restored, batch.scenes, self.timing, border=2 * self._border))
+        scores = self._score_fully(_label(method), method.restorer_params, batch, times)
         records += _records_of(method, batch, observations, times, scores)
     return records
 
@@ -235,14 +232,34 @@ class Evaluator:
                 l1=np.stack([scores["l1"] for scores in all_scores], axis=1))
 
   def _score(self, label, restorer_params, batch, times):
-    """Metrics of the true scenes of a batch as numpy arrays, and the images of all."""
-    raw = _take(batch.scenes.radiance, batch.shots, times, self.timing)
-    frames = _frames(self._burst_planes, raw, batch.shots, times, self.timing)
+    """RAW metrics of the true scenes of a batch as numpy arrays, and the images of all."""
+    raw, frames = self._take(batch, times)
     restored = _restore(self._restorer, self._mesh, restorer_params, frames)
-    scores = jax.tree.map(np.asarray, self._measure(restored, batch.scenes.radiance))
-    for scene_id, is_finite, quality in zip(batch.scene_ids, scores["finite"], scores["psnr"]):
+    return self._measured(label, batch, restored), raw, restored
+
+  def _score_fully(self, label, restorer_params, batch, times):
+    """All metrics of the true scenes of a batch as numpy arrays."""
+    frames = self._take(batch, times)[1]
+    restored = _restore(self._restorer, self._mesh, restorer_params, frames)
+    scores = self._measured(label, batch, restored, batch.scenes.colour)
+    if self._patch_restorer is None:
+      return scores
+    in_patches = self._measured(f"{label}, in patches", batch, _restore(
+        self._patch_restorer, self._mesh, restorer_params, frames))
+    return scores | {f"patch_{name}": in_patches[name] for name in ("psnr", "ssim")}
+
+  def _take(self, batch, times):
+    """The bursts `[B, n, h, w, 4]`, and what the restorer sees of them."""
+    raw = _take(batch.scenes.radiance, batch.shots, times, self.timing)
+    return raw, _frames(self._burst_planes, raw, batch.shots, times, self.timing)
+
+  def _measured(self, label, batch, restored, colour=None) -> dict[str, np.ndarray]:
+    scores, finite = jax.tree.map(np.asarray, _measure(
+        restored, batch.scenes.radiance, colour, None if colour is None else self._lpips, timing=self.timing,
+        rules=self._rules))
+    for scene_id, is_finite, quality in zip(batch.scene_ids, finite, scores["psnr"]):
       _check_result(f"{label}, scene {scene_id}, draw {batch.draw}", is_finite, quality)
-    return {name: values[:len(batch.scene_ids)] for name, values in scores.items()}, raw, restored
+    return {name: values[:len(batch.scene_ids)] for name, values in scores.items()}
 
   def _examples_of(self, method, batch, observations, times, scores, raw, restored) -> list[Example]:
     of_scene = lambda tree, index: jax.tree.map(lambda x: np.asarray(x[index]), tree)
@@ -315,24 +332,13 @@ def _restore(restorer, mesh, params, frames) -> jax.Array:
                        out_specs=PartitionSpec(_AXIS), check_vma=False)(params, frames)
 
 
-@functools.partial(jax.jit, static_argnames=("border", "mse_floor"))
-def _measure(restored, radiance, *, timing, border, mse_floor) -> dict[str, jax.Array]:
-  def measure_one(restored, radiance):
-    target = target_of(radiance, timing)
-    return dict(psnr=psnr(restored, target, border=border, mse_floor=mse_floor),
-                ssim=ssim(restored, target, border=border),
-                l1=jnp.mean(jnp.abs(restored - target)), finite=jnp.all(jnp.isfinite(restored)))
+@functools.partial(jax.jit, static_argnames="rules")
+def _measure(restored, radiance, colour, lpips, *, timing, rules) -> tuple[dict[str, jax.Array], jax.Array]:
+  """Metrics `[B]` by name, and whether the images are finite, `[B]`."""
+  def measure_one(restored, radiance, colour):
+    return rules.measure(restored, target_of(radiance, timing), colour, lpips), jnp.all(jnp.isfinite(restored))
 
-  return jax.vmap(measure_one)(restored, radiance)
-
-
-@functools.partial(jax.jit, static_argnames="border")
-def _viewing_distance(lpips, restored, scenes, timing, *, border) -> jax.Array:
-  def distance(restored, radiance, colour):
-    shown = [view(packed, colour) for packed in (restored, target_of(radiance, timing))]
-    return lpips(*shown, border=border)
-
-  return jax.vmap(distance)(restored, scenes.radiance, scenes.colour)
+  return jax.vmap(measure_one)(restored, radiance, colour)
 
 
 def _groups(scenes, size) -> Iterator[list[Scene]]:
@@ -352,10 +358,9 @@ def _groups(scenes, size) -> Iterator[list[Scene]]:
 def _records_of(method, batch, observations, times, scores) -> list[Record]:
   gains, motions = np.asarray(observations.preview_gain), np.asarray(observations.motion_magnitude)
   return [
-      Record(method=method.name, scene_id=int(scene_id), draw=batch.draw, psnr=float(scores["psnr"][index]),
-             ssim=float(scores["ssim"][index]), l1=float(scores["l1"][index]),
+      Record(method=method.name, scene_id=int(scene_id), draw=batch.draw,
              exposure_times=tuple(map(float, times[index])), preview_gain=float(gains[index]),
-             motion_magnitude=float(motions[index]), lpips=float(scores["lpips"][index]) if "lpips" in scores else None)
+             motion_magnitude=float(motions[index]), **{name: float(values[index]) for name, values in scores.items()})
       for index, scene_id in enumerate(batch.scene_ids)]
 
 

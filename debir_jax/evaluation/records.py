@@ -25,7 +25,9 @@ class Record:
     exposure_times: s, one per frame.
     preview_gain: linear.
     motion_magnitude: in [0, 1].
-    lpips: of the viewing images, see `lpips.py`; None where its weights were not given.
+    lpips: by its rule, see `MetricRules`; None where its weights were not given.
+    view_psnr, view_ssim: of the viewing images; None in records of earlier versions.
+    patch_psnr, patch_ssim: of the same shot restored in patches, packed RAW; None where that was not asked for.
   """
 
   method: str
@@ -38,6 +40,10 @@ class Record:
   preview_gain: float
   motion_magnitude: float
   lpips: float | None = None
+  view_psnr: float | None = None
+  view_ssim: float | None = None
+  patch_psnr: float | None = None
+  patch_ssim: float | None = None
 
 
 def write_records(path: str | os.PathLike, records: Iterable[Record]) -> None:

@@ -16,6 +16,9 @@ from debir_jax.types import SUBFRAME_RATE_HZ
 
 
 _NUM_RESAMPLES = 4000
+_NOT_ALWAYS = ("lpips", "view_psnr", "view_ssim")  # Metrics that are compared where all records have them.
+_PATCH_HEADER = ["PSNR in patches", "vs whole"]
+_PATCH_NOTE = "\nvs whole: paired difference of PSNR in patches to that of the same whole images [95 % interval]."
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,6 +34,12 @@ class MethodSummary:
     ssim_difference, ssim_difference_error: the same for SSIM.
     lpips, lpips_error, lpips_difference, lpips_difference_error: the same for LPIPS, where it was measured; negative
       differences are better.
+    view_psnr, view_psnr_error, view_psnr_difference, view_psnr_difference_error, and for view_ssim: the same for the
+      viewing images, where they were measured.
+    patch_psnr, patch_psnr_error, patch_ssim, patch_ssim_error: restored in patches, where that was measured.
+    patch_change, patch_change_error: PSNR in patches less that of the method's own whole images, dB; positive: patches
+      are better.
+    patch_change_low, patch_change_high: its 95 % interval.
     win_rate: share of the scenes on which it beats the reference method by PSNR; a tie counts half.
     exposure_times: mean of each frame, `[n]`, s.
     num_scenes, num_draws: measured on.
@@ -55,6 +64,22 @@ class MethodSummary:
   lpips_error: float | None = None
   lpips_difference: float | None = None
   lpips_difference_error: float | None = None
+  view_psnr: float | None = None
+  view_psnr_error: float | None = None
+  view_psnr_difference: float | None = None
+  view_psnr_difference_error: float | None = None
+  view_ssim: float | None = None
+  view_ssim_error: float | None = None
+  view_ssim_difference: float | None = None
+  view_ssim_difference_error: float | None = None
+  patch_psnr: float | None = None
+  patch_psnr_error: float | None = None
+  patch_ssim: float | None = None
+  patch_ssim_error: float | None = None
+  patch_change: float | None = None
+  patch_change_error: float | None = None
+  patch_change_low: float | None = None
+  patch_change_high: float | None = None
 
 
 def summarize(records: Sequence[Record], *, reference: str = "DEBIR") -> list[MethodSummary]:
@@ -101,10 +126,12 @@ def format_table(groups: Mapping[str, Sequence[MethodSummary]], *, reference: st
   header, rows = [first], [[method] for method in methods]
   for heading, summaries in groups.items():
     suffix = f", {heading}" if heading else ""
-    has_lpips = any(summary.lpips is not None for summary in summaries)
-    header += [f"PSNR{suffix}", "SSIM", *["LPIPS"] * has_lpips, f"vs {reference}", "wins"]
+    has_lpips, has_patches = (any(getattr(summary, name) is not None for summary in summaries)
+                              for name in ("lpips", "patch_psnr"))
+    header += [f"PSNR{suffix}", "SSIM", *["LPIPS"] * has_lpips, f"vs {reference}", "wins", *_PATCH_HEADER * has_patches]
     for row, summary in zip(rows, summaries):
       row += _quality_cells(summary, is_reference=summary.method == reference, has_lpips=has_lpips)
+      row += _patch_cells(summary) * has_patches
   # Usually both columns rest on the same exposure times: print them once.
   shown = {heading: times for heading, times in zip(groups, map(_time_cells, tables))}
   shown = shown if len({tuple(times) for times in shown.values()}) > 1 else {"": shown[next(iter(shown))]}
@@ -112,7 +139,8 @@ def format_table(groups: Mapping[str, Sequence[MethodSummary]], *, reference: st
     header.append("mean times (1/1920 s)" + (f", {heading}" if heading else ""))
     for row, cell in zip(rows, times):
       row.append(cell)
-  return f"{_layout(header, rows, markdown)}\n\n{_footnote(tables[0][0], reference)}"
+  note = _PATCH_NOTE if _PATCH_HEADER[0] in header else ""
+  return f"{_layout(header, rows, markdown)}\n\n{_footnote(tables[0][0], reference)}{note}"
 
 
 def format_headroom(result: Headroom, scores: CandidateScores, *, markdown: bool = False) -> str:
@@ -136,8 +164,7 @@ def format_headroom(result: Headroom, scores: CandidateScores, *, markdown: bool
 def _summarize(method, records, reference) -> MethodSummary:
   fields = {}
   metrics = [("psnr", "difference"), ("ssim", "ssim_difference")]
-  if all(record.lpips is not None for record in (*records, *reference)):
-    metrics.append(("lpips", "lpips_difference"))
+  metrics += [(name, f"{name}_difference") for name in _NOT_ALWAYS if _all_have(name, (*records, *reference))]
   for metric, difference in metrics:
     values = scene_means(records, metric)
     paired = values - scene_means(reference, metric)
@@ -146,10 +173,26 @@ def _summarize(method, records, reference) -> MethodSummary:
     if metric == "psnr":
       fields["win_rate"] = float(np.mean((paired > 0) + (paired == 0) / 2))
       fields["difference_low"], fields["difference_high"] = interval_of_mean(paired)
+  if _all_have("patch_psnr", records):
+    fields |= _patch_fields(records)
   num_scenes = len({record.scene_id for record in records})
   times = scene_means(records, "exposure_times").mean(axis=0)
   return MethodSummary(method=method, exposure_times=tuple(times.tolist()), num_scenes=num_scenes,
                        num_draws=len(records) // num_scenes, **fields)
+
+
+def _patch_fields(records) -> dict[str, float]:
+  fields = {}
+  for metric in ("patch_psnr", "patch_ssim"):
+    fields[metric], fields[f"{metric}_error"] = map(float, mean_and_error(scene_means(records, metric)))
+  change = scene_means(records, "patch_psnr") - scene_means(records, "psnr")
+  fields["patch_change"], fields["patch_change_error"] = map(float, mean_and_error(change))
+  fields["patch_change_low"], fields["patch_change_high"] = interval_of_mean(change)
+  return fields
+
+
+def _all_have(metric, records) -> bool:
+  return all(getattr(record, metric) is not None for record in records)
 
 
 def interval_of_mean(values: np.ndarray, *, confidence: float = 0.95, seed: int = 0) -> tuple[float, float]:
@@ -163,12 +206,18 @@ def interval_of_mean(values: np.ndarray, *, confidence: float = 0.95, seed: int 
 
 
 def _quality_cells(summary, *, is_reference, has_lpips):
-  difference = "" if is_reference else _plus_minus(summary.difference, summary.difference_error, 3, signed=True)
-  if not is_reference and np.isfinite(summary.difference_low):
-    difference += f" [{summary.difference_low:+.2f}, {summary.difference_high:+.2f}]"
+  difference = "" if is_reference else _with_interval(
+      summary.difference, summary.difference_error, summary.difference_low, summary.difference_high)
   wins = "" if is_reference else f"{100 * summary.win_rate:.0f} %"
   distance = ["n/a" if summary.lpips is None else f"{summary.lpips:.4f}"] * has_lpips
   return [_plus_minus(summary.psnr, summary.psnr_error, 2), f"{summary.ssim:.4f}", *distance, difference, wins]
+
+
+def _patch_cells(summary):
+  if summary.patch_psnr is None:
+    return ["n/a", "n/a"]
+  return [_plus_minus(summary.patch_psnr, summary.patch_psnr_error, 2), _with_interval(
+      summary.patch_change, summary.patch_change_error, summary.patch_change_low, summary.patch_change_high)]
 
 
 def _time_cells(summaries):
@@ -183,6 +232,11 @@ def _footnote(summary, reference):
 
 def _count(num_scenes, num_draws):
   return f"{num_scenes} scene{'s' * (num_scenes != 1)} with {num_draws} noise draw{'s' * (num_draws != 1)} each"
+
+
+def _with_interval(value, error, low, high):
+  text = _plus_minus(value, error, 3, signed=True)
+  return f"{text} [{low:+.2f}, {high:+.2f}]" if np.isfinite(low) else text
 
 
 def _plus_minus(value, error, digits, *, signed=False):

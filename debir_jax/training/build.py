@@ -11,10 +11,11 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 import ml_collections
 
+from debir_jax.evaluation.rules import MetricRules
 from debir_jax.motion import FlowEstimator, LucasKanade, Raft
 from debir_jax.policies import (BLOCKS, LIGHT_BLOCKS, ActiveSL, BAENet, BAENetPolicy, BurstSizeBAENet, CandidateSet,
                                 DigitalGimbal, candidate_set, check_burst_sizes, network_planes, num_planes, pair_set)
-from debir_jax.restoration import Burstormer, BurstPlanes, Restorer
+from debir_jax.restoration import Burstormer, BurstPlanes, Restorer, TiledRestorer
 from debir_jax.scenes import CachedScenes, DeadLeavesScenes, MixedScenes, PhotoMotionScenes, SceneBatches, SceneSource
 from debir_jax.scenes import batches, builtin_photos, photo_folder, split_photos
 from debir_jax.scenes.camera_path import REFERENCE_CROP_SIZE
@@ -150,6 +151,28 @@ def flow_of(config: ml_collections.ConfigDict) -> tuple[FlowEstimator, Any]:
 def restorer_of(config: ml_collections.ConfigDict) -> Restorer:
   """Restoration network of `config.restorer`, computed as `config.compute` says."""
   return Burstormer(**config.restorer, **config.compute)
+
+
+def metric_rules_of(config: ml_collections.ConfigDict) -> MetricRules:
+  """How `config.evaluation` measures restored images."""
+  section = config.evaluation
+  return MetricRules(border=section.border, mse_floor=section.mse_floor, lpips_rule=section.lpips_rule)
+
+
+def patch_restorer_of(config: ml_collections.ConfigDict, restorer: Restorer) -> Restorer | None:
+  """The restorer in patches of `config.evaluation`; None where it asks for none.
+
+  Raises:
+    ValueError: patches do not fit the scenes or the network.
+  """
+  size, overlap = config.evaluation.patch_size, config.evaluation.patch_overlap
+  if not size:
+    return None
+  if size < 0 or size % 8 or size > config.data.crop_size or overlap < 0 or overlap % 8 or 2 * overlap > size:
+    raise ValueError(
+        f"config.evaluation.patch_size={size} and patch_overlap={overlap} must be multiples of 8 px of the mosaic, "
+        f"patches not larger than config.data.crop_size={config.data.crop_size}, overlaps at most half of a patch.")
+  return TiledRestorer(restorer, tile_size=size // 2, overlap=overlap // 2)
 
 
 def scene_sources_of(config: ml_collections.ConfigDict) -> dict[str, SceneSource]:

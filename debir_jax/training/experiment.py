@@ -148,10 +148,9 @@ class Experiment:
     models = self.models
     return Evaluator(
         models.restorer, setup, models.flow_estimator, num_draws=num_draws, seed=seed,
-        batch_size=self.config.batch_size, border=self.config.evaluation.border,
-        mse_floor=self.config.evaluation.mse_floor,
-        flow_variables=models.flow_variables, full_scale_px_per_s=models.full_scale_px_per_s,
-        burst_planes=models.burst_planes, lpips=self._lpips,
+        batch_size=self.config.batch_size, rules=build.metric_rules_of(self.config),
+        patch_restorer=build.patch_restorer_of(self.config, models.restorer), flow_variables=models.flow_variables,
+        full_scale_px_per_s=models.full_scale_px_per_s, burst_planes=models.burst_planes, lpips=self._lpips,
         devices=[device for device in self.mesh.devices if device.process_index == jax.process_index()])
 
   def step_fn(self, stage: Stage, labels: Callable[[Scene, jax.Array], tuple] | None = None) -> StepFn:

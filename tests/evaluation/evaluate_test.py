@@ -256,6 +256,29 @@ def test_lpips_sees_viewing_images_and_stands_in_table_and_records(scenes):
   assert "LPIPS" not in format_table({"": summarize([dataclasses.replace(record, lpips=None) for record in found])})
 
 
+class FirstPixels(nn.Module):
+  """In a patch restorer's place: the mean of the frames, but zeros beyond the first pixels."""
+
+  @nn.compact
+  def __call__(self, raw):
+    return WeightedMean(parent=None).apply(self.variables, raw).at[..., 8:, :, :].set(0)
+
+
+def test_every_shot_is_restored_in_patches_too_where_it_is_asked_for(evaluator, scenes, records):
+  """The same shots, measured by the same rules, beside what was measured before."""
+  methods = [Method("short", Fixed(_times(8, 8)), _params(0, 0))]
+  found = _evaluator(patch_restorer=FirstPixels()).evaluate(methods, scenes)
+  plain = _of(records, "short")
+  assert all(dataclasses.replace(record, patch_psnr=None, patch_ssim=None) == plain[record.scene_id, record.draw]
+             for record in found)
+  example = evaluator.examples(methods, scenes)[0]
+  cut = example.restored.copy()
+  cut[8:] = 0
+  assert found[0].patch_psnr == pytest.approx(float(metrics.psnr(cut, example.target)), rel=1e-5)
+  assert found[0].patch_ssim == pytest.approx(float(metrics.ssim(cut, example.target)), rel=1e-4)
+  assert all(record.patch_psnr is None for record in records)
+
+
 def test_observations_are_those_of_the_evaluation(evaluator, scenes, records):
   """`observe_shots` gives the gain and motion that the records carry."""
   observations = evaluator.observe_shots(jax.tree.map(lambda x: x[:2], scenes), draw=1)

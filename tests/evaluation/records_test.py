@@ -24,6 +24,16 @@ def test_records_survive_the_round_trip_exactly(tmp_path):
   assert [json.loads(line)["scene_id"] for line in path.read_text().splitlines()] == [1, 7]
 
 
+def test_records_of_an_earlier_version_are_read(tmp_path):
+  """Without what is measured since, and without LPIPS."""
+  path = tmp_path / "records.jsonl"
+  write_records(path, [_record()])
+  fields = {name: value for name, value in json.loads(path.read_text()).items() if value is not None}
+  assert not fields.keys() & {"lpips", "view_psnr", "view_ssim", "patch_psnr", "patch_ssim"}
+  path.write_text(json.dumps(fields) + "\n")
+  assert read_records(path) == [_record()]
+
+
 def test_interrupted_writing_leaves_the_older_file(tmp_path):
   """Records appear complete or not at all."""
   path = tmp_path / "records.jsonl"

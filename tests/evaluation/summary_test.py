@@ -1,5 +1,7 @@
 """Laws of the summaries: errors over scenes, paired differences, tables."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -107,6 +109,34 @@ def test_markdown_table_has_the_same_cells(records):
   """Every row has as many cells as the header, and the second line is the rule."""
   lines = format_table({"": summarize(records)}, markdown=True).splitlines()
   assert len({line.count("|") for line in lines[:4]}) == 1 and set(lines[1]) == set("|- ")
+
+
+def test_patches_are_compared_with_the_same_whole_images(records):
+  """Scene differences patch - whole are -0.1, -0.3, -0.2; columns are there only where it was measured."""
+  losses = [0.1, 0.3, 0.2]
+  patched = [dataclasses.replace(record, patch_psnr=record.psnr - losses[record.scene_id], patch_ssim=0.5)
+             for record in records]
+  debir, bracket = summarize(patched)
+  np.testing.assert_allclose([debir.patch_change, bracket.patch_change], -0.2)
+  np.testing.assert_allclose(debir.patch_change_error, 0.1 / np.sqrt(3))
+  np.testing.assert_allclose(debir.patch_psnr, debir.psnr - 0.2)
+  assert debir.patch_change_low < -0.2 < debir.patch_change_high and debir.patch_ssim == 0.5
+  text = format_table({"": summarize(patched)}, markdown=True)
+  assert "PSNR in patches" in text and "-0.200 ± 0.058 [-0.3" in text and "vs whole: paired" in text
+  assert "patches" not in format_table({"": summarize(records)}) and "vs whole" not in format_table(
+      {"": summarize(records)})
+  assert summarize([*patched[:6], *records[6:]])[1].patch_psnr is None
+
+
+def test_viewing_metrics_are_summarised_where_all_records_have_them(records):
+  """They stay out of the printed table; records of earlier versions have none."""
+  viewed = [dataclasses.replace(record, view_psnr=record.psnr + 1, view_ssim=0.9) for record in records]
+  debir, bracket = summarize(viewed)
+  np.testing.assert_allclose([debir.view_psnr, bracket.view_psnr_difference],
+                             [debir.psnr + 1, bracket.difference])
+  assert debir.view_ssim == pytest.approx(0.9) and debir.view_psnr_error > 0
+  assert format_table({"": summarize(viewed)}) == format_table({"": summarize(records)})
+  assert summarize(records)[0].view_psnr is None and summarize([*viewed[:6], *records[6:]])[1].view_psnr is None
 
 
 def test_groups_must_hold_the_same_methods(records):

@@ -1,12 +1,14 @@
-"""How motion is measured: which estimator a config means, where its weights come from, and what is recorded of it."""
+"""What a config means: estimators of motion, their weights and what is recorded of them; rules of metrics; patches."""
 
 import pathlib
 
 import jax
 import pytest
 
+from debir_jax.evaluation import MetricRules
 from debir_jax.motion import LucasKanade, Raft
-from debir_jax.training.build import flow_of, models_of, purposes_of
+from debir_jax.restoration import TiledRestorer
+from debir_jax.training.build import flow_of, metric_rules_of, models_of, patch_restorer_of, purposes_of, restorer_of
 from debir_jax.training.experiment import Experiment
 from debir_jax.weights import save_weights
 
@@ -95,3 +97,25 @@ def test_raft_finds_its_weights_in_the_folder_that_a_run_starts_from(config, var
   assert estimator == Raft("small")
   jax.tree.map(lambda found, saved: (found == saved).all() or pytest.fail(), found, variables)
   assert flow_of(_configured(config, "lucas_kanade")) == (LucasKanade(), {})
+
+
+def test_the_release_config_measures_by_the_release_rules(config):
+  """The default differs in floor and LPIPS."""
+  from configs import release  # pylint: disable=import-outside-toplevel
+  assert metric_rules_of(release.get_config()) == MetricRules.release()
+  assert metric_rules_of(config) == MetricRules(border=10)
+
+
+def test_patches_are_given_in_px_of_the_mosaic(config):
+  """Restored in packed px; none where none are asked for."""
+  restorer = restorer_of(config)
+  assert patch_restorer_of(config, restorer) is None
+  config.evaluation.update(dict(patch_size=64, patch_overlap=16))
+  assert patch_restorer_of(config, restorer) == TiledRestorer(restorer, tile_size=32, overlap=8)
+
+
+@pytest.mark.parametrize("size, overlap", [(60, 0), (264, 0), (64, 40), (64, 4), (-64, 0)])
+def test_patches_that_do_not_fit_are_refused(config, size, overlap):
+  config.evaluation.update(dict(patch_size=size, patch_overlap=overlap))
+  with pytest.raises(ValueError, match=f"patch_size={size} and patch_overlap={overlap}.*crop_size=256"):
+    patch_restorer_of(config, restorer_of(config))
