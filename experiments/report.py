@@ -21,7 +21,7 @@ from debir_jax.files import write_text
 
 # In the order of the paper; what is found beside them comes after.
 _ORDER = ("table1", "active_sl", "figures", "table3", "uniform_vs_nonuniform", "table4", "table5", "gain_range",
-          "robustness", "time_cost", "speed", "oracle", "exposure_sensitivity")
+          "robustness", "patches", "time_cost", "speed", "oracle", "exposure_sensitivity")
 
 
 def page(results: pathlib.Path) -> str:

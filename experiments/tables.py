@@ -44,11 +44,12 @@ def write_environment(folder: pathlib.Path) -> None:
 
 
 def write_conditions(summaries: Mapping[str, Sequence[MethodSummary]], folder: pathlib.Path,
-                     heading: Callable[[str], str] = str.capitalize) -> str:
+                     heading: Callable[[str], str] = str.capitalize, *, reference: str = "DEBIR") -> str:
   """Writes table.md and a JSON file named like the folder, of the same methods under conditions; returns the tables."""
   def tables(markdown):
-    return "\n\n".join(f"{heading(condition)}\n\n{format_table({'': rows}, markdown=markdown)}"
-                       for condition, rows in summaries.items())
+    return "\n\n".join(
+        f"{heading(condition)}\n\n{format_table({'': rows}, markdown=markdown, reference=reference)}"
+        for condition, rows in summaries.items())
 
   write_text(folder / f"{folder.name}.json", json.dumps(
       {condition: list(map(dataclasses.asdict, rows)) for condition, rows in summaries.items()}, indent=2))

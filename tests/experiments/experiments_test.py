@@ -88,6 +88,7 @@ def test_sensitivity_of_the_networks_of_table1(workdir):
     ("gain_range", (), ("Gain 256", "Gain 2048", "uniform {32}")),
     ("speed", (), ("BAENet", "burst to image")),
     ("time_cost", (), ("DEBIR, 0.3 per second", "uniform {12}")),
+    ("patches", (), ("64 px, patches overlapping", "with attention", "PSNR in patches", "What patches change")),
     ("robustness", (), ("As it is", "Motion stops", "Flicker"))])
 def test_the_other_tables(workdir, name, options, texts):
   """They share networks with Table 1 and end with a table, which a second start leaves as it is."""

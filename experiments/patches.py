@@ -1,0 +1,113 @@
+"""What restoring in patches of the training size changes: channel attention depends on the size of the image.
+
+  python -m experiments.patches --scale=tiny      # minutes; its numbers say nothing
+  python -m experiments.patches                   # the quickstart's scenes; ten minutes of training
+
+Two restorers after stage 1: one without attention blocks, one with them (the quickstart's has none, so another one with
+a block per level and fusion is trained, by the same steps). Attention between channels sums over all pixels of an
+image, and has seen images of the training crop only. Both restore the same shots, of the longest uniform exposure, on
+scenes of once, twice and four times the training crop: as whole images, in patches of the training crop side by side,
+and in such patches that share half of their width. What patches change without attention is due to their borders, as
+convolutions see zeros beyond them; what they change beyond that with attention is due to the size.
+
+Scenes of every size move at the same speed in px/s. Written to <workdir>/patches: a table, JSON, records and a figure.
+"""
+
+import pathlib
+from typing import Any, Mapping, Sequence
+
+import ml_collections
+import numpy as np
+
+from debir_jax.evaluation import Method, Record, plots, records_path, summarize, write_records
+from debir_jax.evaluation.candidates import mean_and_error
+from debir_jax.evaluation.summary import interval_of_mean, scene_means
+from debir_jax.files import folder_name, write_text
+from debir_jax.training.experiment import Experiment
+from debir_jax.training.logs import say
+from debir_jax.training.workdir import locked
+from debir_jax.types import SUBFRAME_RATE_HZ
+from experiments import networks
+from experiments import scales
+from experiments import tables
+
+_CONTROL, _WITH_ATTENTION = "without attention", "with attention"
+_FACTORS = (1, 2, 4)  # Side of the scenes over the training crop.
+_OVERLAPS = {"side by side": 0.0, "overlapping": 0.5}  # Share of a patch.
+
+
+def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
+  """Trains what is missing, measures both networks at every size, writes the results; returns the table."""
+  restorers = {name: _restorer(config, workdir, name) for name in (_CONTROL, _WITH_ATTENTION)}
+  records = {}
+  with locked(str(workdir / "patches")) as path:
+    for factor in _FACTORS:
+      records |= _measured(restorers, factor)
+    summaries = {condition: summarize(rows, reference=_CONTROL) for condition, rows in records.items()}
+    for condition, rows in records.items():
+      write_records(records_path(path, condition.replace(",", "")), rows)
+    _draw(path / "patches.png", summaries, config.data.crop_size)
+    tables.write_environment(path)
+    table = tables.write_conditions(summaries, path, reference=_CONTROL)
+    shares = _shares_of_attention(records)
+    write_text(path / "table.md", f"{(path / 'table.md').read_text()}\n{shares}\n")
+    return f"{table}\n\n{shares}"
+
+
+def _restorer(config, workdir, name) -> tuple[ml_collections.ConfigDict, Any]:
+  """Config and weights of a network; one that the config does not have of itself has a folder of its own."""
+  its_config, section = config.copy_and_resolve_references(), config.restorer
+  blocks = (0, 0) if name == _CONTROL else (section.blocks_per_level or 1, section.fusion_blocks or 1)
+  its_config.restorer.update(dict(zip(("blocks_per_level", "fusion_blocks"), blocks)))
+  root = workdir if its_config.restorer == section else workdir / folder_name(name)
+  return its_config, networks.pretrained(its_config, root)[1].restoration_params
+
+
+def _measured(restorers, factor) -> dict[str, list[Record]]:
+  """Records of both networks by condition, at one size."""
+  patch = restorers[_CONTROL][0].data.crop_size
+  records, scenes = {}, None
+  for heading, share in _OVERLAPS.items() if factor > 1 else [("side by side", 0.0)]:
+    condition = f"{factor * patch} px, patches {heading}" if factor > 1 else f"{patch} px, the training size"
+    say(f"measuring: {condition} ...")
+    records[condition] = []
+    for name, (config, params) in restorers.items():
+      config = scales.with_crop_size(config, factor * patch)
+      config.evaluation.update(dict(patch_size=patch, patch_overlap=int(share * patch)))
+      experiment = Experiment(config)
+      scenes = scenes or experiment.all_scenes  # The first one's: they are rendered once where there is a cache.
+      timing = experiment.setup.timing
+      (policy,) = networks.uniforms([SUBFRAME_RATE_HZ * timing.budget_s / timing.num_frames]).values()
+      records[condition] += experiment.evaluator.evaluate([Method(name, policy, params)], scenes("eval"))
+  return records
+
+
+def _shares_of_attention(records: Mapping[str, Sequence[Record]]) -> str:
+  """What patches change with attention beyond what they change without, by condition, as a Markdown list."""
+  lines = []
+  for condition, rows in records.items():
+    changes = {name: scene_means(group, "patch_psnr") - scene_means(group, "psnr") for name, group in (
+        (name, [record for record in rows if record.method == name]) for name in (_CONTROL, _WITH_ATTENTION))}
+    beyond = changes[_WITH_ATTENTION] - changes[_CONTROL]
+    (mean, error), (low, high) = mean_and_error(beyond), interval_of_mean(beyond)
+    interval = f" [{low:+.3f}, {high:+.3f}]" if np.isfinite(low) else ""
+    lines.append(f"- {condition}: {mean:+.3f} ± {error:.3f}{interval}")
+  title = "What patches change with attention beyond what they change without, dB [95 % interval]:"
+  return "\n".join([title, "", *lines])
+
+
+def _draw(path, summaries, patch) -> None:
+  sizes = [factor * patch for factor in _FACTORS if factor > 1]
+  panels = {}
+  for heading in _OVERLAPS:
+    of_sizes = [summaries[f"{size} px, patches {heading}"] for size in sizes]
+    panels[f"PSNR, patches {heading} less whole, dB"] = {
+        rows[0].method: ([row.patch_change for row in rows], [row.patch_change_error for row in rows])
+        for rows in zip(*of_sizes)}
+  plots.lines(path, sizes, panels, x_label="side of the scenes, mosaic px", log_x=True)
+
+
+main = scales.main_of(__doc__, "patches", run)
+
+if __name__ == "__main__":
+  main()
