@@ -74,6 +74,7 @@ def _measured(restorers, factor) -> dict[str, list[Record]]:
     for name, (config, params) in restorers.items():
       config = scales.with_crop_size(config, factor * patch)
       config.evaluation.update(dict(patch_size=patch, patch_overlap=int(share * patch)))
+      config.data.update(dict(num_restore_scenes=1, num_bae_scenes=1))  # Nothing is trained: none of them in a cache.
       experiment = Experiment(config)
       scenes = scenes or experiment.all_scenes  # The first one's: they are rendered once where there is a cache.
       timing = experiment.setup.timing
