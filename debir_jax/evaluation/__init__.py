@@ -1,5 +1,8 @@
 """What restored images, and the exposure times behind them, are worth."""
 
+from debir_jax.evaluation.brisque import Brisque
+from debir_jax.evaluation.brisque import brisque_features
+from debir_jax.evaluation.brisque import load_brisque
 from debir_jax.evaluation.calibrate import calibrate
 from debir_jax.evaluation.calibrate import Calibration
 from debir_jax.evaluation.candidates import CandidateScores
@@ -15,6 +18,11 @@ from debir_jax.evaluation.lpips import load_lpips
 from debir_jax.evaluation.lpips import Lpips
 from debir_jax.evaluation.metrics import psnr
 from debir_jax.evaluation.metrics import ssim
+from debir_jax.evaluation.niqe import Niqe
+from debir_jax.evaluation.niqe import fit_niqe
+from debir_jax.evaluation.niqe import load_niqe
+from debir_jax.evaluation.niqe import niqe_of
+from debir_jax.evaluation.niqe import save_niqe
 from debir_jax.evaluation.oracle import Oracle
 from debir_jax.evaluation.records import Record
 from debir_jax.evaluation.records import read_records
@@ -25,3 +33,5 @@ from debir_jax.evaluation.summary import MethodSummary
 from debir_jax.evaluation.summary import format_headroom
 from debir_jax.evaluation.summary import format_table
 from debir_jax.evaluation.summary import summarize
+from debir_jax.evaluation.topiq import Topiq
+from debir_jax.evaluation.topiq import load_topiq
