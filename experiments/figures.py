@@ -1,27 +1,33 @@
-"""Figures 2 and 3 of the paper.
+"""Figures 2, 3 and 4 of the paper.
 
   python -m experiments.figures --scale=tiny      # minutes; its pictures say nothing
   python -m experiments.figures                   # the quickstart's networks and scenes
-  python -m experiments.figures --scenes 0 7 21   # other held-out scenes in Figure 2
+  python -m experiments.figures --scenes 0 7 21   # other held-out scenes in Figures 2 and 4
+  python -m experiments.figures --captures my_captures    # Figure 4 alone, of images restored elsewhere; trains nothing
 
 Figure 2: what DEBIR, bracketing and the longest uniform exposure make of the same shots, each with its fine-tuned
 restorer; the first held-out scenes, not chosen ones. Figure 3: exposure times that BAENet predicts against motion, at
-the lowest gain of training, and histograms of t_1 at the lowest and the highest. Written to <workdir>/figures. Figure
-4, real cameras, needs their pictures.
+the lowest gain of training, and histograms of t_1 at the lowest and the highest. Figure 4, in the paper of real cameras:
+bursts and results of the same methods on large scenes, with the detail that has the strongest gradients; or the images of
+`--captures`, a folder with a subfolder for every method (see experiments/captures.py). Written to <workdir>/figures.
 """
 
+import itertools
 import pathlib
 from typing import Sequence
 
 import ml_collections
 
 from debir_jax.command_line import keep_freed_memory
-from debir_jax.evaluation import plots, records_path, write_records
+from debir_jax.evaluation import capture_plots, plots, records_path, write_records
 from debir_jax.training.workdir import locked
+from experiments import captures
 from experiments import networks
 from experiments import scales
 
 _NUM_SCENES = 4
+_NUM_LARGE_SCENES = 2
+_NUM_CAPTURES = 6
 
 
 def run(config: ml_collections.ConfigDict, workdir: pathlib.Path, scenes: Sequence[int] | None) -> str:
@@ -41,15 +47,30 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path, scenes: Sequen
       records[gain] = evaluator.evaluate([debir], experiment.all_scenes("eval"))
       write_records(records_path(path, f"gain {gain:.0f}"), records[gain])
     plots.times_at_gains(path / "figure3.png", records)
-  return "figure2.png: the same shots by every method; figure3.png: exposure times against motion, and by gain."
+    large = captures.simulated(config, methods, scenes=range(_NUM_LARGE_SCENES) if scenes is None else scenes)
+    capture_plots.burst_sheet(path / "figure4.png", [example for of_shot in large for example in of_shot])
+  return ("figure2.png: the same shots by every method; figure3.png: exposure times against motion, and by gain; "
+          "figure4.png: bursts and details of large scenes.")
+
+
+def of_captures(folder: pathlib.Path, workdir: pathlib.Path) -> str:
+  """Draws Figure 4 of a folder of captures; returns what is where."""
+  with locked(str(workdir / "figures")) as path:
+    shown = dict(itertools.islice(captures.read(folder), _NUM_CAPTURES))
+    capture_plots.capture_sheet(path / "figure4.png", shown)
+  return f"figure4.png: the first {len(shown)} captures of {folder} by every method."
 
 
 def main() -> None:
   """Reads the options and runs."""
   parser = scales.parser(__doc__, "figures")
-  parser.add_argument("--scenes", type=int, nargs="+", metavar="ID", help="held-out scenes of Figure 2 (the first 4)")
+  parser.add_argument("--scenes", type=int, nargs="+", metavar="ID", help="held-out scenes of Figures 2 and 4 (the first)")
+  parser.add_argument("--captures", type=pathlib.Path, metavar="DIR",
+                      help="restored images of your own for Figure 4, a subfolder for every method")
   args = scales.parse(parser)
-  scales.report(lambda: run(scales.config_of(args.scale), args.workdir, args.scenes), args.workdir / "figures")
+  compute = (lambda: of_captures(args.captures, args.workdir)) if args.captures else (
+      lambda: run(scales.config_of(args.scale), args.workdir, args.scenes))
+  scales.report(compute, args.workdir / "figures")
 
 
 if __name__ == "__main__":

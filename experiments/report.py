@@ -20,8 +20,8 @@ import sys
 from debir_jax.files import write_text
 
 # In the order of the paper; what is found beside them comes after.
-_ORDER = ("table1", "active_sl", "figures", "table3", "uniform_vs_nonuniform", "table4", "table5", "gain_range",
-          "robustness", "patches", "time_cost", "speed", "oracle", "exposure_sensitivity")
+_ORDER = ("table1", "table2", "active_sl", "figures", "table3", "uniform_vs_nonuniform", "table4", "table5",
+          "gain_range", "robustness", "patches", "time_cost", "burst_size", "speed", "oracle", "exposure_sensitivity")
 
 
 def page(results: pathlib.Path) -> str:

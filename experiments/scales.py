@@ -14,6 +14,7 @@ from debir_jax.command_line import keep_freed_memory
 from debir_jax.training import runner
 
 SCALES = ("tiny", "small", "paper")
+_PAPER_CROP_SIZE = 256
 
 
 def config_of(scale: str) -> ml_collections.ConfigDict:
@@ -36,8 +37,14 @@ def with_crop_size(config: ml_collections.ConfigDict, crop_size: int) -> ml_coll
   """The config with scenes of another size in px, as fast in px/s as before: to evaluate on, with batches of one."""
   config = config.copy_and_resolve_references()
   config.data.speed_scale *= config.data.crop_size / crop_size  # Speeds are in proportion to the crop.
-  config.data.crop_size, config.batch_size = crop_size, 1
+  config.data.crop_size, config.batch_size, config.parallel.num_devices = crop_size, 1, 1
+  config.data.cache = False  # Large scenes are seen once, and hundreds of them would not fit into memory.
   return config
+
+
+def for_viewing(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """The config with scenes as large as the paper's, or four times as large a side as its own."""
+  return with_crop_size(config, min(_PAPER_CROP_SIZE, 4 * config.data.crop_size))
 
 
 def parser(description: str, name: str) -> argparse.ArgumentParser:

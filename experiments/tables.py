@@ -29,7 +29,7 @@ def write(records: Mapping[str, Sequence[Record]], folder: pathlib.Path, *, refe
     write_records(records_path(folder, column), rows)
   plots.exposure_scatter(folder / "exposure_times.png", rows, method=reference)  # The same in every column.
   own = format_table(summaries, reference=reference, markdown=True)
-  theirs = _paper_table(paper, paper_columns)
+  theirs = paper_table(paper, paper_columns)
   write_text(folder / "table.md", f"{own}\n\nThe paper's, on other scenes (GoPro):\n\n{theirs}\n")
   _write_csv(folder / "table.csv", summaries)
   write_environment(folder)
@@ -57,7 +57,8 @@ def write_conditions(summaries: Mapping[str, Sequence[MethodSummary]], folder: p
   return tables(markdown=False)
 
 
-def _paper_table(paper: Paper, columns: Sequence[str]) -> str:
+def paper_table(paper: Paper, columns: Sequence[str]) -> str:
+  """The paper's numbers as a Markdown table."""
   rows = [f"| {name} | {' | '.join(map(str, [*values, *[''] * (len(columns) - len(values))]))} |"
           for name, values in paper.items()]
   return "\n".join([f"| method | {' | '.join(columns)} |", "| --- " * (1 + len(columns)) + "|", *rows])

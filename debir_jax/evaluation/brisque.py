@@ -1,7 +1,7 @@
 """BRISQUE: how people would rate an image, guessed from its statistics (Mittal, Moorthy, Bovik, TIP 2012).
 
-18 features of the whole image at each of two scales go through a support vector regression that was trained on people's
-ratings of distorted images. 0: good, 100: bad; lower is better.
+18 features of the whole image (grey as MATLAB's rgb2gray) at each of two scales go through a support vector regression
+that was trained on people's ratings of distorted images. 0: good, 100: bad; lower is better.
 
 The regression is two files of other people's and not part of this package: `allmodel` and `allrange` of the authors'
 release, in the text formats of LIBSVM; `load_brisque` reads them. The release goes through text between its programs

@@ -3,10 +3,10 @@
 18 features at each of two scales of every block of 96x96 pixels; their mean and covariance against those of pristine
 photos. Lower is better. Without a reference and without opinions of people; it knows noise and blur, not what is shown.
 
-What is computed follows the authors' release, to which the published pristine model belongs (asymmetric fits also of the
-coefficients themselves, scale parameters where the paper has variances). Two differences: blocks without any contrast
-are left out altogether, and flat pixels count as neither negative nor positive. Values of BasicSR and pyiqa differ from
-these by another grey (the Y of YCbCr, from 16 to 235).
+What is computed follows the authors' release, to which the published pristine model belongs (asymmetric fits also of
+the coefficients themselves, scale parameters where the paper has variances; grey as MATLAB's rgb2gray). Two differences:
+blocks without any contrast are left out altogether, and flat pixels count as neither negative nor positive. BasicSR and
+pyiqa take another grey (the Y of YCbCr, from 16 to 235), which gives other values.
 
 The pristine model is a file of other people's and not part of this package: `load_niqe` reads the release's
 modelparameters.mat or its widespread copy niqe_pris_params.npz. `fit_niqe` makes a model of any good photos instead;
@@ -148,7 +148,8 @@ def _checked(path, mean, covariance):
   largest = np.abs(covariance).max()
   is_symmetric = np.allclose(covariance, covariance.T, atol=1e-6 * largest)
   if not largest > 0 or not is_symmetric or np.linalg.eigvalsh(covariance)[0] < -1e-6 * largest:
-    raise ValueError(f"The covariance of {path} is none: it is zero, not symmetric, or has negative variances. {_REMEDY}")
+    raise ValueError(f"The covariance of {path} is none: it is zero, not symmetric, or has negative variances. "
+                     f"{_REMEDY}")
   return mean, covariance
 
 

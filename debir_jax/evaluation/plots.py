@@ -7,11 +7,12 @@ that nothing else needs it.
 from collections.abc import Iterable, Mapping, Sequence
 import json
 import os
-import pathlib
 
 import jax
 import numpy as np
 
+from debir_jax.evaluation.canvas import figure_and_axes as _figure
+from debir_jax.evaluation.canvas import save as _save
 from debir_jax.evaluation.correlation import correlate
 from debir_jax.evaluation.evaluate import Example
 from debir_jax.evaluation.records import Record, by_method
@@ -21,7 +22,6 @@ from debir_jax.types import SUBFRAME_RATE_HZ
 
 _IMAGE_SIDE_INCHES = 1.75
 _PANEL_INCHES = (2.9, 2.6)
-_DOTS_PER_INCH = 130
 _MAX_POINTS_UNSMOOTHED = 40
 
 
@@ -401,16 +401,3 @@ def _use_log_scale(axis):
   axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
   axis.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
   axis.yaxis.set_minor_formatter(ticker.NullFormatter())
-
-
-def _figure(num_rows, num_columns, size_inches, **options):
-  """A figure that belongs to no window and no global state, and its axes `[num_rows, num_columns]`."""
-  from matplotlib.figure import Figure
-  figure = Figure(figsize=size_inches, layout="constrained")
-  return figure, figure.subplots(num_rows, num_columns, squeeze=False, **options)
-
-
-def _save(figure, path):
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  figure.savefig(path, dpi=_DOTS_PER_INCH, format="png")

@@ -4,8 +4,8 @@ Grey values, less their local mean and over their local deviation ("MSCN coeffic
 photos; noise, blur and compression change the shape of their distribution and of that of products of neighbours. The
 shapes are fitted by moments, at two scales.
 
-Planes are `[h, w]`, grey values from 0 to 255 as both metrics were made for: a contrast of 1 grey level is a constant in
-them. All arrays keep the dtype of the image. A batch is `jax.vmap`.
+Planes are `[h, w]`, grey values from 0 to 255 as both metrics were made for: a contrast of 1 grey level is a constant
+in them. All arrays keep the dtype of the image. A batch is `jax.vmap`.
 """
 
 import functools
@@ -106,9 +106,10 @@ def fit_asymmetric_gaussian(samples: jax.Array) -> tuple[jax.Array, jax.Array, j
     Scalars: the shape, from 0.2 to 10; root mean squares of the negative and of the positive samples, 0 where there
     are none.
   """
-  left, right = (jnp.sqrt(_over(jnp.sum(jnp.where(chosen, jnp.square(samples), 0)), jnp.sum(chosen, dtype=samples.dtype)))
-                 for chosen in (samples < 0, samples > 0))
-  left, right = (jnp.where(jnp.isnan(jnp.sum(samples)), jnp.nan, side) for side in (left, right))
+  root_mean_square = lambda chosen: jnp.sqrt(_over(
+      jnp.sum(jnp.where(chosen, jnp.square(samples), 0)), jnp.sum(chosen, dtype=samples.dtype)))
+  # Negated, so that what is not a number is in both, instead of in neither and gone.
+  left, right = root_mean_square(~(samples >= 0)), root_mean_square(~(samples <= 0))
   ratio = _over(jnp.square(jnp.mean(jnp.abs(samples))), jnp.mean(jnp.square(samples)))
   # The release's (g³ + 1)(g + 1) / (g² + 1)² with g = left / right, without the division by a side that is empty.
   asymmetry = _over((left**3 + right**3) * (left + right), jnp.square(left**2 + right**2))

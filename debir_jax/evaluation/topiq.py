@@ -1,4 +1,4 @@
-"""TOPIQ: how people would rate an image, guessed by a network (Chen et al., TIP 2024, https://arxiv.org/abs/2308.03060).
+"""TOPIQ: how people would rate an image, guessed by a network (Chen et al., TIP 2024, arXiv 2308.03060).
 
 An adapter to an installation of `pyiqa` (https://github.com/chaofengc/IQA-PyTorch), which has the network and loads its
 weights from the internet at the first use. Its licence excludes commercial use, so it is no dependency of this package:

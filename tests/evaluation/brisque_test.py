@@ -88,7 +88,7 @@ def test_mirrored_and_turned_images_have_the_same_features_in_another_order(phot
 
 
 def test_noise_has_lighter_tails_than_a_photo_and_unlike_neighbours(photo):
-  """Lighter than a Gaussian's, as a pixel has its part in the deviation and in the mean, which it shares with others."""
+  """Lighter than a Gaussian's, as a pixel has its part in the deviation, and in the mean that it shares with others."""
   noise = 0.5 + 0.1 * jax.random.normal(jax.random.key(0), (64, 64, 1)) * jnp.ones(3)
   features = brisque_features(noise)
   assert 2 < features[0] < 3.5

@@ -1,4 +1,4 @@
-"""NIQE against a slow version from its definition; good photos are nearer than spoilt ones; files and what is refused."""
+"""NIQE against a slow version from its definition; good photos are nearer than spoilt ones; files, and refusals."""
 
 import cv2
 import jax

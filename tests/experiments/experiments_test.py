@@ -80,6 +80,7 @@ def test_sensitivity_of_the_networks_of_table1(workdir):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name, options, texts", [
+    ("table2", (), ("NIQE", "PSNR", "true image", "uniform {32}", "0.363")),
     ("table3", (), ("without preview", "without gain", "without motion", "one time (BAENet)")),
     ("table4", ("--frames", "2", "4"), ("2 frames", "4 frames", "bracketing", "uniform {32}")),
     ("table5", (), ("S1, S2-2 ", "S1, S2-1, E2E", "| E2E ")),
@@ -101,10 +102,10 @@ def test_the_other_tables(workdir, name, options, texts):
 
 @pytest.mark.slow
 def test_figures_are_drawn(workdir):
-  """The sheet of methods, and exposure times against motion and by gain."""
+  """The sheet of methods, exposure times against motion and by gain, and large scenes."""
   code, _, errors = _run("figures", "--scale=tiny", f"--workdir={workdir}")
   assert code == 0, errors[-3000:]
-  for picture in ("figure2.png", "figure3.png"):
+  for picture in ("figure2.png", "figure3.png", "figure4.png"):
     assert (workdir / "figures" / picture).read_bytes().startswith(b"\x89PNG")
 
 

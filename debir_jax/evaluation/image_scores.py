@@ -1,0 +1,129 @@
+"""Scores of single images by any metrics, with or without a reference, and what they say of the methods behind them.
+
+As in `summary.py`, draws of an image are averaged first, and every error is one over images.
+"""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import itertools
+
+import numpy as np
+
+from debir_jax.evaluation.candidates import mean_and_error
+from debir_jax.evaluation.summary import interval_of_mean
+
+HIGHER_IS_BETTER = {"PSNR": True, "NIQE": False, "BRISQUE": False, "TOPIQ": True}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageScores:
+  """What metrics say of one image.
+
+  Attributes:
+    method: that made it.
+    image: its name; methods with the same image and draw restored the same.
+    draw: of its noise.
+    scores: by metric.
+  """
+
+  method: str
+  image: str
+  draw: int = 0
+  scores: Mapping[str, float]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScoreSummary:
+  """A method in the numbers of one metric.
+
+  Attributes:
+    method: its name.
+    mean, error: over images, with one standard error (NaN for a single image).
+    difference, difference_error: to the reference method on the same images.
+    difference_low, difference_high: its 95 % interval, by resampling of images; NaN for fewer than three.
+    win_rate: share of the images on which it beats the reference method; a tie counts half.
+    num_images: measured on.
+  """
+
+  method: str
+  mean: float
+  error: float
+  difference: float
+  difference_error: float
+  difference_low: float
+  difference_high: float
+  win_rate: float
+  num_images: int
+
+
+def summarize_scores(rows: Sequence[ImageScores], metric: str, *, reference: str) -> list[ScoreSummary]:
+  """One summary for every method that has scores of a metric, in the order in which they first appear.
+
+  Raises:
+    ValueError: the reference method has none, methods were measured on other images than it, or a score is not finite.
+  """
+  means = _means(rows, metric)
+  if reference not in means:
+    raise ValueError(f"There is no {metric} of {reference!r} to compare with; there are {', '.join(map(repr, means))}.")
+  summaries = []
+  for method, of_image in means.items():
+    different = set(of_image) ^ set(means[reference])
+    if different:
+      raise ValueError(f"{reference!r} and {method!r} were measured on different images: {len(different)} are of one "
+                       f"only, such as {min(different)!r}.")
+    values = np.array(list(of_image.values()))
+    paired = values - np.array([means[reference][image] for image in of_image])
+    better = paired if HIGHER_IS_BETTER[metric] else -paired
+    (mean, error), (difference, difference_error) = mean_and_error(values), mean_and_error(paired)
+    low, high = interval_of_mean(paired)
+    summaries.append(ScoreSummary(
+        method=method, mean=float(mean), error=float(error), difference=float(difference),
+        difference_error=float(difference_error), difference_low=low, difference_high=high,
+        win_rate=float(np.mean((better > 0) + (better == 0) / 2)), num_images=len(values)))
+  return summaries
+
+
+def agreement(rows: Sequence[ImageScores], metric: str, *, with_metric: str = "PSNR") -> tuple[float, float, float]:
+  """How often two metrics prefer the same one of two methods on an image: a share, 0.5 for chance.
+
+  Returns:
+    The mean over images of the share of pairs of methods; and its 95 % interval, by resampling of images.
+
+  Raises:
+    ValueError: fewer than two methods have scores of both.
+  """
+  first, second = _means(rows, metric), _means(rows, with_metric)
+  methods = [method for method in first if method in second]
+  if len(methods) < 2:
+    raise ValueError(f"{metric} and {with_metric} have {methods} in common; there must be two methods to choose from.")
+  sign = 1 if HIGHER_IS_BETTER[metric] == HIGHER_IS_BETTER[with_metric] else -1
+  shares = []
+  for image in first[methods[0]]:
+    products = [sign * (first[a][image] - first[b][image]) * (second[a][image] - second[b][image])
+                for a, b in itertools.combinations(methods, 2)]
+    shares.append(np.mean([(product > 0) + (product == 0) / 2 for product in products]))
+  return float(np.mean(shares)), *interval_of_mean(np.array(shares))
+
+
+def verdict(summaries: Sequence[ScoreSummary], metric: str) -> str:
+  """In words, whom the first method is ahead of, behind, or cannot be told apart from."""
+  reference, *others = summaries
+  groups: dict[str, list[str]] = {"is ahead of": [], "is **behind**": [], "cannot be told apart from": []}
+  for row in others:
+    low, high = row.difference_low, row.difference_high
+    low, high = (low, high) if HIGHER_IS_BETTER[metric] else (-high, -low)
+    groups["is ahead of" if high < 0 else "is **behind**" if low > 0 else "cannot be told apart from"].append(row.method)
+  said = [f"{words} {', '.join(methods)}" for words, methods in groups.items() if methods]
+  return f"{metric}: {reference.method} {'; '.join(said)}."
+
+
+def _means(rows, metric) -> dict[str, dict[str, float]]:
+  """Mean over draws by method and image."""
+  values: dict[str, dict[str, list[float]]] = {}
+  for row in rows:
+    if metric in row.scores:
+      if not np.isfinite(row.scores[metric]):
+        raise ValueError(f"The {metric} of {row.method!r} on {row.image!r} is {row.scores[metric]}.")
+      values.setdefault(row.method, {}).setdefault(row.image, []).append(row.scores[metric])
+  return {method: {image: float(np.mean(of_draws)) for image, of_draws in of_images.items()}
+          for method, of_images in values.items()}

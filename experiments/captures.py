@@ -1,0 +1,80 @@
+"""Captures to look at: simulated ones of large scenes, or a folder of real ones that were restored by whatever system.
+
+Such a folder has a subfolder for every method, whose images of one name show the same:
+
+  captures/DEBIR/street.png    captures/bracketing/street.png    ...
+
+PNG or JPEG; names and sizes are the same in all subfolders.
+"""
+
+import pathlib
+from typing import Iterator, Sequence
+
+import cv2
+import ml_collections
+import numpy as np
+
+from debir_jax.evaluation import Example, Method
+from debir_jax.scenes import photo_folder
+from debir_jax.training.experiment import Experiment
+from experiments import networks
+from experiments import scales
+
+
+def simulated(config: ml_collections.ConfigDict, methods: Sequence[Method], *, scenes: Sequence[int] | None = None,
+              num_draws: int = 1) -> Iterator[list[Example]]:
+  """What every method makes of one large held-out shot after the other.
+
+  Args:
+    config: of the experiments, under which the methods were trained.
+    methods: to compare.
+    scenes: indices of held-out scenes; None: all.
+    num_draws: of each scene.
+  """
+  large = Experiment(scales.for_viewing(config))
+  for scene in large.all_scenes("eval", scenes):
+    for draw in range(num_draws):
+      yield large.evaluator.examples(methods, [scene], draw=draw)
+
+
+def read(folder: pathlib.Path) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+  """Name, and sRGB `[h, w, 3]` in [0, 1] by method, of one capture after the other.
+
+  The method to compare with comes first: DEBIR, or the first by name.
+
+  Raises:
+    ValueError: there is nothing of this kind, files are missing or damaged, or sizes differ.
+  """
+  files = _files(folder)
+  for name in sorted(next(iter(files.values()))):
+    images = {method: _pixels(of_method[name]) for method, of_method in files.items()}
+    shapes = {method: image.shape[:2] for method, image in images.items()}
+    if len(set(shapes.values())) > 1:
+      raise ValueError(f"The images {name} of {folder} differ in size: "
+                       f"{', '.join(f'{method} {h}x{w}' for method, (h, w) in shapes.items())}.")
+    yield name, images
+
+
+def _files(folder) -> dict[str, dict[str, pathlib.Path]]:
+  """Files by method and by name without suffix."""
+  if not folder.is_dir():
+    raise ValueError(f"--captures={folder} is no folder. It needs a subfolder with images for every method.")
+  methods = sorted((path for path in folder.iterdir() if path.is_dir()),
+                   key=lambda path: (path.name != networks.DEBIR, path.name))
+  if not methods:
+    raise ValueError(f"--captures={folder} has no subfolders. It needs one with images for every method.")
+  files = {method.name: {photo.path.stem: photo.path for photo in photo_folder(method)} for method in methods}
+  first, *others = files
+  for other in others:
+    if different := sorted(set(files[first]) ^ set(files[other])):
+      raise ValueError(f"{folder}: {first} and {other} must hold images of the same names, but {len(different)} are in "
+                       f"one only, such as {different[0]}.")
+  return files
+
+
+def _pixels(path) -> np.ndarray:
+  """In full size: a smaller image is another one to these metrics."""
+  bgr = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+  if bgr is None:
+    raise ValueError(f"{path} cannot be decoded. Remove or replace the file.")
+  return np.ascontiguousarray(bgr[..., ::-1]).astype(np.float32) / 255

@@ -1,0 +1,208 @@
+"""Table 2 of the paper: real captures, by metrics that need no true image.
+
+  python -m experiments.table2 --scale=tiny                        # minutes; its numbers say nothing
+  python -m experiments.table2                                     # the quickstart's networks, large scenes
+  python -m experiments.table2 --captures my_captures              # images that were restored elsewhere; trains nothing
+  python -m experiments.table2 --niqe modelparameters.mat --brisque allmodel allrange --topiq
+
+The paper's camera system being the authors', captures are simulated: held-out scenes of the paper's size at the speeds
+of training, by DEBIR, bracketing and the longest uniform exposure, each with its fine-tuned restorer of `table1`. There the
+true image is known, so PSNR stands beside the metrics and tells whether they agree. `--captures` measures a folder of
+your own instead, with a subfolder for every method (see experiments/captures.py).
+
+NIQE, BRISQUE and TOPIQ rest on other people's files, see debir_jax/evaluation/{niqe,brisque,topiq}.py. Without --niqe a
+pristine model is fitted on the photos of training (kept as niqe_fitted.npz); its values are not comparable with published
+ones. Metrics without files are left out. Results go into <workdir>/table2.
+"""
+
+import csv
+import dataclasses
+import json
+import pathlib
+from typing import Any, Callable, Mapping, Sequence
+
+import jax
+import ml_collections
+import numpy as np
+
+from debir_jax.command_line import keep_freed_memory
+from debir_jax.evaluation import Method, capture_plots, fit_niqe, load_brisque, load_niqe, load_topiq, save_niqe
+from debir_jax.evaluation.image_scores import (
+    HIGHER_IS_BETTER, ImageScores, ScoreSummary, agreement, summarize_scores, verdict)
+from debir_jax.files import write_text
+from debir_jax.imaging import view
+from debir_jax.scenes import builtin_photos, photo_folder, split_photos
+from debir_jax.training.logs import say
+from debir_jax.training.workdir import locked
+from experiments import captures
+from experiments import networks
+from experiments import scales
+from experiments import tables
+
+PAPER = {networks.DEBIR: (6.34, 46.90, 0.363), "bracketing": (6.57, 50.66, 0.339)}
+METRICS = ("NIQE", "BRISQUE", "TOPIQ")
+_TRUTH = "true image"
+_NUM_PRISTINE_PHOTOS = 125  # As many as the authors of NIQE took.
+_FEW_PHOTOS, _STRIDE_OF_FEW_PX, _STRIDE_PX = 50, 32, 96
+_LEFT_OUT = {
+    "BRISQUE": "BRISQUE is left out. It needs allmodel and allrange of its authors' release: --brisque allmodel allrange",
+    "TOPIQ": "TOPIQ is left out. It needs pyiqa, whose licence excludes commercial use: pip install pyiqa, then --topiq"}
+
+Metric = Callable[..., Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Files:
+  """Where the metrics come from; None: as the experiment's docstring says."""
+
+  niqe: pathlib.Path | None = None
+  brisque: tuple[pathlib.Path, pathlib.Path] | None = None
+  topiq: bool = False
+
+
+def run(config: ml_collections.ConfigDict, workdir: pathlib.Path, files: Files, folder: pathlib.Path | None) -> str:
+  """Trains what is missing, unless there is a folder of captures; measures, writes the results; returns the table."""
+  given = _given(files)  # A wrong file is told before hours of training.
+  methods = [] if folder else _methods(config, workdir)
+  with locked(str(workdir / "table2")) as path:
+    metrics, notes = _all_metrics(config, given, path)
+    rows = _of_captures(folder, metrics) if folder else _of_simulated(config, methods, metrics)
+    reference, known = rows[0].method, [name for name in HIGHER_IS_BETTER if name in rows[0].scores]
+    summaries = {name: summarize_scores(rows, name, reference=reference) for name in known}
+    agreements = {name: agreement(rows, name) for name in metrics if "PSNR" in known}
+    write_text(path / "images.jsonl", "".join(json.dumps(dataclasses.asdict(row)) + "\n" for row in rows))
+    _write_numbers(path, summaries, agreements, notes)
+    capture_plots.score_differences(path / "differences.png", summaries, reference=reference)
+    table = _table(summaries, agreements, notes, reference)
+    write_text(path / "table.md", f"{table}\n\nThe paper's, of 142 real captures:\n\n"
+               f"{tables.paper_table(PAPER, METRICS)}\n")
+    tables.write_environment(path)
+    return table
+
+
+def _methods(config, workdir) -> list[Method]:
+  _, start = networks.pretrained(config, workdir)
+  experiment, state = networks.trained(config, workdir, networks.DEBIR, {"bae.network": "baenet"})
+  return [networks.method(networks.DEBIR, experiment, state), *networks.fixed(experiment, start, workdir)]
+
+
+def _given(files: Files) -> dict[str, Metric]:
+  metrics: dict[str, Metric] = {}
+  if files.niqe:
+    metrics["NIQE"] = load_niqe(files.niqe)
+  if files.brisque:
+    metrics["BRISQUE"] = load_brisque(*files.brisque)
+  if files.topiq:
+    try:
+      metrics["TOPIQ"] = load_topiq()
+    except ImportError as error:
+      raise ValueError(str(error)) from error
+  return metrics
+
+
+def _all_metrics(config, given, path) -> tuple[dict[str, Metric], list[str]]:
+  """All metrics in the paper's order, and what has to be said of them."""
+  notes, fitted = [], {}
+  if "NIQE" not in given:
+    photos = builtin_photos() if config.data.photos == "builtin" else photo_folder(config.data.photos)
+    splits = split_photos(photos, seed=config.data.seed)
+    photos = list(dict.fromkeys([*splits.restore, *splits.bae]))[:_NUM_PRISTINE_PHOTOS]  # Never the held-out ones.
+    say(f"fitting NIQE's pristine model on {len(photos)} photos of training ...")
+    fitted["NIQE"] = fit_niqe((photo.pixels().astype(np.float32) / 255 for photo in photos),
+                              stride=_STRIDE_OF_FEW_PX if len(photos) < _FEW_PHOTOS else _STRIDE_PX)
+    save_niqe(path / "niqe_fitted.npz", fitted["NIQE"])
+    notes.append(f"NIQE's pristine model was fitted on {len(photos)} photos of training, so its values are not "
+                 "comparable with the paper's. With the authors' model: --niqe modelparameters.mat")
+  metrics = {**fitted, **given}
+  return ({name: metrics[name] for name in METRICS if name in metrics},
+          notes + [text for name, text in _LEFT_OUT.items() if name not in metrics])
+
+
+def _of_simulated(config, methods, metrics) -> list[ImageScores]:
+  rows, shown, border = [], jax.jit(view), 2 * config.evaluation.border
+  for of_shot in captures.simulated(config, methods, num_draws=config.evaluation.num_draws):
+    first = of_shot[0]
+    if not first.draw:
+      say(f"measuring scene {first.scene_id} ...")
+      truth = np.asarray(shown(first.target, first.colour))
+      of_truth = ImageScores(method=_TRUTH, image=f"scene {first.scene_id}", scores=_scores(truth, metrics, border))
+    for example in of_shot:
+      scores = _scores(np.asarray(shown(example.restored, example.colour)), metrics, border)
+      rows.append(ImageScores(method=example.method, image=f"scene {example.scene_id}", draw=example.draw,
+                              scores={"PSNR": example.psnr, **scores}))
+    if not first.draw:
+      rows.append(of_truth)
+  return rows
+
+
+def _of_captures(folder, metrics) -> list[ImageScores]:
+  return [ImageScores(method=method, image=name, scores=_scores(image, metrics, 0))
+          for name, images in captures.read(folder) for method, image in images.items()]
+
+
+def _scores(image, metrics, border) -> dict[str, float]:
+  return {name: float(metric(image, border=border)) for name, metric in metrics.items()}
+
+
+def _table(summaries: Mapping[str, Sequence[ScoreSummary]], agreements, notes, reference) -> str:
+  """Table, verdicts and notes as Markdown."""
+  methods = list(dict.fromkeys(row.method for rows in summaries.values() for row in rows))
+  header, cells = ["method"], {method: [method] for method in methods}
+  for metric, rows in summaries.items():
+    header += [f"{metric}{'↑' if HIGHER_IS_BETTER[metric] else '↓'}", f"vs {reference}"]
+    found = {row.method: row for row in rows}
+    for method in methods:
+      cells[method] += _cells(found.get(method), method == reference)
+  count = next(iter(summaries.values()))[0].num_images
+  lines = ["| " + " | ".join(header) + " |", "| --- " * len(header) + "|",
+           *("| " + " | ".join(row) + " |" for row in cells.values()), "",
+           f"{count} images, ± one standard error; vs {reference}: paired difference [95 % interval].", ""]
+  compared = {metric: [row for row in rows if row.method != _TRUTH] for metric, rows in summaries.items()}
+  lines += [f"- {verdict(rows, metric)}" for metric, rows in compared.items() if len(rows) > 1]
+  for metric, (share, low, high) in agreements.items():
+    interval = f" [{100 * low:.0f}, {100 * high:.0f}]" if np.isfinite(low) else ""
+    lines.append(f"- Of two methods on one image, {metric} prefers the one of higher PSNR in {100 * share:.0f} %"
+                 f"{interval} of all pairs; 50 % is chance.")
+  return "\n".join([*lines, *(f"- {note}." for note in notes)])
+
+
+def _cells(row: ScoreSummary | None, is_reference: bool) -> list[str]:
+  if row is None:
+    return ["", ""]
+  mean = f"{row.mean:.2f} ± {row.error:.2f}" if np.isfinite(row.error) else f"{row.mean:.2f}"
+  interval = f" [{row.difference_low:+.2f}, {row.difference_high:+.2f}]" if np.isfinite(row.difference_low) else ""
+  return [mean, "" if is_reference else f"{row.difference:+.2f}{interval}"]
+
+
+def _write_numbers(path, summaries, agreements, notes) -> None:
+  """table2.csv and table2.json; not table.csv, whose differences the page of results reads as decibels."""
+  fields = [field.name for field in dataclasses.fields(ScoreSummary)]
+  with open(path / "table2.csv", "w", newline="") as file:
+    writer = csv.writer(file)
+    writer.writerow(["metric", *fields])
+    writer.writerows([metric, *[getattr(row, name) for name in fields]] for metric, rows in summaries.items()
+                     for row in rows)
+  write_text(path / "table2.json", json.dumps(dict(
+      metrics={metric: list(map(dataclasses.asdict, rows)) for metric, rows in summaries.items()},
+      agreement_with_psnr={metric: dict(share=share, low=low, high=high)
+                           for metric, (share, low, high) in agreements.items()}, notes=notes), indent=2) + "\n")
+
+
+def main() -> None:
+  """Reads the options and runs."""
+  parser = scales.parser(__doc__, "table2")
+  parser.add_argument("--niqe", type=pathlib.Path, metavar="FILE",
+                      help="pristine model, modelparameters.mat or .npz (fitted on the photos of training)")
+  parser.add_argument("--brisque", type=pathlib.Path, nargs=2, metavar=("MODEL", "RANGE"),
+                      help="allmodel and allrange of the authors' release (BRISQUE is left out)")
+  parser.add_argument("--topiq", action="store_true", help="with your own installation of pyiqa (left out)")
+  parser.add_argument("--captures", type=pathlib.Path, metavar="DIR",
+                      help="restored images of your own, a subfolder for every method (simulated captures)")
+  args = scales.parse(parser)
+  files = Files(args.niqe, args.brisque and tuple(args.brisque), args.topiq)
+  scales.report(lambda: run(scales.config_of(args.scale), args.workdir, files, args.captures), args.workdir / "table2")
+
+
+if __name__ == "__main__":
+  keep_freed_memory()
+  main()
