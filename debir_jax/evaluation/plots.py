@@ -243,20 +243,24 @@ def lines(path: str | os.PathLike, x: Sequence[float], panels: Mapping[str, Mapp
   _save(figure, path)
 
 
-def trade_off(path: str | os.PathLike, groups: Mapping[str, Sequence[MethodSummary]]) -> None:
-  """PSNR against the mean exposure time of a burst in all; a line per group, errors are those of the paired difference.
+def trade_off(path: str | os.PathLike, groups: Mapping[str, Sequence[MethodSummary]], *,
+              frame_gap_s: float | None = None) -> None:
+  """PSNR against the mean time of a burst in all; a line per group, errors are those of the paired difference.
 
   Args:
     path: of the PNG.
     groups: summaries with a common reference method, by name.
+    frame_gap_s: also counts between the frames that are taken; None: exposure alone.
   """
   figure, axes = _figure(1, 1, (5.2, 3.6))
+  seconds_of = lambda row: sum(row.exposure_times) + (row.num_frames - 1) * (frame_gap_s or 0.0)
   for name, summaries in groups.items():
-    rows = sorted(summaries, key=lambda row: sum(row.exposure_times))
-    totals = [SUBFRAME_RATE_HZ * sum(row.exposure_times) for row in rows]
+    rows = sorted(summaries, key=seconds_of)
+    totals = [SUBFRAME_RATE_HZ * seconds_of(row) for row in rows]
     axes[0, 0].errorbar(totals, [row.psnr for row in rows], yerr=[row.difference_error for row in rows], marker="o",
                         markersize=4, capsize=2, label=name)
-  axes[0, 0].set(xlabel="exposure in all, 1/1920 s", ylabel="PSNR, dB")
+  what = "exposure in all" if frame_gap_s is None else "capture with gaps"
+  axes[0, 0].set(xlabel=f"{what}, 1/1920 s", ylabel="PSNR, dB")
   axes[0, 0].grid(alpha=0.25)
   axes[0, 0].legend(fontsize=8)
   _save(figure, path)

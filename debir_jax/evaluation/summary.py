@@ -41,7 +41,8 @@ class MethodSummary:
       are better.
     patch_change_low, patch_change_high: its 95 % interval.
     win_rate: share of the scenes on which it beats the reference method by PSNR; a tie counts half.
-    exposure_times: mean of each frame, `[n]`, s.
+    exposure_times: mean of each frame, `[n]`, s; 0 in it where the frame was left out.
+    num_frames: mean number of frames that were taken.
     num_scenes, num_draws: measured on.
   """
 
@@ -58,6 +59,7 @@ class MethodSummary:
   ssim_difference_error: float
   win_rate: float
   exposure_times: tuple[float, ...]
+  num_frames: float
   num_scenes: int
   num_draws: int
   lpips: float | None = None
@@ -177,8 +179,9 @@ def _summarize(method, records, reference) -> MethodSummary:
     fields |= _patch_fields(records)
   num_scenes = len({record.scene_id for record in records})
   times = scene_means(records, "exposure_times").mean(axis=0)
-  return MethodSummary(method=method, exposure_times=tuple(times.tolist()), num_scenes=num_scenes,
-                       num_draws=len(records) // num_scenes, **fields)
+  num_frames = float(np.mean([np.count_nonzero(record.exposure_times) for record in records]))
+  return MethodSummary(method=method, exposure_times=tuple(times.tolist()), num_frames=num_frames,
+                       num_scenes=num_scenes, num_draws=len(records) // num_scenes, **fields)
 
 
 def _patch_fields(records) -> dict[str, float]:
@@ -221,7 +224,13 @@ def _patch_cells(summary):
 
 
 def _time_cells(summaries):
-  return [" ".join(f"{time * SUBFRAME_RATE_HZ:.1f}" for time in summary.exposure_times) for summary in summaries]
+  """Mean times without frames that are never taken, and how many are taken where that varies or is not all."""
+  cells = []
+  for summary in summaries:
+    times = " ".join(f"{time * SUBFRAME_RATE_HZ:.1f}" for time in summary.exposure_times if time)
+    some = summary.num_frames < len(summary.exposure_times)
+    cells.append(f"{times} ({summary.num_frames:.3g} frames)" if some else times)
+  return cells
 
 
 def _footnote(summary, reference):

@@ -1,0 +1,161 @@
+"""Beyond the paper: bursts of two to eight frames by one pair of networks, which also chooses how many frames to take.
+
+  python -m experiments.burst_size --scale=tiny      # minutes; its numbers say nothing
+  python -m experiments.burst_size                   # the quickstart's networks and scenes
+
+The paper trains a pair of networks for every burst length and leaves the joint prediction of exposure times and burst
+size to future work. Here one pair is for all of them (config.capture.burst_sizes). Frames behind the last one are left
+out with their gaps; in their place the restorer sees the frames that were taken, in turns, and a plane that says so.
+BAENet has exposure times for every size and a rating of the sizes. Its loss is the mean over the sizes, plus what its
+choice expects to lose. For four sizes the restorer gets twice the steps in stage 1 that the pairs for one size get.
+
+First table: that pair against pairs for one length each, on the same scenes, without any price. Second table: stage 2
+goes on with a price per second of capture, gaps included, or per frame; what the choice then pays (mean absolute error
+of the restored image plus the price) against always taking the size that is best on the whole, and against the best
+size of each shot in hindsight. Written to <workdir>/burst_size: both tables, JSON, records, a figure.
+"""
+
+import dataclasses
+import json
+import pathlib
+from typing import Sequence
+
+import ml_collections
+import numpy as np
+
+from debir_jax.evaluation import Method, Record, plots, records_path, summarize, write_records
+from debir_jax.evaluation.candidates import mean_and_error
+from debir_jax.evaluation.records import by_method
+from debir_jax.evaluation.summary import interval_of_mean
+from debir_jax.files import write_text
+from debir_jax.simulator import capture_time
+from debir_jax.training.experiment import Experiment
+from debir_jax.training.logs import say
+from debir_jax.training.workdir import locked
+from experiments import networks
+from experiments import scales
+from experiments import tables
+
+SIZES = (2, 4, 6, 8)
+_ALL, _OWN = "one pair for all", "a pair for this length"
+_CHOICE = "chosen"
+# (per second, per frame), in units of the loss; for scale: the mean absolute error of a restored image is about 0.02.
+_PRICES = {"free": (0.0, 0.0), "0.01 per second": (0.01, 0.0), "0.03 per second": (0.03, 0.0),
+           "0.1 per second": (0.1, 0.0), "0.0005 per frame": (0.0, 0.0005)}
+
+
+def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
+  """Trains what is missing, measures, writes the results; returns the tables."""
+  its_config, root = _for_all_sizes(config), workdir / "all_burst_sizes"
+  networks.pretrained(its_config, root)
+  networks.trained(its_config, root, networks.DEBIR, {}, stages=("stage2",))
+  priced = {}
+  for name, (per_second, per_frame) in _PRICES.items():
+    changes = {"stage2.time_cost": per_second, "stage2.frame_cost": per_frame,
+               "stage2.num_steps": max(1, its_config.stage2.num_steps // 2)}
+    priced[name] = networks.trained(its_config, root, name, changes, stages=("stage2", "stage3"),
+                                    start=(networks.DEBIR, "stage2"))
+  by_length = _by_length(config, workdir, *priced["free"])
+  records = {name: _of_sizes(*network) for name, network in priced.items()}
+  with locked(str(workdir / "burst_size")) as path:
+    tables.write_environment(path)
+    summaries = {length: summarize(rows, reference=_OWN) for length, rows in by_length.items()}
+    first = tables.write_conditions(summaries, path, reference=_OWN)
+    timing = priced["free"][0].setup.timing
+    paid = {name: _paid(rows, _PRICES[name], timing) for name, rows in records.items()}
+    write_text(path / "paid.json", json.dumps(paid, indent=2) + "\n")
+    second = _table(paid)
+    write_text(path / "table.md", f"{(path / 'table.md').read_text()}\n{second}\n")
+    named = [dataclasses.replace(record, method=f"{record.method}, {name}")
+             for name, rows in records.items() for record in rows]
+    write_records(records_path(path, "prices"), named)
+    _draw(path / "burst_size.png", summarize(named, reference=f"{_CHOICE}, free"), timing)
+  return f"{first}\n\n{second}"
+
+
+def _for_all_sizes(config):
+  config = config.copy_and_resolve_references()
+  config.capture.update(dict(num_frames=SIZES[-1], burst_sizes=SIZES))
+  config.bae.network = "burst_size"
+  config.stage1.num_steps *= 2
+  return config
+
+
+def _by_length(config, workdir, experiment, state) -> dict[str, list[Record]]:
+  """Records of both kinds of networks by burst length, on the scenes of the longest."""
+  records = {}
+  for size in SIZES:
+    say(f"measuring bursts of {size} frames ...")
+    records[f"{size} frames"] = experiment.evaluate([_always(_ALL, size, experiment, state)])
+    own_config, root = networks.with_frames(config, workdir, size)
+    networks.pretrained(own_config, root)
+    own = networks.trained(own_config, root, networks.DEBIR, {"bae.network": "baenet"})
+    records[f"{size} frames"] += own[0].evaluator.evaluate(
+        [networks.method(_OWN, *own)], experiment.all_scenes("eval"))
+  return records
+
+
+def _of_sizes(experiment: Experiment, state) -> list[Record]:
+  """The choice, and every size always."""
+  return experiment.evaluate([networks.method(_CHOICE, experiment, state), *[
+      _always(f"always {size}", size, experiment, state) for size in SIZES]])
+
+
+def _always(name, size, experiment, state) -> Method:
+  """The networks for all sizes, held to one."""
+  method = networks.method(name, experiment, state)
+  policy = dataclasses.replace(method.policy, module=method.policy.module.clone(burst_size=size))
+  return dataclasses.replace(method, policy=policy)
+
+
+def _paid(records: Sequence[Record], price, timing) -> dict[str, float]:
+  """What the choice and its alternatives lose and pay, means over scenes; differences to the choice with intervals."""
+  per_second, per_frame = price
+  groups = by_method(records)
+  costs, psnr = {}, {}
+  for name, rows in groups.items():
+    rows = sorted(rows, key=lambda row: (row.scene_id, row.draw))
+    times = np.array([row.exposure_times for row in rows])
+    seconds, frames = np.asarray(capture_time(times, timing)), np.count_nonzero(times, axis=1)
+    by_scene = lambda values, count=len({row.scene_id for row in rows}): np.reshape(values, (count, -1))
+    costs[name] = by_scene([row.l1 for row in rows] + per_second * seconds + per_frame * frames)
+    if name == _CHOICE:
+      taken = dict(frames=float(frames.mean()), seconds=float(seconds.mean()),
+                   shares={str(size): float(np.mean(frames == size)) for size in SIZES})
+    psnr[name] = float(np.mean([row.psnr for row in rows]))
+  always = {name: cost for name, cost in costs.items() if name != _CHOICE}
+  best = min(always, key=lambda name: always[name].mean())
+  hindsight = np.min(list(always.values()), axis=0)
+  more = (always[best] - costs[_CHOICE]).mean(1)
+  (mean, error), (low, high) = mean_and_error(more), interval_of_mean(more)
+  return dict(chosen=float(costs[_CHOICE].mean()), chosen_psnr=psnr[_CHOICE], best_always=best,
+              best_always_paid=float(always[best].mean()), best_always_psnr=psnr[best],
+              hindsight=float(hindsight.mean()), difference=float(mean), difference_error=float(error),
+              difference_low=low, difference_high=high, **taken)
+
+
+def _table(paid) -> str:
+  lines = ["| price | chosen: frames | capture, ms | PSNR | pays | best size always | PSNR | pays more | best per shot "
+           "pays less |", "|---|---|---|---|---|---|---|---|---|"]
+  for name, row in paid.items():
+    interval = f" [{1e3 * row['difference_low']:+.2f}, {1e3 * row['difference_high']:+.2f}]"
+    lines.append(
+        f"| {name} | {row['frames']:.2f} | {1e3 * row['seconds']:.0f} | {row['chosen_psnr']:.2f} | "
+        f"{1e3 * row['chosen']:.2f} | {row['best_always'].removeprefix('always ')} | {row['best_always_psnr']:.2f} | "
+        f"{1e3 * row['difference']:+.2f} ± {1e3 * row['difference_error']:.2f}"
+        f"{interval if np.isfinite(row['difference_low']) else ''} | {1e3 * (row['chosen'] - row['hindsight']):.2f} |")
+  return "\n".join([*lines, "", "Paid: mean absolute error of the restored image plus the price of its burst, in "
+                    "thousandths of white; ± one standard error over scenes [95 % interval]."])
+
+
+def _draw(path, summaries, timing) -> None:
+  groups = {_CHOICE: [], **{f"always {size}": [] for size in SIZES}}
+  for row in summaries:
+    groups[row.method.split(",")[0]].append(row)
+  plots.trade_off(path, groups, frame_gap_s=timing.frame_gap_s)
+
+
+main = scales.main_of(__doc__, "burst_size", run)
+
+if __name__ == "__main__":
+  main()
