@@ -58,7 +58,6 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
   by_length = _by_length(config, workdir, *priced["free"])
   records = {name: _of_sizes(*network) for name, network in priced.items()}
   with locked(str(workdir / "burst_size")) as path:
-    tables.write_environment(path)
     summaries = {length: summarize(rows, reference=_OWN) for length, rows in by_length.items()}
     first = tables.write_conditions(summaries, path, reference=_OWN)
     timing = priced["free"][0].setup.timing

@@ -47,7 +47,6 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
     for condition, rows in records.items():
       write_records(records_path(path, condition.replace(",", "")), rows)
     _draw(path / "patches.png", summaries, config.data.crop_size)
-    tables.write_environment(path)
     table = tables.write_conditions(summaries, path, reference=_CONTROL)
     shares = _shares_of_attention(records)
     write_text(path / "table.md", f"{(path / 'table.md').read_text()}\n{shares}\n")

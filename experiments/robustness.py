@@ -9,6 +9,7 @@ are and where
   motion stops, motion starts    at the end of the previews: the motion that BAENet sees is not that of the burst
   gain x 0.5, gain x 2           BAENet is told a wrong gain of the preview; the burst is taken with the true one
   motion unseen, motion x 2      BAENet is told that nothing moves, or that everything moves twice as fast
+  jolt                           pressing the button shakes the camera for 20 ms: the first frame is blurred
   flicker                        the light swings by 30 % at 100 Hz, as lamps on mains do: frames differ in brightness
 
 Fixed exposures see neither gain nor motion: under wrong numbers only DEBIR changes. Written to <workdir>/robustness: a
@@ -33,6 +34,7 @@ from experiments import scales
 from experiments import tables
 
 _FLICKER_HZ, _FLICKER = 100, 0.3
+_JOLT_PX, _JOLT_S = 2.0, 0.02  # Packed px, downwards and back.
 
 
 @jax.tree_util.register_dataclass
@@ -70,6 +72,19 @@ def motion_starts(scene: Scene, timing: BurstTiming) -> Scene:
   return _with_entries(scene, lambda entries: jnp.maximum(entries, start))
 
 
+def jolt(scene: Scene, timing: BurstTiming) -> Scene:
+  """From the start of the burst on the camera swings downwards and back once, by half a sine; edges are repeated."""
+  times_s = (jnp.arange(scene.radiance.shape[1]) - _burst_start(timing)) * timing.subframe_interval_s
+  shifts = _JOLT_PX * jnp.sin(jnp.pi * jnp.clip(times_s / _JOLT_S, 0, 1))
+  height = scene.radiance.shape[2]
+  rows = jnp.clip(jnp.arange(height) + shifts[:, None], 0, height - 1)
+  above = jnp.floor(rows).astype(jnp.int32)
+  share = (rows - above)[None, :, :, None, None]
+  entries = jnp.arange(len(shifts))[:, None]
+  upper, lower = (scene.radiance[:, entries, index] for index in (above, jnp.minimum(above + 1, height - 1)))
+  return dataclasses.replace(scene, radiance=(1 - share) * upper + share * lower)
+
+
 def flicker(scene: Scene, timing: BurstTiming) -> Scene:
   """Light that swings around its mean; the target is what the burst begins with, as ever."""
   times_s = (jnp.arange(scene.radiance.shape[1]) + 0.5) * timing.subframe_interval_s
@@ -87,10 +102,10 @@ def _with_entries(scene, entry_of):
 
 
 _SCENES: dict[str, Callable[[Scene, BurstTiming], Scene]] = {
-    "motion stops": motion_stops, "motion starts": motion_starts, "flicker": flicker}
+    "motion stops": motion_stops, "motion starts": motion_starts, "jolt": jolt, "flicker": flicker}
 _TOLD = {"gain x 0.5": dict(gain_factor=0.5), "gain x 2": dict(gain_factor=2.0),
          "motion unseen": dict(motion_factor=0.0), "motion x 2": dict(motion_factor=2.0)}
-_CONDITIONS = ("as it is", "motion stops", "motion starts", *_TOLD, "flicker")
+_CONDITIONS = ("as it is", "motion stops", "motion starts", *_TOLD, "jolt", "flicker")
 
 
 def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:

@@ -45,7 +45,11 @@ def write_environment(folder: pathlib.Path) -> None:
 
 def write_conditions(summaries: Mapping[str, Sequence[MethodSummary]], folder: pathlib.Path,
                      heading: Callable[[str], str] = str.capitalize, *, reference: str = "DEBIR") -> str:
-  """Writes table.md and a JSON file named like the folder, of the same methods under conditions; returns the tables."""
+  """Writes the same methods under conditions: table.md, a JSON file named like the folder, environment.json.
+
+  Returns:
+    The tables as plain text.
+  """
   def tables(markdown):
     return "\n\n".join(
         f"{heading(condition)}\n\n{format_table({'': rows}, markdown=markdown, reference=reference)}"
@@ -54,6 +58,7 @@ def write_conditions(summaries: Mapping[str, Sequence[MethodSummary]], folder: p
   write_text(folder / f"{folder.name}.json", json.dumps(
       {condition: list(map(dataclasses.asdict, rows)) for condition, rows in summaries.items()}, indent=2))
   write_text(folder / "table.md", tables(markdown=True) + "\n")
+  write_environment(folder)
   return tables(markdown=False)
 
 

@@ -20,6 +20,7 @@ from debir_jax.files import write_text
 from debir_jax.training.workdir import locked
 from experiments import networks
 from experiments import scales
+from experiments import tables
 
 _COSTS = (0.0, 0.03, 0.1, 0.3)  # Loss per second.
 _UNIFORM_SUBFRAMES = (12, 16, 20, 24, 28, 32)
@@ -40,6 +41,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
         networks.finetuned(plain, start, workdir, networks.uniforms(_UNIFORM_SUBFRAMES)))
     summaries = summarize(records, reference=_name(0.0))
     write_records(records_path(path, "fine-tuned"), records)
+    tables.write_environment(path)
     table = lambda **options: format_table({"fine-tuned": summaries}, reference=_name(0.0), **options)
     write_text(path / "table.md", table(markdown=True) + "\n")
     write_text(path / "time_cost.json", json.dumps(list(map(dataclasses.asdict, summaries)), indent=2))

@@ -10,6 +10,7 @@ import sys
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from debir_jax.simulator import PoissonGaussianNoise, simulate_burst, simulate_previews
@@ -90,7 +91,8 @@ def test_sensitivity_of_the_networks_of_table1(workdir):
     ("speed", (), ("BAENet", "burst to image")),
     ("time_cost", (), ("DEBIR, 0.3 per second", "uniform {12}")),
     ("patches", (), ("64 px, patches overlapping", "with attention", "PSNR in patches", "What patches change")),
-    ("robustness", (), ("As it is", "Motion stops", "Flicker"))])
+    ("burst_size", (), ("8 frames", "one pair for all", "0.0005 per frame", "best size always")),
+    ("robustness", (), ("As it is", "Motion stops", "Jolt", "Flicker"))])
 def test_the_other_tables(workdir, name, options, texts):
   """They share networks with Table 1 and end with a table, which a second start leaves as it is."""
   for _ in range(2):
@@ -143,6 +145,23 @@ def test_motion_changes_at_the_start_of_the_burst(change, previews_stay, burst_m
   assert (jnp.ptp(previews[1].mean((1, 2, 3))) > 1e-3) == previews_stay
   assert (jnp.abs(bursts[0] - bursts[1]).max() < 1e-6) == burst_moves
   assert (jnp.ptp(bursts[1].mean((1, 2, 3))) > 1e-3) == burst_moves
+
+
+def test_a_jolt_moves_the_first_frame_only_and_lets_the_target_be():
+  """Every row comes from a row further down, by half a sine; before the burst and after 20 ms nothing has moved."""
+  timing, start = BurstTiming.paper(), 80
+  radiance = jax.random.uniform(jax.random.key(0), (1, 230, 6, 2, 4))
+  scene = Scene(radiance=radiance, scene_id=jnp.arange(1),
+                colour=CameraColor(white_balance=jnp.ones((1, 3)), ccm=jnp.eye(3)[None]))
+  moved, radiance = np.asarray(robustness.jolt(scene, timing).radiance[0]), np.asarray(radiance[0])
+  np.testing.assert_allclose(moved[:start + 1], radiance[:start + 1], atol=1e-6)
+  np.testing.assert_allclose(moved[start + 39:], radiance[start + 39:], atol=1e-6)
+  for entry in (start + 5, start + 19, start + 30):
+    shift = 2 * np.sin(np.pi * (entry - start) / 1920 / 0.02)
+    for row in range(6):
+      expected = [[np.interp(row + shift, range(6), radiance[entry, :, column, plane]) for plane in range(4)]
+                  for column in range(2)]
+      np.testing.assert_allclose(moved[entry, row], expected, atol=1e-5)
 
 
 def test_flicker_swings_around_the_light_of_the_scene():
