@@ -31,6 +31,7 @@ from debir_jax.types import BurstTiming, CameraColor, Observation, Scene
 
 _AXIS = "scenes"
 _MAX_OVERHANG_SUBFRAMES = 1e-3  # Rounding of times in float32.
+_LIMITS_TOLERANCE = 1e-5  # The same, relative.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,8 +138,8 @@ class Evaluator:
       One record per scene, draw and method.
 
     Raises:
-      ValueError: method names or scene ids repeat; a policy gives impossible exposure times; a restored image is not
-        finite.
+      ValueError: method names or scene ids repeat; a policy gives impossible exposure times, or such outside the limits
+        of the timing; a restored image is not finite.
     """
     methods, records = self._placed(methods), []
     for batch in self._batches(scenes, range(self.num_draws)):
@@ -215,7 +216,9 @@ class Evaluator:
       times = predict(method.policy, batch.shots, observations, self.timing)
     times = np.asarray(times)
     for scene_id, times_of_shot in zip(batch.scene_ids, times):
-      _check_times(f"{_label(method)}, scene {scene_id}", times_of_shot, batch.scenes.radiance.shape[1], self.timing)
+      what = f"{_label(method)}, scene {scene_id}"
+      _check_times(what, times_of_shot, batch.scenes.radiance.shape[1], self.timing)
+      _check_limits(what, times_of_shot, self.timing)
     return times
 
   def _score_candidates_of(self, batch, candidates, restorer_params) -> dict[str, np.ndarray]:
@@ -414,3 +417,14 @@ def _check_times(what, times, num_subframes, timing):
     raise ValueError(f"{what}: exposure times {times * 1e3} ms end at subframe {end_subframes:.2f}, but the sequences "
                      f"have {num_subframes}. Expose less, or render timing.num_subframes(total exposure) = "
                      f"{timing.num_subframes(times.sum())} subframes.")
+
+
+def _check_limits(what, times, timing):
+  """A policy that exposes for longer, or asks for what no camera of this timing can, would be compared unfairly."""
+  shortest, total = np.min(times[times != 0]), np.sum(times, dtype=np.float64)
+  if shortest < timing.min_exposure_s * (1 - _LIMITS_TOLERANCE):
+    raise ValueError(f"{what}: exposure times {times * 1e3} ms go below the shortest of this timing, "
+                     f"{timing.min_exposure_s * 1e3} ms.")
+  if total > timing.budget_s * (1 + _LIMITS_TOLERANCE):
+    raise ValueError(f"{what}: exposure times {times * 1e3} ms add up to {total * 1e3:.3f} ms, more than the budget of "
+                     f"{timing.budget_s * 1e3:.3f} ms.")

@@ -301,11 +301,20 @@ def _constant_policy(*counts):
 
 @pytest.mark.parametrize("counts, message", [
     ((np.nan, 8), "must be finite"), ((-8, 8), "longer than"), ((8, 8, 8), r"expected 2 exposure times, .*\(3,\)"),
-    ((40, 40), r"end at subframe 167.00, .*have 152")])
+    ((40, 40), r"end at subframe 167.00, .*have 152"), ((7.99, 8), "below the shortest"),
+    ((0, 8), "behind the first one"), ((32.01, 32), "more than the budget")])
 def test_impossible_exposure_times_are_refused(evaluator, scenes, counts, message):
   """Inside a compiled program they would pass silently."""
   with pytest.raises(ValueError, match=f"Method 'bad', scene 10: .*{message}"):
     evaluator.evaluate([Method("bad", _constant_policy(*counts), _params(0, 0))], scenes)
+
+
+def test_more_than_the_budget_is_refused_also_where_the_sequence_is_long_enough(evaluator, scenes):
+  """Up to rounding the whole budget may be spent."""
+  longer = dataclasses.replace(scenes, radiance=jnp.concatenate([scenes.radiance, scenes.radiance[:, :8]], 1))
+  assert evaluator.evaluate([Method("all of it", _constant_policy(32, 32), _params(0, 0))], longer)
+  with pytest.raises(ValueError, match="add up to 34.375 ms, more than the budget of 33.333 ms"):
+    evaluator.evaluate([Method("bad", _constant_policy(34, 32), _params(0, 0))], longer)
 
 
 def test_repeated_names_and_scenes_are_refused(evaluator, methods, scenes):
