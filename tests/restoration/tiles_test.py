@@ -12,7 +12,7 @@ from debir_jax.restoration import tiles
 
 
 def _frames(height, width, leading=(2,)):
-  return jax.random.normal(jax.random.key(0), (*leading, 2, height, width, 4))
+  return jnp.asarray(np.random.default_rng(0).normal(size=(*leading, 2, height, width, 4)), jnp.float32)
 
 
 def first_frame(frames):
