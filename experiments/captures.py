@@ -11,11 +11,14 @@ import pathlib
 from typing import Iterator, Sequence
 
 import cv2
+import jax
 import ml_collections
 import numpy as np
 
 from debir_jax.evaluation import Example, Method
+from debir_jax.imaging import view
 from debir_jax.scenes import photo_folder
+from debir_jax.simulator import target_of
 from debir_jax.training.experiment import Experiment
 from experiments import networks
 from experiments import scales
@@ -35,6 +38,25 @@ def simulated(config: ml_collections.ConfigDict, methods: Sequence[Method], *, s
   for scene in large.all_scenes("eval", scenes):
     for draw in range(num_draws):
       yield large.evaluator.examples(methods, [scene], draw=draw)
+
+
+def pristine(config: ml_collections.ConfigDict, count: int) -> list[np.ndarray]:
+  """True images of large scenes of training, sRGB `[h, w, 3]` in [0, 1], less the border that is not measured.
+
+  As the camera shows them: metrics know sharpness and demosaicking as well as noise, and photos themselves have others.
+  Of photos alone, which no held-out scene shows.
+
+  Args:
+    config: of the experiments.
+    count: of scenes, where there are so many.
+  """
+  config = scales.for_viewing(config)
+  config.data.dead_leaves_share = 0.0
+  experiment, border = Experiment(config), 2 * config.evaluation.border
+  shown = jax.jit(jax.vmap(lambda scene: view(target_of(scene.radiance, experiment.setup.timing), scene.colour)))
+  images = [np.asarray(shown(scene))[0] for split in ("restore", "bae")
+            for scene in experiment.all_scenes(split, count // 2)]
+  return [image[border:image.shape[0] - border, border:image.shape[1] - border] for image in images]
 
 
 def read(folder: pathlib.Path) -> Iterator[tuple[str, dict[str, np.ndarray]]]:

@@ -1,18 +1,19 @@
 """Table 2 of the paper: real captures, by metrics that need no true image.
 
-  python -m experiments.table2 --scale=tiny                        # minutes; its numbers say nothing
-  python -m experiments.table2                                     # the quickstart's networks, large scenes
-  python -m experiments.table2 --captures my_captures              # images that were restored elsewhere; trains nothing
+  python -m experiments.table2 --scale=tiny                   # minutes; its numbers say nothing
+  python -m experiments.table2                                # the quickstart's networks, large scenes
+  python -m experiments.table2 --captures my_captures         # images restored elsewhere; trains nothing
   python -m experiments.table2 --niqe modelparameters.mat --brisque allmodel allrange --topiq
 
 The paper's camera system being the authors', captures are simulated: held-out scenes of the paper's size at the speeds
-of training, by DEBIR, bracketing and the longest uniform exposure, each with its fine-tuned restorer of `table1`. There the
-true image is known, so PSNR stands beside the metrics and tells whether they agree. `--captures` measures a folder of
-your own instead, with a subfolder for every method (see experiments/captures.py).
+of training, by DEBIR, bracketing and the longest uniform exposure, each with its fine-tuned restorer. There the true
+image is known, so PSNR stands beside the metrics and tells whether they agree. `--captures` measures a folder of your
+own instead, with a subfolder for every method (see experiments/captures.py).
 
 NIQE, BRISQUE and TOPIQ rest on other people's files, see debir_jax/evaluation/{niqe,brisque,topiq}.py. Without --niqe a
-pristine model is fitted on the photos of training (kept as niqe_fitted.npz); its values are not comparable with published
-ones. Metrics without files are left out. Results go into <workdir>/table2.
+pristine model is fitted on the true images of scenes of training, of photos that no held-out scene shows (and kept as
+niqe_fitted.npz); its values are not comparable with published ones. Metrics without files are left out. Results go into
+<workdir>/table2.
 """
 
 import csv
@@ -31,7 +32,6 @@ from debir_jax.evaluation.image_scores import (
     HIGHER_IS_BETTER, ImageScores, ScoreSummary, agreement, summarize_scores, verdict)
 from debir_jax.files import write_text
 from debir_jax.imaging import view
-from debir_jax.scenes import builtin_photos, photo_folder, split_photos
 from debir_jax.training.logs import say
 from debir_jax.training.workdir import locked
 from experiments import captures
@@ -42,11 +42,11 @@ from experiments import tables
 PAPER = {networks.DEBIR: (6.34, 46.90, 0.363), "bracketing": (6.57, 50.66, 0.339)}
 METRICS = ("NIQE", "BRISQUE", "TOPIQ")
 _TRUTH = "true image"
-_NUM_PRISTINE_PHOTOS = 125  # As many as the authors of NIQE took.
-_FEW_PHOTOS, _STRIDE_OF_FEW_PX, _STRIDE_PX = 50, 32, 96
+_NUM_PRISTINE = 64  # Scenes for NIQE's pristine model, at most; its authors took 125 photos.
+_STRIDE_PX = 16  # Of its blocks: scenes have few.
 _LEFT_OUT = {
-    "BRISQUE": "BRISQUE is left out. It needs allmodel and allrange of its authors' release: --brisque allmodel allrange",
-    "TOPIQ": "TOPIQ is left out. It needs pyiqa, whose licence excludes commercial use: pip install pyiqa, then --topiq"}
+    "BRISQUE": "BRISQUE is left out. It needs two files of its authors' release: --brisque allmodel allrange",
+    "TOPIQ": "TOPIQ is left out. It needs pyiqa, not for commercial use: pip install pyiqa, then --topiq"}
 
 Metric = Callable[..., Any]
 
@@ -104,15 +104,12 @@ def _all_metrics(config, given, path) -> tuple[dict[str, Metric], list[str]]:
   """All metrics in the paper's order, and what has to be said of them."""
   notes, fitted = [], {}
   if "NIQE" not in given:
-    photos = builtin_photos() if config.data.photos == "builtin" else photo_folder(config.data.photos)
-    splits = split_photos(photos, seed=config.data.seed)
-    photos = list(dict.fromkeys([*splits.restore, *splits.bae]))[:_NUM_PRISTINE_PHOTOS]  # Never the held-out ones.
-    say(f"fitting NIQE's pristine model on {len(photos)} photos of training ...")
-    fitted["NIQE"] = fit_niqe((photo.pixels().astype(np.float32) / 255 for photo in photos),
-                              stride=_STRIDE_OF_FEW_PX if len(photos) < _FEW_PHOTOS else _STRIDE_PX)
+    pristine = captures.pristine(config, _NUM_PRISTINE)
+    say(f"fitting NIQE's pristine model on the true images of {len(pristine)} scenes of training ...")
+    fitted["NIQE"] = fit_niqe(pristine, stride=_STRIDE_PX)
     save_niqe(path / "niqe_fitted.npz", fitted["NIQE"])
-    notes.append(f"NIQE's pristine model was fitted on {len(photos)} photos of training, so its values are not "
-                 "comparable with the paper's. With the authors' model: --niqe modelparameters.mat")
+    notes.append(f"NIQE's pristine model was fitted on the true images of {len(pristine)} scenes of training, so its "
+                 "values are not comparable with the paper's. With the authors' model: --niqe modelparameters.mat")
   metrics = {**fitted, **given}
   return ({name: metrics[name] for name in METRICS if name in metrics},
           notes + [text for name, text in _LEFT_OUT.items() if name not in metrics])
@@ -192,7 +189,7 @@ def main() -> None:
   """Reads the options and runs."""
   parser = scales.parser(__doc__, "table2")
   parser.add_argument("--niqe", type=pathlib.Path, metavar="FILE",
-                      help="pristine model, modelparameters.mat or .npz (fitted on the photos of training)")
+                      help="pristine model, modelparameters.mat or .npz (fitted on scenes of training)")
   parser.add_argument("--brisque", type=pathlib.Path, nargs=2, metavar=("MODEL", "RANGE"),
                       help="allmodel and allrange of the authors' release (BRISQUE is left out)")
   parser.add_argument("--topiq", action="store_true", help="with your own installation of pyiqa (left out)")

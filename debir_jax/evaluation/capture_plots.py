@@ -16,7 +16,7 @@ from debir_jax.evaluation.image_scores import HIGHER_IS_BETTER, ScoreSummary
 from debir_jax.imaging import view
 from debir_jax.types import SUBFRAME_RATE_HZ
 
-_IMAGE_SIDE_INCHES = 1.9
+_IMAGE_SIDE_INCHES = 1.5
 _PANEL_INCHES = (2.9, 0.35)
 _DETAIL_SHARE = 4  # The magnified part has a fourth of the shorter side.
 _BOX_COLOUR = "yellow"
@@ -38,7 +38,8 @@ def burst_sheet(path: str | os.PathLike, examples: Sequence[Example]) -> None:
     scenes.setdefault(example.scene_id, []).append(example)
   num_frames, num_rows = len(examples[0].raw), len(examples) + len(scenes)
   titles = [*(f"frame {index + 1}" for index in range(num_frames)), "restored", "detail"]
-  figure, axes = figure_and_axes(num_rows, len(titles), (len(titles) * _IMAGE_SIDE_INCHES, num_rows * 2.15 + 0.25))
+  size = len(titles) * _IMAGE_SIDE_INCHES, num_rows * (_IMAGE_SIDE_INCHES + 0.25) + 0.25
+  figure, axes = figure_and_axes(num_rows, len(titles), size)
   rows = iter(axes)
   for scene_id, of_scene in scenes.items():
     truth, = np.asarray(_developed(of_scene[0].target[None], of_scene[0].colour))
@@ -68,7 +69,7 @@ def capture_sheet(path: str | os.PathLike, captures: Mapping[str, Mapping[str, n
   if not captures:
     raise ValueError("There are no captures to show.")
   methods = list(next(iter(captures.values())))
-  side_inches = 1.6 * _IMAGE_SIDE_INCHES
+  side_inches = 2 * _IMAGE_SIDE_INCHES
   figure, axes = figure_and_axes(len(captures), 2 * len(methods),
                                  (2 * len(methods) * side_inches, len(captures) * side_inches + 0.25))
   for row, (name, images) in zip(axes, captures.items()):
@@ -108,13 +109,14 @@ def score_differences(path: str | os.PathLike, summaries: Mapping[str, Sequence[
 
 
 def _detail_of(image) -> tuple[tuple[int, int], int]:
-  """Corner (row, column) and side of the square where an image has the strongest gradients."""
+  """Corner (row, column) and side of the square with the strongest gradients, a fourth of its side off the edges."""
   side = max(1, min(image.shape[:2]) // _DETAIL_SHARE)
+  margin = side // 4
   gradients = np.hypot(*np.gradient(np.mean(image, -1)))
   means = ndimage.uniform_filter(gradients, side, mode="constant", origin=-(side // 2))
-  inside = means[:image.shape[0] - side + 1, :image.shape[1] - side + 1]
+  inside = means[margin:image.shape[0] - side + 1 - margin, margin:image.shape[1] - side + 1 - margin]
   row, column = np.unravel_index(np.argmax(inside), inside.shape)
-  return (int(row), int(column)), side
+  return (int(row) + margin, int(column) + margin), side
 
 
 def _show_with_detail(axes, image, corner, side, caption) -> None:

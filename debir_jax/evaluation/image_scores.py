@@ -112,7 +112,8 @@ def verdict(summaries: Sequence[ScoreSummary], metric: str) -> str:
   for row in others:
     low, high = row.difference_low, row.difference_high
     low, high = (low, high) if HIGHER_IS_BETTER[metric] else (-high, -low)
-    groups["is ahead of" if high < 0 else "is **behind**" if low > 0 else "cannot be told apart from"].append(row.method)
+    words = "is ahead of" if high < 0 else "is **behind**" if low > 0 else "cannot be told apart from"
+    groups[words].append(row.method)
   said = [f"{words} {', '.join(methods)}" for words, methods in groups.items() if methods]
   return f"{metric}: {reference.method} {'; '.join(said)}."
 

@@ -4,7 +4,7 @@
 photos. Lower is better. Without a reference and without opinions of people; it knows noise and blur, not what is shown.
 
 What is computed follows the authors' release, to which the published pristine model belongs (asymmetric fits also of
-the coefficients themselves, scale parameters where the paper has variances; grey as MATLAB's rgb2gray). Two differences:
+the coefficients themselves, scale parameters where the paper has variances; grey as MATLAB's rgb2gray). Differences:
 blocks without any contrast are left out altogether, and flat pixels count as neither negative nor positive. BasicSR and
 pyiqa take another grey (the Y of YCbCr, from 16 to 235), which gives other values.
 
