@@ -44,6 +44,7 @@ METRICS = ("NIQE", "BRISQUE", "TOPIQ")
 _TRUTH = "true image"
 _NUM_PRISTINE = 64  # Scenes for NIQE's pristine model, at most; its authors took 125 photos.
 _STRIDE_PX = 16  # Of its blocks: scenes have few.
+_DIGITS = {"TOPIQ": 3}
 _LEFT_OUT = {
     "BRISQUE": "BRISQUE is left out. It needs two files of its authors' release: --brisque allmodel allrange",
     "TOPIQ": "TOPIQ is left out. It needs pyiqa, not for commercial use: pip install pyiqa, then --topiq"}
@@ -149,7 +150,7 @@ def _table(summaries: Mapping[str, Sequence[ScoreSummary]], agreements, notes, r
     header += [f"{metric}{'↑' if HIGHER_IS_BETTER[metric] else '↓'}", f"vs {reference}"]
     found = {row.method: row for row in rows}
     for method in methods:
-      cells[method] += _cells(found.get(method), method == reference)
+      cells[method] += _cells(found.get(method), _DIGITS.get(metric, 2), method == reference)
   count = next(iter(summaries.values()))[0].num_images
   lines = ["| " + " | ".join(header) + " |", "| --- " * len(header) + "|",
            *("| " + " | ".join(row) + " |" for row in cells.values()), "",
@@ -163,12 +164,13 @@ def _table(summaries: Mapping[str, Sequence[ScoreSummary]], agreements, notes, r
   return "\n".join([*lines, *(f"- {note}." for note in notes)])
 
 
-def _cells(row: ScoreSummary | None, is_reference: bool) -> list[str]:
+def _cells(row: ScoreSummary | None, digits: int, is_reference: bool) -> list[str]:
   if row is None:
     return ["", ""]
-  mean = f"{row.mean:.2f} ± {row.error:.2f}" if np.isfinite(row.error) else f"{row.mean:.2f}"
-  interval = f" [{row.difference_low:+.2f}, {row.difference_high:+.2f}]" if np.isfinite(row.difference_low) else ""
-  return [mean, "" if is_reference else f"{row.difference:+.2f}{interval}"]
+  mean = f"{row.mean:.{digits}f}" + (f" ± {row.error:.{digits}f}" if np.isfinite(row.error) else "")
+  low, high = (f"{bound:+.{digits}f}" for bound in (row.difference_low, row.difference_high))
+  interval = f" [{low}, {high}]" if np.isfinite(row.difference_low) else ""
+  return [mean, "" if is_reference else f"{row.difference:+.{digits}f}{interval}"]
 
 
 def _write_numbers(path, summaries, agreements, notes) -> None:

@@ -60,7 +60,7 @@ def burst_sheet(path: str | os.PathLike, examples: Sequence[Example]) -> None:
 
 
 def capture_sheet(path: str | os.PathLike, captures: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-  """A row per capture: every method's image, and below it the same detail magnified.
+  """A row per capture: every method's image, and beside it the same detail magnified.
 
   Args:
     path: of the PNG.

@@ -39,6 +39,7 @@ def test_agreement_counts_pairs_of_methods_within_images():
   opposite = {name: [100 - value for value in values] for name, values in psnr.items()}
   assert agreement(_rows(opposite, psnr), "NIQE") == (1, 1, 1)
   assert agreement(_rows(psnr, psnr), "NIQE") == (0, 0, 0)
+  assert agreement(_rows(opposite, psnr), "PSNR", with_metric="PSNR") == (1, 1, 1)  # Both higher for better.
   assert agreement(_rows(dict.fromkeys(psnr, [1.0] * 4), psnr), "NIQE")[0] == 0.5
   one_swapped = {**opposite, "A": opposite["B"], "B": opposite["A"]}
   assert agreement(_rows(one_swapped, psnr), "NIQE")[0] == pytest.approx(2 / 3)
