@@ -27,7 +27,7 @@ from experiments import networks
 from experiments import scales
 
 _NUM_SCENES = 4
-_NUM_LARGE_SCENES = 2
+_NUM_LARGE_SCENES = 1
 _NUM_CAPTURES = 6
 
 

@@ -40,7 +40,7 @@ from debir_jax.policies.policy import Policy
 __all__ = [
     "ActiveSL", "AverageAE", "BAENet", "BAENetPolicy", "BLOCKS", "bounded_softmax", "bracket", "BurstSizeBAENet",
     "candidate_set", "CandidateSet", "check_burst_sizes", "check_exposure_times", "develop_previews", "DigitalGimbal",
-    "exposure_times_from_shares", "first_frames", "Fixed", "format_exposure_times", "FULL_SCALE_PX_PER_S", "GradientAE", "init_baenet",
-    "is_pytree", "LIGHT_BLOCKS", "MobileNetV2", "MotionMetering", "network_planes", "num_planes", "observe",
-    "OracleResult", "pair_loss", "pair_set", "Policy", "predict_exposure_times", "random_exposure_times",
+    "exposure_times_from_shares", "first_frames", "Fixed", "format_exposure_times", "FULL_SCALE_PX_PER_S", "GradientAE",
+    "init_baenet", "is_pytree", "LIGHT_BLOCKS", "MobileNetV2", "MotionMetering", "network_planes", "num_planes",
+    "observe", "OracleResult", "pair_loss", "pair_set", "Policy", "predict_exposure_times", "random_exposure_times",
     "search_exposure_times", "uniform"]

@@ -28,7 +28,7 @@ def gains_for(exposure_times: jax.Array, preview_gain: jax.Array, timing: BurstT
   """
   exposure_times = jnp.asarray(exposure_times)
   taken = frame_mask(exposure_times)
-  gains = preview_gain * timing.preview_exposure_s / jnp.where(taken, exposure_times, 1)  # Never 0/0, also in gradients.
+  gains = preview_gain * timing.preview_exposure_s / jnp.where(taken, exposure_times, 1)  # Finite gradients.
   return jnp.where(taken, gains, 0)
 
 

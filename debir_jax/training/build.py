@@ -274,8 +274,8 @@ def _raft_variables(estimator: Raft, weights: str) -> dict[str, Any]:
 
 def _required_sizes(config):
   if not config.capture.burst_sizes:
-    raise ValueError("config.bae.network='burst_size' chooses among config.capture.burst_sizes, which is empty. Set it, "
-                     "e.g. to (2, 4, 6, 8), with config.capture.num_frames=8.")
+    raise ValueError("config.bae.network='burst_size' chooses among config.capture.burst_sizes, which is empty. Set "
+                     "it, e.g. to (2, 4, 6, 8), with config.capture.num_frames=8.")
   return burst_sizes_of(config)
 
 
