@@ -18,7 +18,7 @@ size of each shot in hindsight. Written to <workdir>/burst_size: both tables, JS
 import dataclasses
 import json
 import pathlib
-from typing import Sequence
+from typing import Any, Sequence
 
 import ml_collections
 import numpy as np
@@ -32,6 +32,7 @@ from debir_jax.simulator import capture_time
 from debir_jax.training.experiment import Experiment
 from debir_jax.training.logs import say
 from debir_jax.training.workdir import locked
+from debir_jax.types import BurstTiming
 from experiments import networks
 from experiments import scales
 from experiments import tables
@@ -61,9 +62,9 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
     summaries = {length: summarize(rows, reference=_OWN) for length, rows in by_length.items()}
     first = tables.write_conditions(summaries, path, reference=_OWN)
     timing = priced["free"][0].setup.timing
-    paid = {name: _paid(rows, _PRICES[name], timing) for name, rows in records.items()}
-    write_text(path / "paid.json", json.dumps(paid, indent=2) + "\n")
-    second = _table(paid)
+    of_prices = {name: paid(rows, _PRICES[name], timing) for name, rows in records.items()}
+    write_text(path / "paid.json", json.dumps(of_prices, indent=2) + "\n")
+    second = _table(of_prices)
     write_text(path / "table.md", f"{(path / 'table.md').read_text()}\n{second}\n")
     named = [dataclasses.replace(record, method=f"{record.method}, {name}")
              for name, rows in records.items() for record in rows]
@@ -107,8 +108,14 @@ def _always(name, size, experiment, state) -> Method:
   return dataclasses.replace(method, policy=policy)
 
 
-def _paid(records: Sequence[Record], price, timing) -> dict[str, float]:
-  """What the choice and its alternatives lose and pay, means over scenes; differences to the choice with intervals."""
+def paid(records: Sequence[Record], price: tuple[float, float], timing: BurstTiming) -> dict[str, Any]:
+  """What the choice and its alternatives lose and pay; JSON.
+
+  Args:
+    records: of the choice and of every size always, on the same shots.
+    price: per second of capture and per frame, in units of the loss.
+    timing: of the bursts.
+  """
   per_second, per_frame = price
   groups = by_method(records)
   costs, psnr = {}, {}
@@ -133,10 +140,10 @@ def _paid(records: Sequence[Record], price, timing) -> dict[str, float]:
               difference_low=low, difference_high=high, **taken)
 
 
-def _table(paid) -> str:
+def _table(of_prices) -> str:
   lines = ["| price | chosen: frames | capture, ms | PSNR | pays | best size always | PSNR | pays more | best per shot "
            "pays less |", "|---|---|---|---|---|---|---|---|---|"]
-  for name, row in paid.items():
+  for name, row in of_prices.items():
     interval = f" [{1e3 * row['difference_low']:+.2f}, {1e3 * row['difference_high']:+.2f}]"
     lines.append(
         f"| {name} | {row['frames']:.2f} | {1e3 * row['seconds']:.0f} | {row['chosen_psnr']:.2f} | "

@@ -38,8 +38,8 @@ def page(results: pathlib.Path) -> str:
   rank = {name: place for place, name in enumerate(_ORDER)}
   found.sort(key=lambda path: (rank.get(path.name, len(_ORDER)), path.name))
   header = (f"# Results at the scale \"{results.name}\"\n\nWritten by `python -m experiments.report`; figures and "
-            "numbers are those that the commands below wrote. Scenes and networks are not the paper's: compare the order "
-            "of methods, not values.")
+            "numbers are those that the commands below wrote. Scenes and networks are not the paper's: compare the "
+            "order of methods, not values.")
   remarks = [results / "notes.md"] if (results / "notes.md").exists() else []
   return "\n\n".join([header, *[path.read_text().strip() for path in remarks], *map(_section, found)]) + "\n"
 

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from debir_jax.evaluation import Record
 from debir_jax.simulator import PoissonGaussianNoise, simulate_burst, simulate_previews
 from debir_jax.types import BurstTiming, CameraColor, Observation, Scene
-from experiments import report, robustness
+from experiments import burst_size, report, robustness
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -169,6 +170,27 @@ def test_flicker_swings_around_the_light_of_the_scene():
                 colour=CameraColor(white_balance=jnp.ones((1, 3)), ccm=jnp.eye(3)[None]))
   light = robustness.flicker(scene, BurstTiming.paper()).radiance[0, :, 0, 0, 0] / 0.5
   assert light.mean() == pytest.approx(1, abs=1e-3) and jnp.ptp(light) == pytest.approx(0.6, rel=0.02)
+
+
+def _priced_record(method, scene_id, counts, l1):
+  times = tuple(count / 1920 for count in (*counts, *[0] * (8 - len(counts))))
+  return Record(method=method, scene_id=scene_id, draw=0, psnr=30.0, ssim=0.9, l1=l1, preview_gain=700.0,
+                exposure_times=times, motion_magnitude=0.1)
+
+
+def test_what_bursts_of_several_sizes_pay():
+  """Error plus price of time, with the gaps of what was taken, and of frames; against the best size on the whole."""
+  short, long_ = (20, 20), (20, 20, 20, 20)
+  records = [_priced_record("chosen", 0, short, 0.020), _priced_record("chosen", 1, long_, 0.030),
+             _priced_record("always 2", 0, short, 0.020), _priced_record("always 2", 1, short, 0.050),
+             _priced_record("always 4", 0, long_, 0.019), _priced_record("always 4", 1, long_, 0.030)]
+  found = burst_size.paid(records, (0.1, 0.001), BurstTiming.paper(8))
+  cost_2, cost_4 = 0.1 * 47 / 1920 + 0.002, 0.1 * 101 / 1920 + 0.004
+  assert found["chosen"] == pytest.approx((0.020 + cost_2 + 0.030 + cost_4) / 2, rel=1e-5)
+  assert found["best_always"] == "always 4" and found["frames"] == 3 and found["shares"]["2"] == 0.5
+  assert found["difference"] == pytest.approx((0.019 + cost_4 - 0.020 - cost_2) / 2, rel=1e-4)
+  assert found["hindsight"] == pytest.approx(found["chosen"], rel=1e-5)
+  assert found["seconds"] == pytest.approx((47 + 101) / 2 / 1920, rel=1e-5)
 
 
 def test_a_misled_policy_decides_by_what_it_is_told():
