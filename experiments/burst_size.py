@@ -6,11 +6,11 @@
 The paper trains a pair of networks for every burst length and leaves the joint prediction of exposure times and burst
 size to future work. Here one pair is for all of them (config.capture.burst_sizes). Frames behind the last one are left
 out with their gaps; in their place the restorer sees the frames that were taken, in turns, and a plane that says so.
-BAENet has exposure times for every size and a rating of the sizes. Its loss is the mean over the sizes, plus what its
-choice expects to lose. For four sizes the restorer gets twice the steps in stage 1 that the pairs for one size get.
+BAENet has exposure times for every size, and predicts what the restored image will lose with each; the size is taken
+that loses and costs least. Its loss is the mean over the sizes plus the error of these predictions.
 
-First table: that pair against pairs for one length each, on the same scenes, without any price. Second table: stage 2
-goes on with a price per second of capture, gaps included, or per frame; what the choice then pays (mean absolute error
+First table: that pair against pairs for one length each, on the same scenes, without any price. It gets twice their
+steps in stage 1; a third row gives them as many. Second table: stage 2 goes on with a price per second of capture, gaps included, or per frame; what the choice then pays (mean absolute error
 of the restored image plus the price) against always taking the size that is best on the whole, and against the best
 size of each shot in hindsight. Written to <workdir>/burst_size: both tables, JSON, records, a figure.
 """
@@ -38,7 +38,8 @@ from experiments import scales
 from experiments import tables
 
 SIZES = (2, 4, 6, 8)
-_ALL, _OWN = "one pair for all", "a pair for this length"
+_ALL, _OWN, _OWN_LONGER = "one pair for all", "a pair for this length", "the same, twice the steps"
+_MORE_STEPS = 2  # In stage 1, for four sizes.
 _CHOICE = "chosen"
 # (per second, per frame), in units of the loss; for scale: the mean absolute error of a restored image is about 0.02.
 _PRICES = {"free": (0.0, 0.0), "0.01 per second": (0.01, 0.0), "0.03 per second": (0.03, 0.0),
@@ -77,8 +78,20 @@ def _for_all_sizes(config):
   config = config.copy_and_resolve_references()
   config.capture.update(dict(num_frames=SIZES[-1], burst_sizes=SIZES))
   config.bae.network = "burst_size"
-  config.stage1.num_steps *= 2
+  config.stage1.num_steps *= _MORE_STEPS
   return config
+
+
+def own_networks(config: ml_collections.ConfigDict, workdir: pathlib.Path, size: int) -> dict[str, tuple]:
+  """Pairs for bursts of one size, by row: that of `table4`, and one whose restorer had as many steps as that for all."""
+  config, root = networks.with_frames(config, workdir, size)
+  longer = config.copy_and_resolve_references()
+  longer.stage1.num_steps *= _MORE_STEPS
+  found = {}
+  for name, its_config, its_root in ((_OWN, config, root), (_OWN_LONGER, longer, root / "twice_the_steps")):
+    networks.pretrained(its_config, its_root)
+    found[name] = networks.trained(its_config, its_root, networks.DEBIR, {"bae.network": "baenet"})
+  return found
 
 
 def _by_length(config, workdir, experiment, state) -> dict[str, list[Record]]:
@@ -87,11 +100,9 @@ def _by_length(config, workdir, experiment, state) -> dict[str, list[Record]]:
   for size in SIZES:
     say(f"measuring bursts of {size} frames ...")
     records[f"{size} frames"] = experiment.evaluate([_always(_ALL, size, experiment, state)])
-    own_config, root = networks.with_frames(config, workdir, size)
-    networks.pretrained(own_config, root)
-    own = networks.trained(own_config, root, networks.DEBIR, {"bae.network": "baenet"})
-    records[f"{size} frames"] += own[0].evaluator.evaluate(
-        [networks.method(_OWN, *own)], experiment.all_scenes("eval"))
+    for name, own in own_networks(config, workdir, size).items():
+      records[f"{size} frames"] += own[0].evaluator.evaluate(
+          [networks.method(name, *own)], experiment.all_scenes("eval"))
   return records
 
 

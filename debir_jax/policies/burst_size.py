@@ -1,9 +1,10 @@
 """BAENet for bursts of several sizes: exposure times for each size, and which size to take.
 
 The paper leaves joint prediction of exposure times and burst size to future work (Sec. 7). Here one network has a row
-of logits for every size m, m exposure times and the slack, and one logit for the size itself. A burst of m frames is
-the first m of the largest burst; the others are left out (exposure time 0) with their gaps, and its budget is m frames'
-part of the largest one's.
+of logits for every size m, m exposure times and the slack, and one number for what the restored image will lose with
+that size. What a burst costs beside, in time and in frames, is known once its exposure times are, so the size with the
+lowest sum is taken, at whatever price. A burst of m frames is the first m of the largest burst; the others are left out
+(exposure time 0) with their gaps, and its budget is m frames' part of the largest one's.
 """
 
 import jax
@@ -11,7 +12,10 @@ import jax.numpy as jnp
 
 from debir_jax.policies.baenet import BAENet
 from debir_jax.policies.bounded_softmax import predict_exposure_times
+from debir_jax.simulator import capture_time, frame_mask
 from debir_jax.types import BurstTiming
+
+_LOSS_UNIT = 0.01  # Of an output, relative to white: losses of sizes differ by less than that.
 
 
 class BurstSizeBAENet(BAENet):
@@ -20,21 +24,38 @@ class BurstSizeBAENet(BAENet):
   Attributes:
     num_frames: of the largest burst, n.
     burst_sizes: ascending even numbers up to n.
-    burst_size: always take this one of them; None: the one that the network rates highest.
+    burst_size: always take this one of them; None: the one that is expected to lose and cost least.
+    time_cost, frame_cost: of a second of capture, gaps included, and of a frame, in units of the loss.
   """
 
   num_frames: int = 8
   burst_sizes: tuple[int, ...] = (2, 4, 6, 8)
   burst_size: int | None = None
+  time_cost: float = 0.0
+  frame_cost: float = 0.0
 
   @property
   def num_outputs(self) -> int:
-    """Size of the last layer: a logit for each size, then the rows of logits for exposure times and slack."""
+    """Size of the last layer: an expected loss for each size, then the rows of logits for exposure times and slack."""
     return len(self.burst_sizes) + sum(size + 1 for size in self.burst_sizes)
 
-  def size_logits(self, logits: jax.Array) -> jax.Array:
-    """`[..., num_outputs]` -> ratings of the sizes `[..., number of sizes]`, logits of a softmax."""
-    return logits[..., :len(self.burst_sizes)]
+  def expected_losses(self, logits: jax.Array) -> jax.Array:
+    """`[..., num_outputs]` -> what each size is expected to lose, `[..., number of sizes]`, up to a common constant."""
+    return _LOSS_UNIT * logits[..., :len(self.burst_sizes)]
+
+  def loss_of_expectations(self, logits: jax.Array, losses: jax.Array) -> jax.Array:
+    """Squared error of what one scene's sizes were expected to lose, against what they lost `[number of sizes]`.
+
+    Its least value is at the mean loss for what the network sees, whatever the noise of single bursts. In units of the
+    loss; a constant common to all sizes does not count.
+    """
+    error = self.expected_losses(logits) - losses
+    return jnp.sum(jnp.square(error - jnp.mean(error))) / (2 * _LOSS_UNIT)
+
+  def cost(self, exposure_times: jax.Array, timing: BurstTiming) -> jax.Array:
+    """What bursts of these times `[..., n]` cost, `[...]`, in units of the loss."""
+    num_frames = jnp.sum(frame_mask(exposure_times), -1)
+    return self.time_cost * capture_time(exposure_times, timing) + self.frame_cost * num_frames
 
   def exposure_times_of_sizes(self, logits: jax.Array, timing: BurstTiming, *, slack_floor: bool = False) -> jax.Array:
     """Exposure times of one scene for every size `[number of sizes, n]`, s, 0 where a frame is left out."""
@@ -49,7 +70,7 @@ class BurstSizeBAENet(BAENet):
     """Exposure times `[n]` of one scene, s, for the chosen size; no gradient passes through the choice."""
     times = self.exposure_times_of_sizes(logits, timing, slack_floor=slack_floor)
     if self.burst_size is None:
-      return times[jnp.argmax(self.size_logits(logits))]
+      return times[jnp.argmin(self.expected_losses(logits) + self.cost(times, timing))]
     return times[self.burst_sizes.index(self.burst_size)]
 
 

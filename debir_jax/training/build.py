@@ -105,7 +105,9 @@ def bae_of(config: ml_collections.ConfigDict) -> BAENet | DigitalGimbal:
   networks = dict(baenet=functools.partial(BAENet, **options),
                   one_time=functools.partial(BAENet, one_time=True, **options),
                   digital_gimbal=functools.partial(DigitalGimbal, num_frames=num_frames),
-                  burst_size=lambda: BurstSizeBAENet(burst_sizes=_required_sizes(config), **options),
+                  burst_size=lambda: BurstSizeBAENet(
+                      burst_sizes=_required_sizes(config), time_cost=config.stage2.time_cost,
+                      frame_cost=config.stage2.frame_cost, **options),
                   active_sl=lambda: ActiveSL(num_pairs=len(pair_set(timing_of(config)).names), **options))
   return _chosen(networks, section.network, "bae.network")()
 

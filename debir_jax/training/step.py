@@ -99,7 +99,7 @@ class Steps:
     """Eq. 13: moves BAENet along the gradient through restoration network and simulator.
 
     With several burst sizes the exposure times of each are judged, and the mean over the sizes is what they descend.
-    The choice among the sizes descends what it expects to lose: the probability of every size times its loss.
+    What each size is expected to lose, which the choice rests on, descends its squared error.
     """
     moved, outputs = self._exposure_step(
         _bae_part(state), self._flow_variables, state.restoration_params, state.step, scenes, shots, decay)
@@ -237,8 +237,8 @@ class Steps:
       bursts = jax.vmap(lambda times: self._drawn_bursts(scenes, shots, times))(times)
       bursts = bursts.reshape(-1, *bursts.shape[2:])
       losses, quality, known = self._restore_and_compare(restoration_params, bursts, scenes)
-      losses = losses.reshape(len(times), self._noise_draws, -1).mean(1) + self._cost(times)
-      loss = losses.mean() + self._loss_of_choice(logits, losses)
+      losses = losses.reshape(len(times), self._noise_draws, -1).mean(1)
+      loss = (losses + self._cost(times)).mean() + self._loss_of_expectations(logits, losses)
       return loss, (dict(psnr=quality, stats=stats), dict(exposure_times=self._times(logits), scenes=known))
 
     shared = (bae["stats"], flow_variables, restoration_params)
@@ -253,12 +253,11 @@ class Steps:
     num_frames = jnp.sum(frame_mask(times), -1)
     return self._time_cost * capture_time(times, self._setup.timing) + self._frame_cost * num_frames
 
-  def _loss_of_choice(self, logits, losses):
-    """Expected loss of the choice among burst sizes, whose losses `[sizes, B]` it takes as given."""
+  def _loss_of_expectations(self, logits, losses):
+    """Error of what burst sizes were expected to lose, against their losses `[sizes, B]`, which it takes as given."""
     if not isinstance(self._models.bae, BurstSizeBAENet):
       return 0.0
-    probabilities = jax.nn.softmax(self._models.bae.size_logits(logits))
-    return jnp.sum(probabilities * jax.lax.stop_gradient(losses).T, -1).mean()
+    return jax.vmap(self._models.bae.loss_of_expectations)(logits, jax.lax.stop_gradient(losses).T).mean()
 
   def _train_times(self, *arguments):
     """Times of a batch in training mode, with the new statistics of BatchNorm."""

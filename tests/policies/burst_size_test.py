@@ -29,11 +29,31 @@ def test_every_size_has_times_of_its_own_within_its_own_budget(index, size, slac
   assert times[:size].min() * 1920 > 8 - 1e-4 and times.sum() * 1920 < 32 * size + 1e-3
 
 
-def test_the_size_is_the_one_rated_highest_unless_it_is_given():
-  logits = jax.random.normal(jax.random.key(1), (NETWORK.num_outputs,)).at[:4].set(jnp.array([0.0, 2.0, 1.0, -1.0]))
-  of_sizes = NETWORK.exposure_times_of_sizes(logits, TIMING)
-  np.testing.assert_array_equal(NETWORK.exposure_times(logits, TIMING), of_sizes[1])
-  np.testing.assert_array_equal(NETWORK.clone(burst_size=6).exposure_times(logits, TIMING), of_sizes[2])
+def test_the_size_is_the_one_expected_to_lose_and_cost_least_unless_it_is_given():
+  """Expected losses in hundredths of white; a price per second counts gaps, and one per frame only what is taken."""
+  logits = jax.random.normal(jax.random.key(1), (NETWORK.num_outputs,)).at[:4].set(jnp.array([0.4, 0.1, 0.0, 0.05]))
+  of_sizes = np.asarray(NETWORK.exposure_times_of_sizes(logits, TIMING))
+  np.testing.assert_array_equal(NETWORK.exposure_times(logits, TIMING), of_sizes[2])
+  np.testing.assert_array_equal(NETWORK.clone(burst_size=8).exposure_times(logits, TIMING), of_sizes[3])
+  chosen = set()
+  for time_cost, frame_cost in ((0.02, 0.0), (0.0, 0.0006), (0.5, 0.0), (0.0, 0.01), (0.01, 0.0001)):
+    costs = [1e-2 * loss + time_cost * (times.sum() + (size - 1) * 7 / 1920) + frame_cost * size
+             for loss, times, size in zip((0.4, 0.1, 0.0, 0.05), of_sizes, SIZES)]
+    priced = NETWORK.clone(time_cost=time_cost, frame_cost=frame_cost)
+    np.testing.assert_array_equal(priced.exposure_times(logits, TIMING), of_sizes[np.argmin(costs)])
+    chosen.add(int(np.argmin(costs)))
+  assert len(chosen) > 1
+
+
+def test_expectations_are_right_at_the_mean_loss_up_to_a_constant():
+  """Squared errors of noisy losses: their gradient vanishes at the mean, and only there."""
+  losses = 0.02 + 0.003 * jax.random.normal(jax.random.key(2), (50, 4))
+  logits = jnp.zeros(NETWORK.num_outputs).at[:4].set(100 * (losses.mean(0) + 0.7))
+  total = lambda logits: jax.vmap(lambda losses: NETWORK.loss_of_expectations(logits, losses))(losses).mean()
+  np.testing.assert_allclose(jax.grad(total)(logits), 0, atol=1e-6)
+  off = 1e-3 * np.array([1.0, -1.0, 0.5, -0.5])  # Its mean is 0; 1e-3 in units of the loss.
+  more = total(logits.at[:4].add(100 * off)) - total(logits)
+  np.testing.assert_allclose(more, np.sum(off**2) / 0.02, rtol=1e-2)
 
 
 def test_as_a_policy_it_leaves_frames_out():

@@ -257,37 +257,36 @@ def _sized_models():
   return dataclasses.replace(_models(), bae=network, burst_sizes=_SIZES)
 
 
-def test_burst_sizes_are_judged_one_by_one_and_the_choice_by_what_it_expects_to_lose():
-  """Loss and gradient against those written out: mean over sizes of loss plus costs, plus probability times loss."""
+def test_burst_sizes_are_judged_one_by_one_and_expectations_by_what_they_lose():
+  """Loss and gradient against those written out: mean over sizes of loss plus costs, plus the expectations' error."""
   models, scenes = _sized_models(), _scenes()
   params = init_baenet(jax.random.key(0), models.bae)["params"]
   state = _state().replace(bae_params=params)
   steps = _steps(models, **_SIZED_COSTS)
   shots = steps.shots(_KEY, state.step, _BATCH)
 
-  def sizes_and_ratings(params, index):
+  def sizes_and_expectations(params, index):
     scene, shot = jax.tree.map(lambda leaf: leaf[index], (scenes, shots))
     previews = simulate_previews(shot.preview_key, scene.radiance, shot.preview_gain, shot.noise_model, _SETUP.timing)
     observation = observe(previews, shot.preview_gain, scene.colour, models.flow_estimator, _SETUP.timing,
                           full_scale_px_per_s=models.full_scale_px_per_s)
     logits = models.bae.apply({"params": params}, models.planes(observation)[None], train=False)[0]
-    return models.bae.exposure_times_of_sizes(logits, _SETUP.timing), models.bae.size_logits(logits), scene, shot
+    return models.bae.exposure_times_of_sizes(logits, _SETUP.timing), models.bae.expected_losses(logits), scene, shot
 
   def expected(params):
     total = 0.0
     for index in range(_BATCH):
-      times_of_sizes, ratings, scene, shot = sizes_and_ratings(params, index)
+      times_of_sizes, expected_losses, scene, shot = sizes_and_expectations(params, index)
       losses = []
       for size, times in zip(_SIZES, times_of_sizes):
         raw = simulate_burst(jax.random.fold_in(shot.burst_key, 0), scene.radiance, times, shot.preview_gain,
                              shot.noise_model, _SETUP.timing)
         restored = jnp.einsum("n,nhwc->hwc", state.restoration_params["kernel"], raw)
         seconds = times.sum() + (size - 1) * _SETUP.timing.frame_gap_s
-        losses.append(restoration_loss(restored, target_of(scene.radiance, _SETUP.timing)) + 0.2 * seconds
-                      + 0.003 * size)
-      losses = jnp.stack(losses)
-      chances = jnp.exp(ratings) / jnp.exp(ratings).sum()
-      total += (losses.mean() + chances @ jax.lax.stop_gradient(losses)) / _BATCH
+        losses.append(restoration_loss(restored, target_of(scene.radiance, _SETUP.timing)))
+        total += (losses[-1] + 0.2 * seconds + 0.003 * size) / len(_SIZES) / _BATCH
+      error = expected_losses - jax.lax.stop_gradient(jnp.stack(losses))
+      total += jnp.var(error) * len(_SIZES) / 0.02 / _BATCH
     return total
 
   moved, outputs = steps.exposure(_copy(state), scenes, shots, _PLAIN_DESCENT)
