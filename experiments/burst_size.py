@@ -10,9 +10,10 @@ BAENet has exposure times for every size, and predicts what the restored image w
 that loses and costs least. Its loss is the mean over the sizes plus the error of these predictions.
 
 First table: that pair against pairs for one length each, on the same scenes, without any price. It gets twice their
-steps in stage 1; a third row gives them as many. Second table: stage 2 goes on with a price per second of capture, gaps included, or per frame; what the choice then pays (mean absolute error
-of the restored image plus the price) against always taking the size that is best on the whole, and against the best
-size of each shot in hindsight. Written to <workdir>/burst_size: both tables, JSON, records, a figure.
+steps in stage 1; a third row gives them as many. Second table: stage 2 goes on with a price per second of capture, gaps
+included, or per frame; what the choice then pays (mean absolute error of the restored image plus the price) against
+always taking the size that is best on the whole, and against the best size of each shot in hindsight. Written to
+<workdir>/burst_size: both tables, JSON, records, a figure.
 """
 
 import dataclasses
@@ -83,7 +84,7 @@ def _for_all_sizes(config):
 
 
 def own_networks(config: ml_collections.ConfigDict, workdir: pathlib.Path, size: int) -> dict[str, tuple]:
-  """Pairs for bursts of one size, by row: that of `table4`, and one whose restorer had as many steps as that for all."""
+  """Pairs for bursts of one size, by row: that of `table4`, and one with as many steps in stage 1 as that for all."""
   config, root = networks.with_frames(config, workdir, size)
   longer = config.copy_and_resolve_references()
   longer.stage1.num_steps *= _MORE_STEPS
