@@ -10,6 +10,7 @@ from debir_jax.policies.baenet import init_baenet
 from debir_jax.policies.bounded_softmax import bounded_softmax
 from debir_jax.policies.bounded_softmax import exposure_times_from_shares
 from debir_jax.policies.bounded_softmax import predict_exposure_times
+from debir_jax.policies.burst_size import burst_cost
 from debir_jax.policies.burst_size import BurstSizeBAENet
 from debir_jax.policies.burst_size import check_burst_sizes
 from debir_jax.policies.digital_gimbal import DigitalGimbal
@@ -38,9 +39,9 @@ from debir_jax.policies.policy import observe
 from debir_jax.policies.policy import Policy
 
 __all__ = [
-    "ActiveSL", "AverageAE", "BAENet", "BAENetPolicy", "BLOCKS", "bounded_softmax", "bracket", "BurstSizeBAENet",
-    "candidate_set", "CandidateSet", "check_burst_sizes", "check_exposure_times", "develop_previews", "DigitalGimbal",
-    "exposure_times_from_shares", "first_frames", "Fixed", "format_exposure_times", "FULL_SCALE_PX_PER_S", "GradientAE",
-    "init_baenet", "is_pytree", "LIGHT_BLOCKS", "MobileNetV2", "MotionMetering", "network_planes", "num_planes",
-    "observe", "OracleResult", "pair_loss", "pair_set", "Policy", "predict_exposure_times", "random_exposure_times",
-    "search_exposure_times", "uniform"]
+    "ActiveSL", "AverageAE", "BAENet", "BAENetPolicy", "BLOCKS", "bounded_softmax", "bracket", "burst_cost",
+    "BurstSizeBAENet", "candidate_set", "CandidateSet", "check_burst_sizes", "check_exposure_times", "develop_previews",
+    "DigitalGimbal", "exposure_times_from_shares", "first_frames", "Fixed", "format_exposure_times",
+    "FULL_SCALE_PX_PER_S", "GradientAE", "init_baenet", "is_pytree", "LIGHT_BLOCKS", "MobileNetV2", "MotionMetering",
+    "network_planes", "num_planes", "observe", "OracleResult", "pair_loss", "pair_set", "Policy",
+    "predict_exposure_times", "random_exposure_times", "search_exposure_times", "uniform"]

@@ -52,11 +52,6 @@ class BurstSizeBAENet(BAENet):
     error = self.expected_losses(logits) - losses
     return jnp.sum(jnp.square(error - jnp.mean(error))) / (2 * _LOSS_UNIT)
 
-  def cost(self, exposure_times: jax.Array, timing: BurstTiming) -> jax.Array:
-    """What bursts of these times `[..., n]` cost, `[...]`, in units of the loss."""
-    num_frames = jnp.sum(frame_mask(exposure_times), -1)
-    return self.time_cost * capture_time(exposure_times, timing) + self.frame_cost * num_frames
-
   def exposure_times_of_sizes(self, logits: jax.Array, timing: BurstTiming, *, slack_floor: bool = False) -> jax.Array:
     """Exposure times of one scene for every size `[number of sizes, n]`, s, 0 where a frame is left out."""
     rows, start = [], len(self.burst_sizes)
@@ -70,8 +65,15 @@ class BurstSizeBAENet(BAENet):
     """Exposure times `[n]` of one scene, s, for the chosen size; no gradient passes through the choice."""
     times = self.exposure_times_of_sizes(logits, timing, slack_floor=slack_floor)
     if self.burst_size is None:
-      return times[jnp.argmin(self.expected_losses(logits) + self.cost(times, timing))]
+      costs = burst_cost(times, timing, time_cost=self.time_cost, frame_cost=self.frame_cost)
+      return times[jnp.argmin(self.expected_losses(logits) + costs)]
     return times[self.burst_sizes.index(self.burst_size)]
+
+
+def burst_cost(exposure_times: jax.Array, timing: BurstTiming, *, time_cost: float, frame_cost: float) -> jax.Array:
+  """What bursts of these times `[..., n]` cost, `[...]`, at prices per second, gaps included, and per frame taken."""
+  num_frames = jnp.sum(frame_mask(exposure_times), -1)
+  return time_cost * capture_time(exposure_times, timing) + frame_cost * num_frames
 
 
 def check_burst_sizes(burst_sizes: tuple[int, ...], num_frames: int) -> None:

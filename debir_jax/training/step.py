@@ -17,10 +17,9 @@ from jax.sharding import Mesh
 import optax
 
 from debir_jax.evaluation.metrics import psnr
-from debir_jax.policies import (ActiveSL, BurstSizeBAENet, Policy, is_pytree, observe, pair_loss,
+from debir_jax.policies import (ActiveSL, BurstSizeBAENet, Policy, burst_cost, is_pytree, observe, pair_loss,
                                 random_exposure_times)
-from debir_jax.simulator import (CaptureSetup, Shot, capture_time, draw_shot, frame_mask, simulate_previews,
-                                 target_of)
+from debir_jax.simulator import CaptureSetup, Shot, draw_shot, simulate_previews, target_of
 from debir_jax.training import mesh as mesh_lib
 from debir_jax.training.build import Models
 from debir_jax.training.guard import Limits
@@ -62,7 +61,7 @@ class Steps:
     for name, cost, unit in (("time_cost", time_cost, "second"), ("frame_cost", frame_cost, "frame")):
       if not 0 <= cost < float("inf"):
         raise ValueError(f"config.stage2.{name}={cost} must be a number that is not negative, loss per {unit}.")
-    self._time_cost, self._frame_cost = time_cost, frame_cost
+    self._cost = functools.partial(burst_cost, timing=setup.timing, time_cost=time_cost, frame_cost=frame_cost)
     self._models, self._setup, self._optimizers = models, setup, optimizers
     self._mesh = mesh_lib.make_mesh(1) if mesh is None else mesh
     self._shard_state, self._limits, self._noise_draws = shard_state, limits, noise_draws
@@ -247,11 +246,6 @@ class Steps:
   def _drawn_bursts(self, scenes, shots, times):
     """`[draws, B, ...]`, alike but for their noise."""
     return jax.vmap(lambda draw: self._bursts(scenes, _redrawn(shots, draw), times))(jnp.arange(self._noise_draws))
-
-  def _cost(self, times):
-    """What bursts of these times `[..., n]` cost, `[...]`."""
-    num_frames = jnp.sum(frame_mask(times), -1)
-    return self._time_cost * capture_time(times, self._setup.timing) + self._frame_cost * num_frames
 
   def _loss_of_expectations(self, logits, losses):
     """Error of what burst sizes were expected to lose, against their losses `[sizes, B]`, which it takes as given."""
