@@ -41,6 +41,7 @@ class Case(NamedTuple):
     features: of the restorer.
     dtype: "float32" or "bfloat16" (torch: autocast); the restorer only.
     remat: of our restorer.
+    xla_options: of our restorer's compilation, "name=value,name=value" or "".
     repeats: measured runs.
   """
 
@@ -52,6 +53,7 @@ class Case(NamedTuple):
   features: int
   dtype: str
   remat: str
+  xla_options: str
   repeats: int
 
 
@@ -178,7 +180,8 @@ def prepare_ours(case: Case) -> Callable[[], dict[str, Any]]:
   fn, args = our_program(case)
   jax.block_until_ready(args)
   start = time.perf_counter()
-  program = jax.jit(fn).lower(*args).compile()
+  options = dict(option.split("=") for option in case.xla_options.split(",") if option)
+  program = jax.jit(fn).lower(*args).compile(options)
   compile_s = time.perf_counter() - start
   memory = program.memory_analysis()
 
@@ -270,18 +273,26 @@ def numbers_of_all(cases: list[Case]) -> list[dict[str, Any]]:
     print("ready", flush=True)
     sys.stdin.readline()
     return [measure()]
-  prepared = []
-  worker = threading.Thread(
-      target=lambda: [prepared.append(_or_failure(functools.partial(prepare, case))) for case in cases], daemon=True)
-  worker.start()
-  while worker.is_alive() and not select.select([sys.stdin], [], [], 0.1)[0]:
+  prepared = [dict(failure="not compiled in time")] * len(cases)
+
+  def compile_all(indices):
+    for index in indices:
+      prepared[index] = _or_failure(functools.partial(prepare, cases[index]))
+
+  # PyTorch's compiler takes one program at a time.
+  indices = range(len(cases))
+  at_once = [[index] for index in indices] if all(case.library == "ours" for case in cases) else [indices]
+  workers = [threading.Thread(target=compile_all, args=(some,), daemon=True) for some in at_once]
+  for worker in workers:
+    worker.start()
+  compiling = lambda: any(worker.is_alive() for worker in workers)
+  while compiling() and not select.select([sys.stdin], [], [], 0.1)[0]:
     pass
-  if not worker.is_alive():
+  if not compiling():
     print("ready", flush=True)
   sys.stdin.readline()
-  disturbed = {"disturbed": True} if worker.is_alive() else {}
-  ready = prepared + [dict(failure="not compiled in time")] * (len(cases) - len(prepared))
-  numbers = [each if isinstance(each, dict) else _or_failure(each) | disturbed for each in ready]
+  disturbed = {"disturbed": True} if compiling() else {}
+  numbers = [each if isinstance(each, dict) else _or_failure(each) | disturbed for each in prepared]
   # The peak is that of all of them.
   return [each | {"peak_mb": each["arrays_mb"]} if "arrays_mb" in each else each for each in numbers]
 

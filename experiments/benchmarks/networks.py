@@ -23,9 +23,12 @@ the minute,
 
   python experiments/benchmarks/networks.py --cases restorer --sizes 128 --batches 4 --together
 
-compiles all programs of a library in one process, one after the other, the libraries side by side, and then measures
-them in turn; our memory is what XLA says that the arrays take. What is not compiled after two thirds of the time limit
-is left out; the rest is measured all the same, and called disturbed, as the compiler goes on beside it.
+compiles all programs of a library in one process, the libraries side by side, and then measures them in turn; our
+memory is what XLA says that the arrays take. Ours are compiled at the same time, by threads: XLA tries out kernels on
+the GPU one program at a time. What is not compiled after two thirds of the time limit is left out; the rest is measured
+all the same, and called disturbed, as the compiler goes on beside it.
+
+--remat and --xla-options are of our gradient alone: PyTorch is measured once beside all of them.
 """
 
 import argparse
@@ -50,6 +53,7 @@ _GROUPS = ("restorer", "bae", "raft", "latency")
 _PROGRAMS = {"restorer": ("forward", "gradient"), "bae": ("packed", "release"), "raft": ("release",),
              "latency": ("packed", "release")}
 _POLL_S = 0.05
+_OURS = ("remat", "xla_options")  # What PyTorch's side has not.
 
 
 def main():
@@ -84,8 +88,11 @@ def _parse() -> argparse.Namespace:
                       help="of the restorer")
   parser.add_argument("--dtypes", nargs="+", choices=("float32", "bfloat16"), default=None,
                       help="of the restorer; the default is both with CUDA, else float32")
-  parser.add_argument("--remat", choices=("none", "blocks", "stages"), default="none",
-                      help="what our restorer computes again in the backward pass to save memory")
+  parser.add_argument("--remat", nargs="+", choices=("none", "blocks", "stages"), default=["none"],
+                      help="what our restorer's gradient computes again to save memory")
+  parser.add_argument("--xla-options", nargs="+", default=[""], metavar="NAME=VALUE[,NAME=VALUE]",
+                      help="compiler options of our restorer's gradient, '' for none: "
+                           "'' xla_gpu_enable_triton_gemm=False measures it without and with")
   parser.add_argument("--together", action="store_true", help="one process per library, once: see above")
   parser.add_argument("--repeats", type=int, default=5, help="runs per process, after one that warms up")
   parser.add_argument("--torch", action=argparse.BooleanOptionalAction, default=None,
@@ -114,33 +121,43 @@ def _programs(args, info) -> list[dict[str, Any]]:
   """What is measured: the fields of `Case` but for the library and repeats."""
   programs = []
   for group in args.cases:
-    sizes, batches, dtypes = [args.preview_size], [1], ["float32"]
+    sizes, batches, dtypes, ours = [args.preview_size], [1], ["float32"], [("none", "")]
     if group == "restorer":
       sizes, batches = args.sizes, args.batches
       dtypes = args.dtypes or dtypes + ["bfloat16"] * info["cuda"]
+      ours = list(itertools.product(args.remat, args.xla_options))
     names = args.programs if group == "restorer" else _PROGRAMS[group]
     for dtype, size, batch, program in itertools.product(dtypes, sizes, batches, names):
-      programs.append(dict(group=group, program=program, size=size, batch=batch, dtype=dtype, features=args.features,
-                           remat=args.remat))
+      for remat, options in ours if program == "gradient" else ours[:1]:
+        programs.append(dict(group=group, program=program, size=size, batch=batch, dtype=dtype,
+                             features=args.features, remat=remat, xla_options=options))
   return programs
+
+
+def _cases(programs: list[dict[str, Any]], library: str) -> list[int]:
+  """Programs that a library has: of those that differ in what is ours alone, PyTorch has the first."""
+  shared = [tuple(value for name, value in program.items() if name not in _OURS) for program in programs]
+  return [index for index in range(len(programs)) if library == "ours" or shared[index] not in shared[:index]]
 
 
 def compare(programs: list[dict[str, Any]], libraries: list[str],
             args: argparse.Namespace) -> list[dict[str, dict[str, Any]]]:
   """Numbers of each library for each program, from two processes each, in turn; after a failure no second one."""
   numbers = [{} for _ in programs]
+  cases = {library: _cases(programs, library) for library in libraries}
   with tempfile.TemporaryDirectory() as cache:
-    start = lambda library: Process([Case(library=library, repeats=args.repeats, **program)._asdict()
-                                     for program in programs], args, cache)
+    start = lambda library: Process([Case(library=library, repeats=args.repeats, **programs[index])._asdict()
+                                     for index in cases[library]], args, cache)
     for turn in range(1 if args.together else 2):
       wanted = [library for library in libraries
-                if not all("failure" in numbers_of.get(library, {}) for numbers_of in numbers)]
+                if not all("failure" in numbers[index].get(library, {}) for index in cases[library])]
       processes = {library: start(library) for library in wanted} if args.together else {}
       for process in processes.values():
         process.wait_until_ready()
       for library in wanted:
         process = processes.get(library) or start(library)
-        for program, numbers_of, new in zip(programs, numbers, process.results()):
+        for index, new in zip(cases[library], process.results()):
+          program, numbers_of = programs[index], numbers[index]
           numbers_of[library] = _merged(numbers_of[library], new) if turn else new
           print(f"{_title(program)}: {library:14s}{_summary(new)}", flush=True)
   return numbers
@@ -256,7 +273,8 @@ def _title(program) -> str:
   if program["group"] == "restorer":
     title = f"{program['program']}, {program['features']} features, {program['batch']} x 4 frames of {size}x{size}"
     title += f", {program['dtype']}" if program["dtype"] != "float32" else ""
-    return title + (f", remat {program['remat']}" if program["remat"] != "none" else "")
+    title += f", remat {program['remat']}" if program["remat"] != "none" else ""
+    return title + (f", {program['xla_options']}" if program["xla_options"] else "")
   if program["group"] == "bae":
     size = 2 * size if program["program"] == "release" else size
     return f"BAENet, {dict(packed=6, release=5)[program['program']]} planes of {size}x{size}"
@@ -274,7 +292,8 @@ def _summary(numbers) -> str:
 
 def print_table(programs: list[dict[str, Any]]):
   """Markdown: a line per program; times and memory of each library, PyTorch by ours: above 1, ours is better."""
-  others = [library for library in programs[0]["libraries"] if library != "ours"]
+  others = [library for library in dict.fromkeys(name for program in programs for name in program["libraries"])
+            if library != "ours"]
   header = ["program", "ours ms", "processor ms", "MB", "compile s", "cached s"]
   for library in others:
     header += [f"{library} ms", "processor ms", "MB", "wall ratio", "processor ratio", "memory ratio"]
@@ -284,14 +303,14 @@ def print_table(programs: list[dict[str, Any]]):
     cells = [_title(program), *_cells(ours)]
     cells += [f"{ours[name]:.1f}" if name in ours else "-" for name in ("compile_s", "compile_cached_s")]
     for library in others:
-      theirs = program["libraries"][library]
+      theirs = program["libraries"].get(library, {})
       cells += [*_cells(theirs), *(_ratio(theirs, ours, name) for name in ("wall_s", "processor_s", "peak_mb"))]
     print("| " + " | ".join(cells) + " |")
 
 
 def _cells(numbers) -> list[str]:
-  if "failure" in numbers:
-    return [numbers["failure"], "-", "-"]
+  if "wall_s" not in numbers:
+    return [numbers.get("failure", "-"), "-", "-"]
   return [f"{1e3 * numbers['wall_s']:.1f}", f"{1e3 * numbers['processor_s']:.1f}", f"{numbers['peak_mb']:.0f}"]
 
 

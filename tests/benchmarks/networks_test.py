@@ -9,7 +9,8 @@ import pytest
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "experiments" / "benchmarks"))
 import networks  # noqa: E402
 
-_PROGRAM = dict(group="raft", program="release", size=128, batch=1, dtype="float32", features=8, remat="none")
+_PROGRAM = dict(group="raft", program="release", size=128, batch=1, dtype="float32", features=8, remat="none",
+                xla_options="")
 _CASE = _PROGRAM | dict(library="ours", repeats=1)
 
 
