@@ -23,20 +23,20 @@ def normal(index, *shape, dtype=jnp.float32):
   return jax.random.normal(jax.random.fold_in(jax.random.key(0), index), shape, jnp.float32).astype(dtype)
 
 
-def on_both(fn, *args):
-  """Leaves of the result as a GPU computes them, and as a CPU does in float32; in full precision both."""
+def on_both(fn, reference, *args):
+  """Leaves of `fn` as a GPU computes them, and of `reference` as a CPU does in float32; in full precision both."""
   wide = jax.tree.map(lambda array: array.astype(jnp.float32), args)
   results = []
-  for device, args in ((jax.devices()[0], args), (jax.devices("cpu")[0], wide)):
+  for device, fn, args in ((jax.devices()[0], fn, args), (jax.devices("cpu")[0], reference, wide)):
     with jax.default_device(device), jax.default_matmul_precision("highest"):
       results.append([np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(
           jax.jit(fn)(*jax.device_put(args, device)))])
   return zip(*results)
 
 
-def assert_same(fn, *args, tolerance):
-  """Relative to the largest number of an array."""
-  for ours, expected in on_both(fn, *args):
+def assert_same(fn, *args, tolerance, reference=None):
+  """Relative to the largest number of an array; `reference` is `fn` where it is not given."""
+  for ours, expected in on_both(fn, reference or fn, *args):
     np.testing.assert_allclose(ours, expected, rtol=0, atol=tolerance * max(np.abs(expected).max(), 1e-12))
 
 
@@ -44,7 +44,9 @@ def with_gradients(fn):
   """Value of `fn`, and the gradients of its sum with random weights to all arguments."""
   def value_and_gradients(*args):
     out, vjp = jax.vjp(fn, *args)
-    return out, vjp(normal(99, *out.shape, dtype=jnp.bfloat16).astype(out.dtype))  # The same in every type.
+    # The same on every device and in every type.
+    weights = np.random.default_rng(99).normal(size=out.shape).astype(jnp.bfloat16)
+    return out, vjp(jnp.asarray(weights, out.dtype))
 
   return value_and_gradients
 
@@ -75,12 +77,18 @@ def test_positions_that_are_no_numbers_read_nothing_outside():
 
 @pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-4), ("bfloat16", 5e-2)])
 def test_burstormer(dtype, tolerance):
-  model = Burstormer(16, blocks_per_level=1, fusion_blocks=1, dtype=dtype)
   bursts = jax.random.uniform(jax.random.key(1), (2, 4, 32, 32, 4))
-  variables = model.init(jax.random.key(2), bursts)
-  loss = lambda variables, bursts: jnp.mean(jnp.abs(model.apply(variables, bursts) - bursts[:, 0]))
-  gradients = lambda *args: jnp.stack([jnp.linalg.norm(leaf) for leaf in jax.tree.leaves(jax.grad(loss)(*args))])
-  assert_same(lambda *args: (model.apply(*args), gradients(*args)), variables, bursts, tolerance=tolerance)
+  variables = Burstormer(16, blocks_per_level=1, fusion_blocks=1).init(jax.random.key(2), bursts)
+
+  def image_and_gradient_norms(variables, bursts, dtype):
+    model = Burstormer(16, blocks_per_level=1, fusion_blocks=1, dtype=dtype)
+    loss = lambda variables: jnp.mean(jnp.abs(model.apply(variables, bursts) - bursts[:, 0]))
+    gradients = jax.tree.leaves(jax.grad(loss)(variables))
+    return model.apply(variables, bursts), jnp.stack([jnp.linalg.norm(leaf) for leaf in gradients])
+
+  on_gpu = lambda *args: image_and_gradient_norms(*args, dtype)
+  assert_same(on_gpu, variables, bursts, tolerance=tolerance,
+              reference=lambda *args: image_and_gradient_norms(*args, "float32"))
 
 
 def test_raft_in_the_precision_of_the_device():

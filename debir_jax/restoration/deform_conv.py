@@ -15,7 +15,7 @@ from jax import lax
 from debir_jax import depthwise_triton
 from debir_jax.restoration import deform_triton
 from debir_jax.restoration.deform_shift import is_near, read_near
-from debir_jax.restoration.layers import dense
+from debir_jax.restoration.layers import add_bias, dense
 
 _TAPS = 9
 _BORDER = 2  # Zeros around the image, so that the corners of every position that counts lie inside an array.
@@ -60,7 +60,7 @@ def deform_conv2d_split(x: jax.Array, down: jax.Array, right: jax.Array, mask: j
     samples = lax.cond(is_near(*points[:2], reach), functools.partial(read_near, dilation=dilation, reach=reach),
                        functools.partial(_gathered, dilation), images, *points)
   out = dense(samples.reshape(images.shape[:3] + (-1,)), _block_diagonal(kernel.astype(x.dtype), groups))
-  return out.reshape(x.shape[:-1] + bias.shape) + bias.astype(x.dtype)
+  return add_bias(out.reshape(x.shape[:-1] + bias.shape), bias)
 
 
 def _gathered(dilation, images, *points):

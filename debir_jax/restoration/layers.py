@@ -105,7 +105,7 @@ class Conv3x3(nn.Module):
     kernel = self.param("kernel", kernel_init, (3, 3, x.shape[-1], self.features))
     out = conv3x3(x, kernel.astype(x.dtype), stride=self.stride, dtype=self.dtype)
     if self.use_bias:
-      out = out + self.param("bias", bias_init(9 * x.shape[-1]), (self.features,)).astype(out.dtype)
+      out = add_bias(out, self.param("bias", bias_init(9 * x.shape[-1]), (self.features,)))
     return out
 
 
@@ -117,13 +117,13 @@ class UpConv3x3(nn.Module):
   @nn.compact
   def __call__(self, x):
     kernel = self.param("kernel", kernel_init, (3, 3, self.features, x.shape[-1])).astype(x.dtype)
-    bias = self.param("bias", bias_init(9 * self.features), (self.features,)).astype(x.dtype)
+    bias = self.param("bias", bias_init(9 * self.features), (self.features,))
     images = x.reshape((-1,) + x.shape[-3:])
     # The four phases of the result, one per position in a 2x2 cell, are a plain 2x2 convolution without zeros.
     phases = conv(images, phases_of_up_kernel(kernel), ((0, 1), (0, 1)))
     cells = phases.reshape(images.shape[:3] + (2, 2, self.features))
     out = jnp.moveaxis(cells, 3, 2).reshape(x.shape[:-3] + (2 * x.shape[-3], 2 * x.shape[-2], self.features))
-    return out + bias
+    return add_bias(out, bias)
 
 
 def phases_of_up_kernel(kernel: jax.Array) -> jax.Array:
@@ -243,6 +243,16 @@ dense.defvjp(_dense_fwd, _dense_bwd)
 def contract_pixels(left: jax.Array, right: jax.Array) -> jax.Array:
   """`[pixels, a], [pixels, b] -> [a, b]`, the sum over pixels of products."""
   return lax.dot_general(left, right, (((0,), (0,)), ((), ())))
+
+
+def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
+  """`[..., C] + [C]`, of the type of `x`.
+
+  Added in float32 at least, so that the gradient of the bias, a sum over all pixels, is formed in it: a sum in bfloat16
+  stops growing after some hundred terms, and a CPU forms it in the type it is given.
+  """
+  wide = jnp.promote_types(x.dtype, jnp.float32)
+  return (x.astype(wide) + bias.astype(wide)).astype(x.dtype)
 
 
 def gelu(x: jax.Array) -> jax.Array:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from debir_jax.restoration.layers import UpConv3x3, conv, conv3x3, dense, gelu
+from debir_jax.restoration.layers import Conv3x3, UpConv3x3, conv, conv3x3, dense, gelu
 
 
 def gradients(fn, *args):
@@ -73,6 +73,15 @@ def test_result_of_a_convolution_can_be_wider_than_its_operands():
   np.testing.assert_allclose(out[0, 1, 1], 27 * float(kernel[0, 0, 0, 0]), rtol=1e-6)
   x_grad = jax.grad(lambda x: jnp.sum(conv3x3(x, kernel, dtype=jnp.float32)))(x)
   assert x_grad.dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("layer, share", [(Conv3x3(4), 1), (UpConv3x3(4), 4)])
+def test_bias_gradient_in_bfloat16_counts_every_pixel(layer, share):
+  """A sum of ones in bfloat16 stops at 256."""
+  x = jnp.zeros((1, 128, 128, 4), jnp.bfloat16)
+  variables = layer.init(jax.random.key(0), x)
+  grads = jax.jit(jax.grad(lambda variables: jnp.sum(layer.apply(variables, x), dtype=jnp.float32)))(variables)
+  np.testing.assert_array_equal(grads["params"]["bias"], share * 128 * 128)
 
 
 def test_gelu_is_the_exact_one(x64):
