@@ -1,9 +1,8 @@
 """The programs that `networks.py` measures, ours and PyTorch's; run by it, in processes of their own.
 
-  python experiments/benchmarks/network_programs.py '[{"library": "ours", "group": "raft", ...}]'
+  python experiments/benchmarks/network_programs.py '{"library": "ours", "group": "raft", ...}'
 
-compiles, prints "ready", waits for a line, and prints one line of JSON: a list of `Case` in, a list of their numbers
-out. Weights and images are random; no time depends on them.
+prints one line of JSON: a `Case` in, its numbers out. Weights and images are random; no time depends on them.
 """
 
 from collections.abc import Callable
@@ -13,9 +12,7 @@ import os
 import pathlib
 import platform
 import resource
-import select
 import sys
-import threading
 import time
 from typing import Any, NamedTuple
 
@@ -169,8 +166,8 @@ def _torch_restorer(case, module, device):
   return forward if case.program == "forward" else gradient
 
 
-def prepare_ours(case: Case) -> Callable[[], dict[str, Any]]:
-  """Compiles, from JAX's cache on disk where it is there (tracing included); returns what measures."""
+def measure_ours(case: Case) -> dict[str, Any]:
+  """Time and memory of our program; compilation (tracing included) from JAX's cache on disk where it is there."""
   import jax
 
   from debir_jax import motion, policies, restoration  # Imports are no part of the program.
@@ -182,23 +179,19 @@ def prepare_ours(case: Case) -> Callable[[], dict[str, Any]]:
   start = time.perf_counter()
   options = dict(option.split("=") for option in case.xla_options.split(",") if option)
   program = jax.jit(fn).lower(*args).compile(options)
-  compile_s = time.perf_counter() - start
+  measured = {"compile_s": time.perf_counter() - start}
+  measured |= _run(lambda: jax.block_until_ready(program(*args)), case.repeats)
   memory = program.memory_analysis()
-
-  def measure():
-    numbers = _run(lambda: jax.block_until_ready(program(*args)), case.repeats) | {"compile_s": compile_s}
-    if memory is not None:
-      arrays = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
-      numbers["arrays_mb"] = arrays / 1e6
-    stats = jax.devices()[0].memory_stats() or {}
-    numbers["peak_mb"] = stats["peak_bytes_in_use"] / 1e6 if stats else _peak_host_mb() - host_before
-    return numbers
-
-  return measure
+  if memory is not None:
+    arrays = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
+    measured["arrays_mb"] = arrays / 1e6
+  stats = jax.devices()[0].memory_stats() or {}
+  measured["peak_mb"] = stats["peak_bytes_in_use"] / 1e6 if stats else _peak_host_mb() - host_before
+  return measured
 
 
-def prepare_torch(case: Case) -> Callable[[], dict[str, Any]]:
-  """Runs once; returns what measures. What the first run needs more than others counts as compilation."""
+def measure_torch(case: Case) -> dict[str, Any]:
+  """Time and memory of PyTorch's. What the first run of a compiled program needs more than others is compilation."""
   import torch
   import torch_networks  # Imports are no part of the program.
 
@@ -218,18 +211,14 @@ def prepare_torch(case: Case) -> Callable[[], dict[str, Any]]:
   start = time.perf_counter()
   run()
   first_s = time.perf_counter() - start
-
-  def measure():
-    if cuda:
-      torch.cuda.empty_cache()
-      torch.cuda.reset_peak_memory_stats()
-    numbers = _run(run, case.repeats)
-    if case.library == "torch.compile":
-      numbers["compile_s"] = first_s - numbers["wall_s"]
-    numbers["peak_mb"] = torch.cuda.max_memory_allocated() / 1e6 if cuda else _peak_host_mb() - host_before
-    return numbers
-
-  return measure
+  if cuda:
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+  measured = _run(run, case.repeats)
+  if case.library == "torch.compile":
+    measured["compile_s"] = first_s - measured["wall_s"]
+  measured["peak_mb"] = torch.cuda.max_memory_allocated() / 1e6 if cuda else _peak_host_mb() - host_before
+  return measured
 
 
 def _run(program, repeats):
@@ -262,56 +251,15 @@ def describe() -> dict[str, Any]:
   return info
 
 
-def numbers_of_all(cases: list[Case]) -> list[dict[str, Any]]:
-  """Numbers of every case, or {"failure": reason} where there are several.
-
-  Of several, those that are not compiled when the line comes have failed; the compiler goes on beside the measurement.
-  """
-  prepare = lambda case: (prepare_ours if case.library == "ours" else prepare_torch)(case)
-  if len(cases) == 1:
-    measure = prepare(cases[0])
-    print("ready", flush=True)
-    sys.stdin.readline()
-    return [measure()]
-  prepared = [dict(failure="not compiled in time")] * len(cases)
-
-  def compile_all(indices):
-    for index in indices:
-      prepared[index] = _or_failure(functools.partial(prepare, cases[index]))
-
-  # PyTorch's compiler takes one program at a time.
-  indices = range(len(cases))
-  at_once = [[index] for index in indices] if all(case.library == "ours" for case in cases) else [indices]
-  workers = [threading.Thread(target=compile_all, args=(some,), daemon=True) for some in at_once]
-  for worker in workers:
-    worker.start()
-  compiling = lambda: any(worker.is_alive() for worker in workers)
-  while compiling() and not select.select([sys.stdin], [], [], 0.1)[0]:
-    pass
-  if not compiling():
-    print("ready", flush=True)
-  sys.stdin.readline()
-  disturbed = {"disturbed": True} if compiling() else {}
-  numbers = [each if isinstance(each, dict) else _or_failure(each) | disturbed for each in prepared]
-  # The peak is that of all of them.
-  return [each | {"peak_mb": each["arrays_mb"]} if "arrays_mb" in each else each for each in numbers]
-
-
-def _or_failure(fn):
-  try:
-    return fn()
-  except Exception as error:  # pylint: disable=broad-exception-caught
-    return {"failure": f"{type(error).__name__}: {error}"[:200]}
+def numbers(case: Case) -> dict[str, Any]:
+  """What a case takes, compilation included."""
+  return measure_ours(case) if case.library == "ours" else measure_torch(case)
 
 
 def main():
   keep_freed_memory()  # As the trainer does; for PyTorch too, which gains as much.
-  requests = json.loads(sys.argv[1])
-  if requests == ["describe"]:
-    print(json.dumps([describe()]))
-    return
-  print(json.dumps(numbers_of_all([Case(**request) for request in requests])), flush=True)
-  os._exit(0)  # Without waiting for a compiler that goes on.
+  request = json.loads(sys.argv[1])
+  print(json.dumps(describe() if request == "describe" else numbers(Case(**request))))
 
 
 if __name__ == "__main__":

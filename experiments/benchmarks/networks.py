@@ -21,12 +21,11 @@ its arrays take is in the JSON. A process that takes more memory or time than it
 With CUDA: float32 and bfloat16 (PyTorch: autocast), and torch.compile beside eager PyTorch. On a GPU that is lent by
 the minute,
 
-  python experiments/benchmarks/networks.py --cases restorer --sizes 128 --batches 4 --together
+  python experiments/benchmarks/networks.py --cases restorer --sizes 128 --batches 4 --dtypes bfloat16 --once
 
-compiles all programs of a library in one process, the libraries side by side, and then measures them in turn; our
-memory is what XLA says that the arrays take. Ours are compiled at the same time, by threads: XLA tries out kernels on
-the GPU one program at a time. What is not compiled after two thirds of the time limit is left out; the rest is measured
-all the same, and called disturbed, as the compiler goes on beside it.
+is done with a program after its first processes. Ours then has no time for compilation from the cache, and its memory
+is what XLA says that the arrays take. Do not let anything else compile or run beside it: compilation then takes many
+times as long, and chooses badly.
 
 --remat and --xla-options are of our gradient alone: PyTorch is measured once beside all of them.
 """
@@ -53,7 +52,7 @@ _GROUPS = ("restorer", "bae", "raft", "latency")
 _PROGRAMS = {"restorer": ("forward", "gradient"), "bae": ("packed", "release"), "raft": ("release",),
              "latency": ("packed", "release")}
 _POLL_S = 0.05
-_OURS = ("remat", "xla_options")  # What PyTorch's side has not.
+_OURS = ("remat", "xla_options")  # What PyTorch's side has not: it is measured once beside all of them.
 
 
 def main():
@@ -66,10 +65,12 @@ def main():
              "date": datetime.date.today().isoformat(), "programs": []}
   path = pathlib.Path(args.out or _FOLDER / "results" / f"networks_{info['device'].replace(' ', '_')}.json")
   path.parent.mkdir(parents=True, exist_ok=True)
-  programs = _programs(args, info)
-  for some in [programs] if args.together else [[program] for program in programs]:
-    results["programs"] += [program | {"libraries": numbers} for program, numbers in
-                            zip(some, compare(some, libraries, args))]
+  measured = set()
+  for program in _programs(args, info):
+    shared = tuple(value for name, value in program.items() if name not in _OURS)
+    numbers = compare(program, libraries[:1] if shared in measured else libraries, args)
+    measured.add(shared)
+    results["programs"].append(program | {"libraries": numbers})
     path.write_text(json.dumps(results, indent=2) + "\n")
   print_table(results["programs"])
   print(f"\n{results['hardware']}\n{results['versions']}\nwritten to {path}")
@@ -93,14 +94,14 @@ def _parse() -> argparse.Namespace:
   parser.add_argument("--xla-options", nargs="+", default=[""], metavar="NAME=VALUE[,NAME=VALUE]",
                       help="compiler options of our restorer's gradient, '' for none: "
                            "'' xla_gpu_enable_triton_gemm=False measures it without and with")
-  parser.add_argument("--together", action="store_true", help="one process per library, once: see above")
+  parser.add_argument("--once", action="store_true", help="one process per program and library, not two: see above")
   parser.add_argument("--repeats", type=int, default=5, help="runs per process, after one that warms up")
   parser.add_argument("--torch", action=argparse.BooleanOptionalAction, default=None,
                       help="measure PyTorch too; the default where it is installed")
   parser.add_argument("--torch-compile", action=argparse.BooleanOptionalAction, default=None,
                       help="measure torch.compile too; the default with CUDA")
   parser.add_argument("--time-limit", type=float, default=1800, metavar="S",
-                      help="of one process, seconds; with --together it compiles for two thirds of that")
+                      help="of one process, seconds")
   parser.add_argument("--memory-limit", type=float, default=0.85, metavar="SHARE",
                       help="of one process, as a share of the machine's memory")
   parser.add_argument("--out", default=None, help="the JSON file to write")
@@ -134,32 +135,19 @@ def _programs(args, info) -> list[dict[str, Any]]:
   return programs
 
 
-def _cases(programs: list[dict[str, Any]], library: str) -> list[int]:
-  """Programs that a library has: of those that differ in what is ours alone, PyTorch has the first."""
-  shared = [tuple(value for name, value in program.items() if name not in _OURS) for program in programs]
-  return [index for index in range(len(programs)) if library == "ours" or shared[index] not in shared[:index]]
-
-
-def compare(programs: list[dict[str, Any]], libraries: list[str],
-            args: argparse.Namespace) -> list[dict[str, dict[str, Any]]]:
-  """Numbers of each library for each program, from two processes each, in turn; after a failure no second one."""
-  numbers = [{} for _ in programs]
-  cases = {library: _cases(programs, library) for library in libraries}
+def compare(program: dict[str, Any], libraries: list[str], args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+  """Numbers of each library for a program, from two processes each, in turn; after a failure no second one."""
+  numbers = {}
   with tempfile.TemporaryDirectory() as cache:
-    start = lambda library: Process([Case(library=library, repeats=args.repeats, **programs[index])._asdict()
-                                     for index in cases[library]], args, cache)
-    for turn in range(1 if args.together else 2):
-      wanted = [library for library in libraries
-                if not all("failure" in numbers[index].get(library, {}) for index in cases[library])]
-      processes = {library: start(library) for library in wanted} if args.together else {}
-      for process in processes.values():
-        process.wait_until_ready()
-      for library in wanted:
-        process = processes.get(library) or start(library)
-        for index, new in zip(cases[library], process.results()):
-          program, numbers_of = programs[index], numbers[index]
-          numbers_of[library] = _merged(numbers_of[library], new) if turn else new
-          print(f"{_title(program)}: {library:14s}{_summary(new)}", flush=True)
+    for turn in range(1 if args.once else 2):
+      for library in libraries:
+        if "failure" in numbers.get(library, {}):
+          continue
+        new = run_process(Case(library=library, repeats=args.repeats, **program)._asdict(), args, cache)
+        if args.once and "arrays_mb" in new:  # The peak is the compiler's.
+          new["peak_mb"] = new["arrays_mb"]
+        numbers[library] = _merged(numbers[library], new) if turn else new
+        print(f"{_title(program)}: {library:14s}{_summary(new)}", flush=True)
   return numbers
 
 
@@ -176,66 +164,40 @@ def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
   return merged
 
 
-def run_process(request: Any, args: argparse.Namespace) -> dict[str, Any]:
+def run_process(request: Any, args: argparse.Namespace, cache: str = "") -> dict[str, Any]:
   """What `network_programs.py` prints about the request, or {"failure": reason}."""
-  return Process([request], args).results()[0]
+  # Threads that OpenMP does not bind to cores were seen to share one, with PyTorch 25 times slower.
+  environment = os.environ | {"OMP_PROC_BIND": os.environ.get("OMP_PROC_BIND", "true")}
+  if cache:
+    environment |= {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+                    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+  command = [sys.executable, str(_FOLDER / "network_programs.py"), json.dumps(request)]
+  with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
+    process = subprocess.Popen(command, stdout=out, stderr=errors, env=environment)
+    failure = _watch(process, args)
+    out.seek(0)
+    errors.seek(0)
+    if not failure and process.returncode:
+      failure = _reason(process.returncode, errors.read())
+    return {"failure": failure} if failure else json.loads(out.read().strip().splitlines()[-1])
 
 
-class Process:
-  """A process of `network_programs.py` that compiles at once, and measures when it is asked for its results."""
-
-  def __init__(self, requests: list[Any], args: argparse.Namespace, cache: str = ""):
-    # Threads that OpenMP does not bind to cores were seen to share one, with PyTorch 25 times slower.
-    environment = os.environ | {"OMP_PROC_BIND": os.environ.get("OMP_PROC_BIND", "true")}
-    if args.together:  # JAX else takes most of a GPU's memory at once.
-      environment |= {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-    if cache:
-      environment |= {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-                      "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
-    command = [sys.executable, str(_FOLDER / "network_programs.py"), json.dumps(requests)]
-    self._requests, self._args = requests, args
-    self._out, self._errors = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
-    self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=self._out, stderr=self._errors,
-                                     env=environment, text=True)
-    self._start, self._failure = time.monotonic(), ""
-
-  def wait_until_ready(self):
-    """Until it has compiled and waits, has compiled for two thirds of its time, or has ended."""
-    enough = self._start + self._args.time_limit * 2 / 3
-    self._watch(lambda: self._printed()[:1] == ["ready"] or time.monotonic() > enough)
-
-  def results(self) -> list[dict[str, Any]]:
-    """Lets it measure; numbers for each request, or {"failure": reason}."""
+def _watch(process: subprocess.Popen, args: argparse.Namespace) -> str:
+  """Waits for the end of a process; stops it if it goes beyond its limits, and says beyond which."""
+  start, failure = time.monotonic(), ""
+  limit_mb = args.memory_limit * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e6
+  while not failure:
     try:
-      self._process.stdin.write("measure\n")
-      self._process.stdin.close()
-    except OSError:  # It has ended; what it says about that follows.
-      pass
-    self._watch(lambda: False)
-    self._errors.seek(0)
-    if not self._failure and self._process.returncode:
-      self._failure = _reason(self._process.returncode, self._errors.read())
-    return [{"failure": self._failure}] * len(self._requests) if self._failure else json.loads(self._printed()[-1])
-
-  def _printed(self):
-    self._out.seek(0)
-    return self._out.read().strip().splitlines()
-
-  def _watch(self, done):
-    """Waits for `done()` or for the end of the process; stops it if it goes beyond its limits."""
-    limit_mb = self._args.memory_limit * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e6
-    while not self._failure and not done():
-      try:
-        self._process.wait(_POLL_S)
-        return
-      except subprocess.TimeoutExpired:
-        if time.monotonic() > self._start + self._args.time_limit:
-          self._failure = f"over {self._args.time_limit:.0f} s"
-        elif _resident_mb(self._process.pid) > limit_mb:
-          self._failure = f"over {limit_mb / 1e3:.1f} GB"
-    if self._failure:
-      self._process.kill()
-      self._process.wait()
+      process.wait(_POLL_S)
+      return ""
+    except subprocess.TimeoutExpired:
+      if time.monotonic() > start + args.time_limit:
+        failure = f"over {args.time_limit:.0f} s"
+      elif _resident_mb(process.pid) > limit_mb:
+        failure = f"over {limit_mb / 1e3:.1f} GB"
+  process.kill()
+  process.wait()
+  return failure
 
 
 def _resident_mb(pid: int) -> float:
@@ -285,8 +247,7 @@ def _summary(numbers) -> str:
   if "failure" in numbers:
     return numbers["failure"]
   compile_text = f", compilation {numbers['compile_s']:.1f} s" if "compile_s" in numbers else ""
-  disturbed = "disturbed: " if numbers.get("disturbed") else ""
-  return (f"{disturbed}{1e3 * numbers['wall_s']:.1f} ms wall, {1e3 * numbers['processor_s']:.1f} ms processor, "
+  return (f"{1e3 * numbers['wall_s']:.1f} ms wall, {1e3 * numbers['processor_s']:.1f} ms processor, "
           f"{numbers['peak_mb']:.0f} MB{compile_text}")
 
 

@@ -15,7 +15,7 @@ _CASE = _PROGRAM | dict(library="ours", repeats=1)
 
 
 def limits(**changes):
-  return argparse.Namespace(**(dict(time_limit=300.0, memory_limit=0.9, together=False) | changes))
+  return argparse.Namespace(**(dict(time_limit=300.0, memory_limit=0.9, once=False, repeats=1) | changes))
 
 
 @pytest.mark.parametrize("changes, reason", [(dict(time_limit=0.5), "over 0 s"), (dict(memory_limit=1e-4), "GB")])
@@ -34,23 +34,16 @@ def test_one_of_the_programs_runs():
   assert all(value > 0 for value in numbers.values()), numbers
 
 
-def test_together_measures_what_compiles_and_names_what_does_not():
-  """One process for several programs."""
-  args = limits(together=True, repeats=1)
+def test_the_second_process_finds_its_program_in_the_cache_and_a_failure_has_none(capsys):
+  """With `once` there is a single process, and memory is that of the arrays."""
   program = _PROGRAM | dict(group="bae", program="packed", size=16)
-  measured, failed = networks.compare([program, program | dict(group="raft", size=64)], ["ours"], args)
-  assert measured["ours"]["wall_s"] > 0 and "ValueError" in failed["ours"]["failure"]
-
-
-@pytest.mark.slow
-def test_together_measures_what_is_compiled_when_its_time_is_over():
-  """A program that takes long to compile costs only its own numbers."""
-  args = limits(together=True, repeats=1, time_limit=45.0)
-  quick = _PROGRAM | dict(group="bae", program="packed", size=16)
-  slow = _PROGRAM | dict(group="restorer", program="gradient", size=64, features=48)
-  measured, failed = networks.compare([quick, slow], ["ours"], args)
-  assert measured["ours"]["wall_s"] > 0 and measured["ours"]["disturbed"]
-  assert failed["ours"]["failure"] == "not compiled in time"
+  ours = networks.compare(program, ["ours"], limits())["ours"]
+  assert ours["wall_s"] > 0 and ours["compile_cached_s"] < ours["compile_s"]
+  once = networks.compare(program, ["ours"], limits(once=True))["ours"]
+  assert "compile_cached_s" not in once and once["peak_mb"] == once["arrays_mb"]
+  capsys.readouterr()
+  assert "failure" in networks.compare(_PROGRAM | dict(size=64), ["ours"], limits())["ours"]
+  assert capsys.readouterr().out.count("ValueError") == 1
 
 
 def test_ratios_above_one_mean_that_ours_is_better(capsys):
