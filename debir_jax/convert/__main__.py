@@ -1,13 +1,15 @@
-"""Converts a PyTorch checkpoint of the authors' release into weights of this package.
+"""Makes weights of this package out of a PyTorch checkpoint of the authors' release, or of a run of this package.
 
   python -m debir_jax.convert --from debir.ckpt --to weights         # Burstormer, BAENet and RAFT, whatever is in it
   python -m debir_jax.convert --from raft-small.pth --to weights     # RAFT alone, of princeton-vl or torchvision
   python -m debir_jax.convert --from lpips_alex.pth --to weights     # the metric, see debir_jax/evaluation/lpips.py
   python -m debir_jax.convert --from state_dict.npz --to weights     # names and arrays, saved without PyTorch
+  python -m debir_jax.convert --from runs/quickstart --to weights --config=configs/quickstart.py   # to hand them on
 
 Writes weights/restorer.safetensors, weights/baenet.safetensors, weights/raft.safetensors and weights/lpips.safetensors,
 those that are there, once everything is read and checked. A checkpoint does not say which timing, noise and inputs it
-was trained for: --config does, and its networks must be those of the checkpoint. Then
+was trained for: --config does, and its networks must be those of the checkpoint. Of a run the newest checkpoints are
+taken, which know what they are for: --config must agree. Then
 
   python -m debir_jax.main --config=configs/evaluate.py:release --config.init_from=weights
 
@@ -31,6 +33,7 @@ from debir_jax.convert.burstormer import burstormer_config, burstormer_frames, b
 from debir_jax.convert.lpips import lpips_network, lpips_params
 from debir_jax.convert.parts import split_parts
 from debir_jax.convert.raft import raft_params, raft_size
+from debir_jax.convert.run import run_networks
 from debir_jax.convert.torch_files import read_state_dict
 from debir_jax.restoration import BurstPlanes
 from debir_jax.training.build import bae_of, num_planes_of, purposes_of, restorer_of
@@ -45,7 +48,9 @@ def main(argv: Sequence[str]) -> None:
   options = _parser().parse_args(argv)
   try:
     config = load_config(options.config)
-    networks = convert(read_state_dict(options.source), config, ignored=options.ignore)
+    source = pathlib.Path(options.source).expanduser()
+    networks = (run_networks(source, config) if source.is_dir() else
+                convert(read_state_dict(options.source), config, ignored=options.ignore))
     written = write(networks, pathlib.Path(options.to).expanduser(), overwrite=options.overwrite)
   except (ValueError, OSError, ImportError) as error:
     sys.exit(f"Error: {error}")
@@ -108,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
   parser = argparse.ArgumentParser(prog="python -m debir_jax.convert", description=__doc__,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--from", dest="source", required=True, metavar="FILE",
-                      help=".ckpt, .pth, .pt or .bin of PyTorch, .safetensors, or .npz")
+                      help=".ckpt, .pth, .pt or .bin of PyTorch, .safetensors, .npz, or the workdir of a run")
   parser.add_argument("--to", required=True, metavar="FOLDER", help="created where absent")
   parser.add_argument("--config", default=_RELEASE, metavar="FILE",
                       help="what the networks were trained for (default: %(default)s)")

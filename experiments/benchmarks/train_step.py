@@ -4,34 +4,98 @@
   PYTHONPATH=. python experiments/benchmarks/train_step.py --config=configs/quickstart.py
 
 Nothing is executed. Stage 2 ("exposure") moves BAENet through restorer and simulator, stage 1 ("restoration") the
-restorer. Run it from the top folder of the checkout.
+restorer. Run it from the top folder of the checkout. On any machine with jax[cuda13], with or without a GPU,
+
+  JAX_SKIP_CUDA_CONSTRAINTS_CHECK=1 PYTHONPATH=. python experiments/benchmarks/train_step.py --for-h100 \\
+      --batch-size=16 --dtype=bfloat16 --remat=blocks
+
+compiles for an H100 and tells how much of its memory the step needs. (LD_LIBRARY_PATH must name the folders of NVIDIA's
+libraries where there is no driver.)
 """
 
 import argparse
+import contextlib
 import time
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.experimental import topologies
+from jax.sharding import Mesh
 
 from debir_jax.command_line import load_config
 from debir_jax.training import build
+from debir_jax.training.mesh import AXIS, make_mesh
 from debir_jax.training.optimizer import CosineDecay
 from debir_jax.training.state import create_state
 from debir_jax.training.step import Steps
 from debir_jax.types import CameraColor, Scene
 
+# What XLA must know of a GPU that is not there; NVIDIA's data sheet and the CUDA programming guide (9.0).
+_H100 = """
+platform_name: "CUDA" device_description_str: "NVIDIA H100 80GB HBM3"
+dnn_version_info { major: 9 minor: 20 } runtime_version { major: 13 }
+gpu_device_info {
+  cuda_compute_capability { major: 9 }
+  core_count: 132 fpus_per_core: 128 clock_rate_ghz: 1.98
+  threads_per_warp: 32 threads_per_block_limit: 1024 threads_per_core_limit: 2048
+  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+  registers_per_block_limit: 65536 registers_per_core_limit: 65536
+  shared_memory_per_block: 49152 shared_memory_per_block_optin: 232448 shared_memory_per_core: 233472
+  memory_bandwidth: 3352320000000 l2_cache_size: 52428800 device_memory_size: 84929347584
+}
+"""
+
 
 def main():
-  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("--config", default="configs/default.py", help="config file")
-  parser.add_argument("--cache", default="", help="folder of JAX's persistent compilation cache; none by default")
-  args = parser.parse_args()
+  args = _parse()
   if args.cache:
     jax.config.update("jax_compilation_cache_dir", args.cache)
   config = load_config(args.config)
+  config.batch_size = args.batch_size or config.batch_size
+  config.compute.dtype, config.compute.remat = args.dtype or config.compute.dtype, args.remat or config.compute.remat
+  with _an_h100() if args.for_h100 else contextlib.nullcontext(make_mesh(1)) as mesh:
+    for name, step, arguments in _programs(config, mesh):
+      start = time.perf_counter()
+      traced = jax.jit(step, compiler_options=build.compiler_options()).trace(*arguments)
+      traced_s, lowered = time.perf_counter(), traced.lower(
+          lowering_platforms=("cuda",) if args.for_h100 else None)
+      lowered_s, compiled = time.perf_counter(), lowered.compile()
+      memory = compiled.memory_analysis()
+      print(f"{name}: trace {traced_s - start:.1f} s, lower {lowered_s - traced_s:.1f} s, compile "
+            f"{time.perf_counter() - lowered_s:.1f} s; arrays {memory.temp_size_in_bytes / 1e9:.2f} GB beside "
+            f"{(memory.argument_size_in_bytes + memory.output_size_in_bytes) / 1e9:.2f} GB that go in and out", flush=True)
+
+
+def _parse() -> argparse.Namespace:
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument("--config", default="configs/default.py", help="config file")
+  parser.add_argument("--batch-size", type=int, help="in place of config.batch_size")
+  parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="in place of config.compute.dtype")
+  parser.add_argument("--remat", choices=("none", "blocks", "stages"), help="in place of config.compute.remat")
+  parser.add_argument("--cache", default="", help="folder of JAX's persistent compilation cache; none by default")
+  parser.add_argument("--for-h100", action="store_true", help="compile for this GPU, which need not be there")
+  return parser.parse_args()
+
+
+@contextlib.contextmanager
+def _an_h100():
+  """A mesh of one, and tracing as if it were there, with the kernels for GPUs."""
+  topology = topologies.get_topology_desc(platform="cuda", target_config=_H100, topology="1x1x1")
+  mesh, backend = Mesh(np.array(topology.devices), (AXIS,)), jax.default_backend
+  jax.default_backend = lambda: "gpu"
+  try:
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+      yield mesh
+  finally:
+    jax.default_backend = backend
+
+
+def _programs(config, mesh):
+  """Name, function and shapes of the arguments, of both steps."""
   models, setup = build.models_of(config), build.capture_setup_of(config, training=True)
   optimizers = build.optimizers_of(config)
-  steps = Steps(models, setup, optimizers)
+  steps = Steps(models, setup, optimizers, mesh=mesh)
   state = jax.eval_shape(lambda key: create_state(key, models, optimizers, setup.timing, config.data.crop_size),
                          jax.random.key(0))
   shape = lambda *sizes, dtype=jnp.float32: jax.ShapeDtypeStruct((config.batch_size, *sizes), dtype)
@@ -40,17 +104,10 @@ def main():
                  colour=CameraColor(white_balance=shape(3), ccm=shape(3, 3)), scene_id=shape(dtype=jnp.int32))
   shots = jax.eval_shape(lambda key: steps.shots(key, 0, config.batch_size), jax.random.key(0))
   decay = CosineDecay(1e-7, 1e-8, 10)
-  for name, step, arguments in (
-      ("exposure", lambda *a: steps.exposure(*a, decay), (state, scenes, shots)),
-      ("restoration", lambda state, scenes, shots, times: steps.restoration(
-          state, "restoration", scenes, shots, times, decay), (state, scenes, shots, shape(setup.timing.num_frames)))):
-    start = time.perf_counter()
-    traced = jax.jit(step, compiler_options=build.compiler_options()).trace(*arguments)
-    traced_s, lowered = time.perf_counter(), traced.lower()
-    lowered_s, compiled = time.perf_counter(), lowered.compile()
-    print(f"{name}: trace {traced_s - start:.1f} s, lower {lowered_s - traced_s:.1f} s, compile "
-          f"{time.perf_counter() - lowered_s:.1f} s, arrays "
-          f"{compiled.memory_analysis().temp_size_in_bytes / 1e9:.2f} GB", flush=True)
+  return (("exposure", lambda *a: steps.exposure(*a, decay), (state, scenes, shots)),
+          ("restoration", lambda state, scenes, shots, times: steps.restoration(
+              state, "restoration", scenes, shots, times, decay),
+           (state, scenes, shots, shape(setup.timing.num_frames))))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,32 @@
+"""The networks of a run of this package, out of its newest checkpoints."""
+
+import pathlib
+from typing import Any
+
+import ml_collections
+
+from debir_jax.training.experiment import Experiment
+from debir_jax.training.stages import STAGES
+
+
+def run_networks(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> dict[str, tuple[dict, dict]]:
+  """Variables and description of "restorer" and "baenet"; of the restorer alone where BAENet was not trained.
+
+  Args:
+    workdir: of the run.
+    config: it was started with; in what networks are made for it must be the same.
+
+  Raises:
+    FileNotFoundError: there is no checkpoint of any stage.
+    ValueError: a checkpoint was made for something else, or is damaged.
+  """
+  stages = [stage for stage in STAGES.values() if (workdir / stage.name / "checkpoints").is_dir()]
+  if not stages:
+    raise FileNotFoundError(f"{workdir} is not the workdir of a run: there are no checkpoints of a stage in it.")
+  experiment, last = Experiment(config), stages[-1]
+  state = experiment.load_stage(last.name, workdir, experiment.initial_state())
+  networks: dict[str, Any] = {"restorer": ({"params": state.restoration_params}, experiment.purposes["restoration"])}
+  if last.starts_from is not None:
+    variables = {"params": state.bae_params} | ({"batch_stats": state.bae_stats} if state.bae_stats else {})
+    networks["baenet"] = variables, experiment.purposes["bae"]
+  return networks
