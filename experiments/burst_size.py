@@ -29,6 +29,7 @@ from debir_jax.evaluation.candidates import mean_and_error
 from debir_jax.evaluation.records import by_method
 from debir_jax.evaluation.summary import interval_of_mean
 from debir_jax.files import write_text
+from debir_jax.policies.burst_size import burst_cost
 from debir_jax.simulator import capture_time
 from debir_jax.training.experiment import Experiment
 from debir_jax.training.logs import say
@@ -134,10 +135,11 @@ def paid(records: Sequence[Record], price: tuple[float, float], timing: BurstTim
   for name, rows in groups.items():
     rows = sorted(rows, key=lambda row: (row.scene_id, row.draw))
     times = np.array([row.exposure_times for row in rows])
-    seconds, frames = np.asarray(capture_time(times, timing)), np.count_nonzero(times, axis=1)
+    paid_for = np.asarray(burst_cost(times, timing, time_cost=per_second, frame_cost=per_frame))
     by_scene = lambda values, count=len({row.scene_id for row in rows}): np.reshape(values, (count, -1))
-    costs[name] = by_scene([row.l1 for row in rows] + per_second * seconds + per_frame * frames)
+    costs[name] = by_scene([row.l1 for row in rows] + paid_for)
     if name == _CHOICE:
+      seconds, frames = np.asarray(capture_time(times, timing)), np.count_nonzero(times, axis=1)
       taken = dict(frames=float(frames.mean()), seconds=float(seconds.mean()),
                    shares={str(size): float(np.mean(frames == size)) for size in SIZES})
     psnr[name] = float(np.mean([row.psnr for row in rows]))

@@ -17,6 +17,7 @@ import math
 import pathlib
 import sys
 
+from debir_jax.evaluation.summary import comparison_in_words
 from debir_jax.files import write_text
 
 # In the order of the paper; what is found beside them comes after.
@@ -51,14 +52,8 @@ def verdicts(path: pathlib.Path) -> list[str]:
   sentences = []
   for column in dict.fromkeys(row["column"] for row in rows):
     reference, *others = [row for row in rows if row["column"] == column]
-    groups = dict(ahead=[], behind=[], open=[])
-    for row in others:
-      low, high = _interval(row)
-      groups["ahead" if high < 0 else "behind" if low > 0 else "open"].append(row["method"])
-    said = [f"{words} {', '.join(groups[key])}" for key, words in (
-        ("ahead", "is ahead of"), ("behind", "is **behind**"), ("open", "cannot be told apart from")) if groups[key]]
-    sentences.append(f"{column}: {reference['method']} {'; '.join(said)} (95 % interval of the paired difference in "
-                     "PSNR).")
+    said = comparison_in_words({row["method"]: _interval(row) for row in others})
+    sentences.append(f"{column}: {reference['method']} {said} (95 % interval of the paired difference in PSNR).")
   return sentences
 
 

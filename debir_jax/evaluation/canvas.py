@@ -1,10 +1,24 @@
-"""Figures without a window, and the PNG files that they end in."""
+"""Images through the viewing ISP, figures without a window, and the PNG files that they end in."""
 
 import os
 import pathlib
 from typing import Any
 
+import jax
+import numpy as np
+
+from debir_jax.imaging import view
+from debir_jax.types import CameraColor
+
 _DOTS_PER_INCH = 130
+
+
+_view_all = jax.jit(jax.vmap(view, in_axes=(0, None)))
+
+
+def developed(images: np.ndarray, colour: CameraColor) -> np.ndarray:
+  """Viewing images `[N, 2 h, 2 w, 3]`, sRGB, of packed RAW `[N, h, w, 4]`."""
+  return np.asarray(_view_all(images, colour))
 
 
 def figure_and_axes(num_rows: int, num_columns: int, size_inches: tuple[float, float], **options: Any) -> tuple:

@@ -6,22 +6,18 @@ Every function writes one PNG file and creates its folder, as those of `plots.py
 from collections.abc import Mapping, Sequence
 import os
 
-import jax
 import numpy as np
 from scipy import ndimage
 
-from debir_jax.evaluation.canvas import figure_and_axes, save
+from debir_jax.evaluation.canvas import developed, figure_and_axes, save
 from debir_jax.evaluation.evaluate import Example
 from debir_jax.evaluation.image_scores import HIGHER_IS_BETTER, ScoreSummary
-from debir_jax.imaging import view
 from debir_jax.types import SUBFRAME_RATE_HZ
 
 _IMAGE_SIDE_INCHES = 1.5
 _PANEL_INCHES = (2.9, 0.35)
 _DETAIL_SHARE = 4  # The magnified part has a fourth of the shorter side.
 _BOX_COLOUR = "yellow"
-
-_developed = jax.jit(jax.vmap(view, in_axes=(0, None)))
 
 
 def burst_sheet(path: str | os.PathLike, examples: Sequence[Example]) -> None:
@@ -42,10 +38,10 @@ def burst_sheet(path: str | os.PathLike, examples: Sequence[Example]) -> None:
   figure, axes = figure_and_axes(num_rows, len(titles), size)
   rows = iter(axes)
   for scene_id, of_scene in scenes.items():
-    truth, = np.asarray(_developed(of_scene[0].target[None], of_scene[0].colour))
+    truth, = developed(of_scene[0].target[None], of_scene[0].colour)
     corner, side = _detail_of(truth)
     for example, row in zip(of_scene, rows):
-      *frames, restored = np.asarray(_developed(np.stack([*example.raw, example.restored]), example.colour))
+      *frames, restored = developed(np.stack([*example.raw, example.restored]), example.colour)
       for axis, image, time, gain in zip(row, frames, example.exposure_times, example.gains):
         _show(axis, image, f"{time * SUBFRAME_RATE_HZ:.1f}/1920 s, gain {gain:.0f}")
       _show_with_detail(row[-2:], restored, corner, side, f"{example.psnr:.2f} dB")

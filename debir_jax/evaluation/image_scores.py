@@ -10,7 +10,7 @@ import itertools
 import numpy as np
 
 from debir_jax.evaluation.candidates import mean_and_error
-from debir_jax.evaluation.summary import interval_of_mean
+from debir_jax.evaluation.summary import comparison_in_words, interval_of_mean
 
 HIGHER_IS_BETTER = {"PSNR": True, "NIQE": False, "BRISQUE": False, "TOPIQ": True}
 
@@ -108,14 +108,10 @@ def agreement(rows: Sequence[ImageScores], metric: str, *, with_metric: str = "P
 def verdict(summaries: Sequence[ScoreSummary], metric: str) -> str:
   """In words, whom the first method is ahead of, behind, or cannot be told apart from."""
   reference, *others = summaries
-  groups: dict[str, list[str]] = {"is ahead of": [], "is **behind**": [], "cannot be told apart from": []}
-  for row in others:
-    low, high = row.difference_low, row.difference_high
-    low, high = (low, high) if HIGHER_IS_BETTER[metric] else (-high, -low)
-    words = "is ahead of" if high < 0 else "is **behind**" if low > 0 else "cannot be told apart from"
-    groups[words].append(row.method)
-  said = [f"{words} {', '.join(methods)}" for words, methods in groups.items() if methods]
-  return f"{metric}: {reference.method} {'; '.join(said)}."
+  interval = lambda row: (row.difference_low, row.difference_high)
+  gains = {row.method: interval(row) if HIGHER_IS_BETTER[metric] else tuple(-end for end in reversed(interval(row)))
+           for row in others}
+  return f"{metric}: {reference.method} {comparison_in_words(gains)}."
 
 
 def _means(rows, metric) -> dict[str, dict[str, float]]:

@@ -8,24 +8,20 @@ from collections.abc import Iterable, Mapping, Sequence
 import json
 import os
 
-import jax
 import numpy as np
 
+from debir_jax.evaluation.canvas import developed
 from debir_jax.evaluation.canvas import figure_and_axes as _figure
 from debir_jax.evaluation.canvas import save as _save
 from debir_jax.evaluation.correlation import correlate
 from debir_jax.evaluation.evaluate import Example
 from debir_jax.evaluation.records import Record, by_method
 from debir_jax.evaluation.summary import MethodSummary
-from debir_jax.imaging import view
 from debir_jax.types import SUBFRAME_RATE_HZ
 
 _IMAGE_SIDE_INCHES = 1.75
 _PANEL_INCHES = (2.9, 2.6)
 _MAX_POINTS_UNSMOOTHED = 40
-
-
-_developed = jax.jit(jax.vmap(view, in_axes=(0, None)))
 
 
 def comparison_sheet(path: str | os.PathLike, examples: Sequence[Example]) -> None:
@@ -48,7 +44,7 @@ def comparison_sheet(path: str | os.PathLike, examples: Sequence[Example]) -> No
   figure, axes = _figure(len(examples), len(columns), size)
   for row, example in zip(axes, examples):
     images = np.concatenate([example.previews, example.raw, example.restored[None], example.target[None]])
-    for axis, image, caption in zip(row, np.asarray(_developed(images, example.colour)), _captions(example)):
+    for axis, image, caption in zip(row, developed(images, example.colour), _captions(example)):
       axis.imshow(image, interpolation="nearest")
       axis.set(xticks=[], yticks=[])
       axis.set_xlabel(caption, fontsize=8, labelpad=3)
@@ -62,7 +58,7 @@ def comparison_sheet(path: str | os.PathLike, examples: Sequence[Example]) -> No
 def side_by_side(example: Example) -> np.ndarray:
   """Base frame, restored image and target through the viewing ISP, `[H, 3 W, 3]` in [0, 1]."""
   images = np.stack([example.raw[0], example.restored, example.target])
-  return np.concatenate(np.asarray(_developed(images, example.colour)), axis=1)
+  return np.concatenate(developed(images, example.colour), axis=1)
 
 
 def exposure_scatter(path: str | os.PathLike, records: Iterable[Record], *, method: str = "DEBIR",
@@ -169,7 +165,7 @@ def method_sheet(path: str | os.PathLike, methods: Mapping[str, Sequence[Example
     images = np.stack([first.raw[0], *[example.restored for example in examples], first.target])
     captions = [f"scene {first.scene_id}, gain {first.preview_gain:.0f}",
                 *[f"{example.psnr:.2f} dB  {_times(example)}" for example in examples], ""]
-    for axis, image, caption in zip(row, np.asarray(_developed(images, first.colour)), captions):
+    for axis, image, caption in zip(row, developed(images, first.colour), captions):
       axis.imshow(image, interpolation="nearest")
       axis.set(xticks=[], yticks=[])
       axis.set_xlabel(caption, fontsize=8, labelpad=3)

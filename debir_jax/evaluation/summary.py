@@ -21,6 +21,19 @@ _PATCH_HEADER = ["PSNR in patches", "vs whole"]
 _PATCH_NOTE = "\nvs whole: paired difference of PSNR in patches to that of the same whole images [95 % interval]."
 
 
+def comparison_in_words(gains: Mapping[str, tuple[float, float]]) -> str:
+  """"is ahead of A, B; is **behind** C; cannot be told apart from D", those that there are.
+
+  Args:
+    gains: of each other method, the interval of what it is better by.
+  """
+  groups: dict[str, list[str]] = {"is ahead of": [], "is **behind**": [], "cannot be told apart from": []}
+  for method, (low, high) in gains.items():
+    words = "is ahead of" if high < 0 else "is **behind**" if low > 0 else "cannot be told apart from"
+    groups[words].append(method)
+  return "; ".join(f"{words} {', '.join(methods)}" for words, methods in groups.items() if methods)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MethodSummary:
   """A method in numbers; `*_error` is a standard error over scenes (NaN for a single scene).

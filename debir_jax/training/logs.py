@@ -104,7 +104,11 @@ class StageLog:
     digits_of = dict(loss=4, psnr=2, watched_psnr=2, label_error=2, mean_exposure=1)
     shown = "  ".join(f"{name} {scalars[name]:.{digits}f}" for name, digits in digits_of.items() if name in scalars)
     say(f"{self._name:14s} step {step:>{len(str(self._num_steps))}}/{self._num_steps}  {shown}  "
-        f"data wait {100 * scalars.get('data_wait_share', 0):.1f} %  {self.seconds_left(step):.0f} s left")
+        f"data wait {100 * scalars.get('data_wait_share', 0):.1f} %{self._outlook(step)}")
+
+  def _outlook(self, step) -> str:
+    seconds = self.seconds_left(step)
+    return f"  {seconds:.0f} s left" if np.isfinite(seconds) else ""
 
   def write_summary(self, num_skipped: int, num_replaced: int, checkpoints: pathlib.Path) -> None:
     """The stage in a few lines, on the screen and in `summary.txt`."""
@@ -114,7 +118,8 @@ class StageLog:
     number = lambda name: f"{self._last.get(name, float('nan')):.4g}"
     restored = f", PSNR {number('psnr')} dB" if "psnr" in self._last else ""
     times = " ".join(f"{mean:.1f}±{sd:.1f}" for mean, sd in zip(self._times.mean(0), self._times.std(0)))
-    text = (f"{self._name}: {self._num_steps} steps, {steps / max(seconds, 1e-9):.2f} a second\n"
+    speed = f", {steps / max(seconds, 1e-9):.2f} a second" if steps > 0 else ""
+    text = (f"{self._name}: {self._num_steps} steps{speed}\n"
             f"  last: loss {number('loss')}{restored}, gradient norm {number('grad_norm')}\n"
             f"  watched scenes: {'not measured' if self._watched is None else f'{self._watched:.2f} dB'}\n"
             f"  exposure times, 1/1920 s, mean±sd: {times}\n"
