@@ -1,5 +1,6 @@
 """Test set-up: one persistent compilation cache, float64 on request, data beside the checkout where present."""
 
+import contextlib
 import os
 import pathlib
 
@@ -39,13 +40,23 @@ def shared_dir():
 
 
 @pytest.fixture
-def lowers_for_gpus(monkeypatch):
-  """Kernels for GPUs are lowered without one: newer JAX must be told which GPU is meant."""
-  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-  jax.clear_caches()  # Blocks that were traced without kernels.
+def lowering_for_gpus(monkeypatch, gpu_mesh):
+  """A context in which kernels for GPUs are traced and lowered without one; nothing can be computed in it."""
+  @contextlib.contextmanager
+  def lowering():
+    told = jax.sharding.use_abstract_mesh(gpu_mesh) if gpu_mesh else contextlib.nullcontext()
+    with monkeypatch.context() as patch, told:
+      patch.setattr(jax, "default_backend", lambda: "gpu")
+      jax.clear_caches()  # Blocks that were traced without kernels.
+      yield
+
+  return lowering
+
+
+@pytest.fixture
+def gpu_mesh():
+  """A GPU that is not there: newer JAX must be told which one is meant, also by every `shard_map`. None in older JAX."""
   if jax.__version_info__ < (0, 11):
-    yield
-    return
+    return None
   device = jax.sharding.AbstractDevice(device_kind="NVIDIA H100 80GB HBM3", num_cores=132, platform="gpu")
-  with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((1,), ("any",), abstract_device=device)):
-    yield
+  return jax.sharding.AbstractMesh((1,), ("data",), (jax.sharding.AxisType.Auto,), abstract_device=device)

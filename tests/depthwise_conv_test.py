@@ -78,19 +78,21 @@ FORMS = dict(cpu="stablehlo.while", cuda="__gpu$xla.gpu.triton", tpu="stablehlo.
 
 
 @pytest.mark.parametrize("platform", FORMS)
-def test_each_platform_gets_its_own_program(platform, lowers_for_gpus):
+def test_each_platform_gets_its_own_program(platform, lowering_for_gpus):
   """A walk over blocks on CPU, Triton's kernels for CUDA, elsewhere the library's convolution; never two at once."""
   x, kernel = inputs((4, 4, 2), jnp.float32)
   gradients = jax.jit(jax.grad(lambda x, kernel: jnp.sum(jnp.sin(depthwise_conv3x3(x, kernel))), (0, 1)))
-  program = gradients.trace(x, kernel).lower(lowering_platforms=(platform,)).as_text()
+  with lowering_for_gpus():
+    program = gradients.trace(x, kernel).lower(lowering_platforms=(platform,)).as_text()
   assert [form in program for form in FORMS.values()] == [name == platform for name in FORMS]
 
 
 @pytest.mark.parametrize("stride, dtype", [(2, jnp.float32), (1, jnp.float16)])
-def test_other_strides_and_types_are_left_to_the_library_on_cuda(stride, dtype, lowers_for_gpus):
+def test_other_strides_and_types_are_left_to_the_library_on_cuda(stride, dtype, lowering_for_gpus):
   x, kernel = inputs((4, 4, 2), dtype)
   fn = jax.jit(lambda x, kernel: depthwise_conv3x3(x, kernel, stride=stride))
-  program = fn.trace(x, kernel).lower(lowering_platforms=("cuda",)).as_text()
+  with lowering_for_gpus():
+    program = fn.trace(x, kernel).lower(lowering_platforms=("cuda",)).as_text()
   assert FORMS["tpu"] in program and FORMS["cuda"] not in program
 
 

@@ -9,8 +9,7 @@ restorer. Run it from the top folder of the checkout. On any machine with jax[cu
   JAX_SKIP_CUDA_CONSTRAINTS_CHECK=1 PYTHONPATH=. python experiments/benchmarks/train_step.py --for-h100 \\
       --batch-size=16 --dtype=bfloat16 --remat=blocks
 
-compiles for an H100 and tells how much of its memory the step needs. (LD_LIBRARY_PATH must name the folders of NVIDIA's
-libraries where there is no driver.)
+compiles for an H100 and tells how much of its memory the step needs.
 """
 
 import argparse
@@ -54,17 +53,18 @@ def main():
   config = load_config(args.config)
   config.batch_size = args.batch_size or config.batch_size
   config.compute.dtype, config.compute.remat = args.dtype or config.compute.dtype, args.remat or config.compute.remat
-  with _an_h100() if args.for_h100 else contextlib.nullcontext(make_mesh(1)) as mesh:
-    for name, step, arguments in _programs(config, mesh):
+  mesh = _h100_mesh() if args.for_h100 else make_mesh(1)
+  for name, step, arguments in _programs(config, mesh):
+    with _as_if_there(mesh) if args.for_h100 else contextlib.nullcontext():
       start = time.perf_counter()
       traced = jax.jit(step, compiler_options=build.compiler_options()).trace(*arguments)
       traced_s, lowered = time.perf_counter(), traced.lower(
           lowering_platforms=("cuda",) if args.for_h100 else None)
-      lowered_s, compiled = time.perf_counter(), lowered.compile()
-      memory = compiled.memory_analysis()
-      print(f"{name}: trace {traced_s - start:.1f} s, lower {lowered_s - traced_s:.1f} s, compile "
-            f"{time.perf_counter() - lowered_s:.1f} s; arrays {memory.temp_size_in_bytes / 1e9:.2f} GB beside "
-            f"{(memory.argument_size_in_bytes + memory.output_size_in_bytes) / 1e9:.2f} GB that go in and out", flush=True)
+    lowered_s, compiled = time.perf_counter(), lowered.compile()
+    memory = compiled.memory_analysis()
+    print(f"{name}: trace {traced_s - start:.1f} s, lower {lowered_s - traced_s:.1f} s, compile "
+          f"{time.perf_counter() - lowered_s:.1f} s; arrays {memory.temp_size_in_bytes / 1e9:.2f} GB beside "
+          f"{(memory.argument_size_in_bytes + memory.output_size_in_bytes) / 1e9:.2f} GB that go in and out", flush=True)
 
 
 def _parse() -> argparse.Namespace:
@@ -78,15 +78,19 @@ def _parse() -> argparse.Namespace:
   return parser.parse_args()
 
 
-@contextlib.contextmanager
-def _an_h100():
-  """A mesh of one, and tracing as if it were there, with the kernels for GPUs."""
+def _h100_mesh() -> Mesh:
+  """A single H100, which nothing can be computed on."""
   topology = topologies.get_topology_desc(platform="cuda", target_config=_H100, topology="1x1x1")
-  mesh, backend = Mesh(np.array(topology.devices), (AXIS,)), jax.default_backend
-  jax.default_backend = lambda: "gpu"
+  return Mesh(np.array(topology.devices), (AXIS,))
+
+
+@contextlib.contextmanager
+def _as_if_there(mesh):
+  """Programs are traced for the mesh, with the kernels for GPUs."""
+  backend, jax.default_backend = jax.default_backend, lambda: "gpu"
   try:
     with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-      yield mesh
+      yield
   finally:
     jax.default_backend = backend
 

@@ -17,7 +17,7 @@ from debir_jax.types import CameraColor, Scene
     ("cuda", "bfloat16", "none"), ("tpu", "float32", "stages"),
     *[pytest.param(*case, marks=pytest.mark.slow) for case in (("cuda", "float32", "stages"),
                                                                ("tpu", "bfloat16", "none"))]])
-def test_exposure_step_is_lowered_for_accelerators(platform, dtype, remat, lowers_for_gpus):
+def test_exposure_step_is_lowered_for_accelerators(platform, dtype, remat, lowering_for_gpus, gpu_mesh):
   """With the restorer's attention and alignment, BAENet, motion, simulator and optimizer; no CPU form is left in it."""
   config = default.get_config("debug")
   config.restorer.update(dict(blocks_per_level=1, fusion_blocks=1, deform_groups=8))
@@ -25,7 +25,7 @@ def test_exposure_step_is_lowered_for_accelerators(platform, dtype, remat, lower
   models = build.models_of(config)
   setup = build.capture_setup_of(config, training=True)
   optimizers = build.optimizers_of(config)
-  steps = Steps(models, setup, optimizers)
+  steps = Steps(models, setup, optimizers, mesh=gpu_mesh)
   state = jax.eval_shape(lambda key: create_state(key, models, optimizers, setup.timing, config.data.crop_size),
                          jax.random.key(0))
   shape = lambda *sizes, dtype=jnp.float32: jax.ShapeDtypeStruct((config.batch_size, *sizes), dtype)
@@ -36,7 +36,8 @@ def test_exposure_step_is_lowered_for_accelerators(platform, dtype, remat, lower
   step = jax.jit(lambda *arguments: steps.exposure(*arguments, CosineDecay(1e-7, 1e-8, 10)))
   # What is lowered here is looked at, not kept, so that programs need not stay valid for half a year.
   unstable = [export.DisabledSafetyCheck.custom_call("__gpu$xla.gpu.triton")]
-  exported = export.export(step, platforms=[platform], disabled_checks=unstable)(state, scenes, shots)
+  with lowering_for_gpus():
+    exported = export.export(step, platforms=[platform], disabled_checks=unstable)(state, scenes, shots)
   program = exported.mlir_module()
   assert exported.platforms == (platform,)
   assert "stablehlo.convolution" in program
