@@ -12,7 +12,6 @@ from debir_jax.types import CameraColor
 
 _DOTS_PER_INCH = 130
 
-
 _view_all = jax.jit(jax.vmap(view, in_axes=(0, None)))
 
 
