@@ -43,7 +43,8 @@ def create_state(key: jax.Array, models: Models, optimizers: dict, timing: Burst
   restoration_key, bae_key = jax.random.split(key)
   side = crop_size // 2
   frames = jnp.zeros((1, timing.num_frames, side, side, models.burst_planes.num_channels))
-  restoration_params = models.restorer.init(restoration_key, frames)["params"]
+  # Compiled as one: the network itself is no part of what comes out, and op by op a GPU would tune its convolutions.
+  restoration_params = jax.jit(models.restorer.init)(restoration_key, frames)["params"]
   bae = init_baenet(bae_key, models.bae, num_planes=models.num_planes)
   moved = dict(restoration=restoration_params, bae=bae["params"], finetune=restoration_params)
   return TrainState(

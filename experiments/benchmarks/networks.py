@@ -25,7 +25,7 @@ the minute,
 
 is done with a program after its first processes. Ours then has no time for compilation from the cache, and its memory
 is what XLA says that the arrays take. Do not let anything else compile or run beside it: compilation then takes many
-times as long, and chooses badly.
+times as long, and chooses badly. --cache DIR keeps what XLA compiled and tuned, for gpu_profile.py and later runs.
 
 --remat and --xla-options are of our gradient alone: PyTorch is measured once beside all of them.
 """
@@ -95,6 +95,8 @@ def _parse() -> argparse.Namespace:
                       help="compiler options of our restorer's gradient, '' for none: "
                            "'' xla_gpu_enable_triton_gemm=False measures it without and with")
   parser.add_argument("--once", action="store_true", help="one process per program and library, not two: see above")
+  parser.add_argument("--cache", default=None, metavar="DIR",
+                      help="keep JAX's compiled programs here; what is there already is not compiled again")
   parser.add_argument("--repeats", type=int, default=5, help="runs per process, after one that warms up")
   parser.add_argument("--torch", action=argparse.BooleanOptionalAction, default=None,
                       help="measure PyTorch too; the default where it is installed")
@@ -139,6 +141,7 @@ def compare(program: dict[str, Any], libraries: list[str], args: argparse.Namesp
   """Numbers of each library for a program, from two processes each, in turn; after a failure no second one."""
   numbers = {}
   with tempfile.TemporaryDirectory() as cache:
+    cache = args.cache or cache
     for turn in range(1 if args.once else 2):
       for library in libraries:
         if "failure" in numbers.get(library, {}):

@@ -15,7 +15,7 @@ _CASE = _PROGRAM | dict(library="ours", repeats=1)
 
 
 def limits(**changes):
-  return argparse.Namespace(**(dict(time_limit=300.0, memory_limit=0.9, once=False, repeats=1) | changes))
+  return argparse.Namespace(**(dict(time_limit=300.0, memory_limit=0.9, once=False, repeats=1, cache=None) | changes))
 
 
 @pytest.mark.parametrize("changes, reason", [(dict(time_limit=0.5), "over 0 s"), (dict(memory_limit=1e-4), "GB")])
