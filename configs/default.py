@@ -126,7 +126,9 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
 
   # Optimisation (Sec. 6). Steps = epochs x scenes / batch size.
   adamw = lambda **kw: d(dict(clip_norm=0.01, weight_decay=0.01, decay_all=False, **kw))
-  config.restoration_optimizer = adamw()
+  # offset_rate: learning rate of the alignment's offsets, relative to the others. Deformable convolutions are often
+  # trained with 0.1: at high rates their offsets may leave the image for good.
+  config.restoration_optimizer = adamw(offset_rate=1.0)
   config.bae_optimizer = adamw()
   config.clamp_loss = False  # True: clamp the restored image before the loss, as the authors' release does.
   config.stage1 = d(dict(num_steps=511_500, learning_rate=3e-4, final_learning_rate=1e-8, rise_steps=0))

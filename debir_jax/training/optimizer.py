@@ -39,20 +39,30 @@ class CosineDecay:
     return decayed * jnp.where(self.rise_steps > 0, rise, 1)
 
 
-def adamw_direction(*, clip_norm: float | None, weight_decay: float, decay_all: bool = False):
+def adamw_direction(*, clip_norm: float | None, weight_decay: float, decay_all: bool = False,
+                    offset_rate: float = 1.0):
   """AdamW without its learning rate: multiply by minus the rate and add to the parameters.
 
   Args:
     clip_norm: largest global norm of the gradient; None: no clipping.
     weight_decay: decoupled weight decay (AdamW).
     decay_all: decay every parameter, as torch's AdamW does; default: kernels only.
+    offset_rate: learning rate of the convolutions that say where deformable convolutions read, relative to all others.
+      At high rates their offsets can leave the image within a few steps, and from there no gradient leads back.
+
+  Raises:
+    ValueError: `offset_rate` is not a positive number.
 
   Returns:
     An optax transformation; its state also holds how large gradients usually are, see `usual_grad_norm`.
   """
   clip = optax.identity() if clip_norm is None else optax.clip_by_global_norm(clip_norm)
   decay = optax.add_decayed_weights(weight_decay, mask=None if decay_all else _is_kernel)
-  return optax.chain(_follow_grad_norm(), clip, optax.scale_by_adam(), decay)
+  if not 0 < offset_rate < float("inf"):
+    raise ValueError(f"config.restoration_optimizer.offset_rate={offset_rate} must be a positive number.")
+  # Not a part at rate 1: checkpoints of earlier versions have no place for it.
+  slow_offsets = [] if offset_rate == 1 else [optax.stateless(lambda direction, _: _scale_offsets(direction, offset_rate))]
+  return optax.chain(_follow_grad_norm(), clip, optax.scale_by_adam(), decay, *slow_offsets)
 
 
 def usual_grad_norm(moments) -> jax.Array:
@@ -92,3 +102,8 @@ def _follow_grad_norm():
 
 def _is_kernel(params):
   return jax.tree_util.tree_map_with_path(lambda path, _: str(path[-1].key).endswith("kernel"), params)
+
+
+def _scale_offsets(direction, factor):
+  is_offset = lambda path: any(getattr(key, "key", None) == "offset_conv" for key in path)
+  return jax.tree_util.tree_map_with_path(lambda path, d: factor * d if is_offset(path) else d, direction)

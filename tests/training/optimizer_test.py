@@ -43,6 +43,21 @@ def test_directions_times_rate_equal_optax_adamw(decay_all):
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), params, expected)
 
 
+def test_offsets_of_deformable_convolutions_move_at_their_own_rate():
+  """Everything else as without it; the state of rate 1 is the state of versions that knew no such rate."""
+  params = {"align": {"offset_conv": {"kernel": jnp.ones((2, 2))}, "bottleneck": {"kernel": jnp.ones((2, 2))}}}
+  gradient = jax.tree.map(lambda p: 0.3 * p, params)
+  usual, slow = [adamw_direction(clip_norm=None, weight_decay=0.1, offset_rate=rate) for rate in (1.0, 0.1)]
+  expected, _ = usual.update(gradient, usual.init(params), params)
+  direction, _ = slow.update(gradient, slow.init(params), params)
+  np.testing.assert_allclose(direction["align"]["offset_conv"]["kernel"],
+                             0.1 * expected["align"]["offset_conv"]["kernel"], rtol=1e-6)
+  np.testing.assert_array_equal(direction["align"]["bottleneck"]["kernel"], expected["align"]["bottleneck"]["kernel"])
+  assert len(usual.init(params)) == 4
+  with pytest.raises(ValueError, match="offset_rate=0"):
+    adamw_direction(clip_norm=None, weight_decay=0.1, offset_rate=0.0)
+
+
 def test_biases_do_not_decay_by_default():
   """With a gradient of zero only kernels shrink."""
   ours = adamw_direction(clip_norm=None, weight_decay=0.3)
