@@ -74,9 +74,11 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
       max_saturated_share=0.9,  # Of the batch's targets at white.
       min_level=1e-4,  # Mean of the batch's targets, white = 1.
       max_bad_steps=20,  # In a row; then the run stops in any case.
-      on_collapse="log",  # BAENet predicts one pattern for all scenes: "log" or "stop".
+      # BAENet predicts one pattern for all scenes, or the restorer looks at the first frame alone: "log" or "stop".
+      on_collapse="log",
       min_times_spread=0.02,  # Largest standard deviation of an exposure time that is a collapse, 1/1920 s.
-      collapse_after=0.2,  # Share of a stage after which it is looked for.
+      min_other_frames=1e-4,  # Share of the restored image that all other frames make up; less is a collapse.
+      collapse_after=0.2,  # Share of a stage after which either is looked for.
   ))
   config.profile = d(dict(first_step=10, num_steps=0))  # Trace so many steps of each stage with JAX's profiler.
 

@@ -186,6 +186,22 @@ class Evaluator:
       examples += [example for of_scene in zip(*of_methods) for example in of_scene]
     return examples
 
+  def effect_of_other_frames(self, method: Method, scenes: Scene | Iterable[Scene], *, draw: int = 0) -> float:
+    """What the restored image owes to the frames behind the first, at one draw of each scene.
+
+    Returns:
+      Root mean square of what changes in the restored image when those frames are mirrored, left to right, over that
+      of the image: the mean over the scenes. 0 where the restorer looks at the first frame alone.
+    """
+    [method], effects = self._placed([method]), []
+    for batch in self._batches(scenes, [draw]):
+      frames = self._take(batch, self._exposure_times(method, batch, self._observe(batch.scenes, batch.shots)))[1]
+      restore = lambda frames: np.asarray(_restore(self._restorer, self._mesh, method.restorer_params, frames))
+      image, other = restore(frames), restore(_others_mirrored(frames))
+      rms = lambda array: np.sqrt(np.mean(np.square(array), (1, 2, 3)))[:len(batch.scene_ids)]
+      effects += list(rms(other - image) / np.maximum(rms(image), 1e-12))
+    return float(np.mean(effects))
+
   def _batches(self, scenes, draws) -> Iterator["_Batch"]:
     """Every draw of batches of exactly `batch_size` scenes; where some lack, the last one is repeated."""
     seen = set()
@@ -317,6 +333,11 @@ def _take(radiance, shots, exposure_times, timing) -> jax.Array:
     return simulate_burst(shot.burst_key, radiance, times, shot.preview_gain, shot.noise_model, timing)
 
   return jax.vmap(take_one)(radiance, shots, exposure_times)
+
+
+@jax.jit
+def _others_mirrored(frames) -> jax.Array:
+  return frames.at[:, 1:].set(frames[:, 1:, :, ::-1])
 
 
 @functools.partial(jax.jit, static_argnums=0)

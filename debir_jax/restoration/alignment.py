@@ -53,8 +53,6 @@ class Alignment(nn.Module):
     # Positions and masks are at least float32: a position of 100 px in bfloat16 is off by up to half a pixel.
     wide = jnp.promote_types(frames.dtype, jnp.float32)
     down, right, mask = jnp.split(conv3x3(offset_features, kernel, dtype=wide), 3, -1)
-    if self.is_mutable_collection("intermediates"):  # Asked for with `mutable=["intermediates"]`.
-      self.sow("intermediates", "mean_offset_px", jnp.mean(jnp.hypot(down, right)))
     shape = (3, 3, features // self.deform_groups, features)
     kernel = self.param("deform_kernel", kernel_init, shape)
     bias = self.param("deform_bias", bias_init(9 * shape[2]), (features,))

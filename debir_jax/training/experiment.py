@@ -98,7 +98,8 @@ class Experiment:
       setup = dataclasses.replace(setup, min_preview_gain=preview_gain, max_preview_gain=preview_gain)
     return self._evaluator(setup, num_draws, self.config.evaluation.seed)
 
-  def watch(self, state: TrainState, policy_of: Callable[[TrainState], Policy]) -> tuple[float | None, dict[str, Any]]:
+  def watch(self, state: TrainState,
+            policy_of: Callable[[TrainState], Policy]) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """How a few held-out scenes are restored at the moment.
 
     Args:
@@ -106,15 +107,17 @@ class Experiment:
       policy_of: who chooses the exposure times.
 
     Returns:
-      The mean PSNR, and base frame, restored image and target side by side, `[1, H, 3 W, 3]` for each scene; (None, {})
-      where no scene is watched.
+      The mean PSNR as "watched_psnr" and, as "other_frames", `Evaluator.effect_of_other_frames`; and base frame,
+      restored image and target side by side, `[1, H, 3 W, 3]` for each scene. Nothing where no scene is watched.
     """
     if not self.config.evaluation.watched_scenes:
-      return None, {}
+      return {}, {}
     method = Method("watched", policy_of(state), state.restoration_params)
-    examples = self.evaluator.examples([method], self.all_scenes("eval", self.config.evaluation.watched_scenes))
+    scenes = list(self.all_scenes("eval", self.config.evaluation.watched_scenes))
+    examples = self.evaluator.examples([method], scenes)
     images = {f"watched/scene_{example.scene_id}": side_by_side(example)[None] for example in examples}
-    return float(np.mean([example.psnr for example in examples])), images
+    return dict(watched_psnr=float(np.mean([example.psnr for example in examples])),
+                other_frames=self.evaluator.effect_of_other_frames(method, scenes)), images
 
   def evaluate(self, methods: Sequence[Method]) -> list[Record]:
     """Measures methods on all held-out scenes, which the processes share out; every process gets all records."""

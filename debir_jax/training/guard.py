@@ -59,7 +59,7 @@ class Guard:
                            ("on_collapse", ("stop", "log"))):
       if section[field] not in choices:
         raise ValueError(f"config.guard.{field}={section[field]!r}; choose one of {', '.join(choices)}.")
-    self._bad_in_a_row, self._collapsed = 0, False
+    self._bad_in_a_row, self._collapsed, self._looks_at_one_frame = 0, False, False
     self.num_skipped = 0
     if writes:
       keep_until(self._path, first_step)
@@ -99,11 +99,28 @@ class Guard:
     if collapsed and not self._collapsed:
       what = (f"BAENet predicts the same exposure times for all scenes: they spread by {spread:.2g}/1920 s, less than "
               "config.guard.min_times_spread")
-      stop = self._section.on_collapse == "stop"
-      self._tell(step, what, [], "stopped" if stop else "logged")
-      if stop:
-        raise StoppedError(f"Step {step}: {what}. Lower the learning rate, or warm up longer.")
+      self._collapse(step, what, "Lower the learning rate, or warm up longer")
     self._collapsed = collapsed
+
+  def check_other_frames(self, effect: float, step: int) -> None:
+    """Tells if the restorer looks at the first frame alone: `Evaluator.effect_of_other_frames` is next to nothing.
+
+    Raises:
+      StoppedError: it does, and the config says to stop.
+    """
+    alone = effect < self._section.min_other_frames
+    if alone and not self._looks_at_one_frame:
+      self._collapse(step, f"the restored image owes nothing to the frames behind the first: they make up {effect:.2g} of "
+                     "it, less than config.guard.min_other_frames",
+                     "The alignment's offsets may have left the image: lower the learning rate, or "
+                     "config.restoration_optimizer.offset_rate, and start from an earlier checkpoint")
+    self._looks_at_one_frame = alone
+
+  def _collapse(self, step, what, remedy):
+    stop = self._section.on_collapse == "stop"
+    self._tell(step, what, [], "stopped" if stop else "logged")
+    if stop:
+      raise StoppedError(f"Step {step}: {what}. {remedy}.")
 
   def _reason(self, outputs):
     """What is wrong, with which scenes, and whether all numbers are finite."""

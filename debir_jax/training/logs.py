@@ -62,7 +62,7 @@ class StageLog:
     """With `writes=False`, for all processes but one, nothing is written."""
     self.directory, self.writes = directory, writes
     self._name, self._num_steps, self._first_step = name, num_steps, first_step
-    self._start_s = self._last = self._times = self._watched = None
+    self._start_s = self._last = self._times = None
     if writes:
       directory.mkdir(parents=True, exist_ok=True)
       self.tensorboard = TensorBoardWriter(directory / "tensorboard")
@@ -78,19 +78,18 @@ class StageLog:
     done = step - self._clock_step
     return float("nan") if done < 1 else (time.perf_counter() - self._start_s) / done * (self._num_steps - step)
 
-  def write(self, step: int, scalars: dict[str, float], times: np.ndarray, watched_psnr: float | None = None,
+  def write(self, step: int, scalars: dict[str, float], times: np.ndarray,
             images: dict[str, np.ndarray] | None = None) -> None:
     """Logs a step.
 
     Args:
       step: as counted from 1.
-      scalars: means since the last call.
+      scalars: means since the last call; what was seen of the held-out scenes that are watched, if they were.
       times: exposure times since then `[m, n]`, s, for histograms.
-      watched_psnr, images: of the held-out scenes that are watched, images `[N, H, W, 3]`; where they were measured.
+      images: of the watched scenes, `[N, H, W, 3]`.
     """
-    watched = {} if watched_psnr is None else {"watched_psnr": watched_psnr}
-    scalars = {name: float(value) for name, value in (scalars | watched | memory()).items()}
-    self._last, self._times, self._watched = scalars, times * SUBFRAME_RATE_HZ, watched_psnr
+    scalars = {name: float(value) for name, value in (scalars | memory()).items()}
+    self._last, self._times = scalars, times * SUBFRAME_RATE_HZ
     if not self.writes:
       return
     # A mean over no step at all is NaN: a gap in the curve, and null in JSON, which has no NaN.
@@ -116,12 +115,13 @@ class StageLog:
       return
     seconds, steps = time.perf_counter() - self._start_s, self._num_steps - self._clock_step
     number = lambda name: f"{self._last.get(name, float('nan')):.4g}"
+    watched = f"{number('watched_psnr')} dB" if "watched_psnr" in self._last else "not measured"
     restored = f", PSNR {number('psnr')} dB" if "psnr" in self._last else ""
     times = " ".join(f"{mean:.1f}±{sd:.1f}" for mean, sd in zip(self._times.mean(0), self._times.std(0)))
     speed = f", {steps / max(seconds, 1e-9):.2f} a second" if steps > 0 else ""
     text = (f"{self._name}: {self._num_steps} steps{speed}\n"
             f"  last: loss {number('loss')}{restored}, gradient norm {number('grad_norm')}\n"
-            f"  watched scenes: {'not measured' if self._watched is None else f'{self._watched:.2f} dB'}\n"
+            f"  watched scenes: {watched}\n"
             f"  exposure times, 1/1920 s, mean±sd: {times}\n"
             f"  steps skipped: {num_skipped}, scenes replaced: {num_replaced}\n"
             f"  checkpoints: {checkpoints}")

@@ -98,10 +98,12 @@ def _steps(config, state, step_fn, batches, log, guard, checkpoints, num_steps, 
           guard.check_times(times, step)
         scalars = means | clock.read() | dict(skipped=guard.num_skipped, replaced=batches.replaced)
         # A machine that is about to be taken away has no time for pictures.
-        psnr, images = watch(state) if save and not stopping else (None, {})
-        log.write(step, scalars, times, psnr, images)
+        watched, images = watch(state) if save and not stopping else ({}, {})
+        if watched and step > num_steps * config.guard.collapse_after:
+          guard.check_other_frames(watched["other_frames"], step)
+        log.write(step, scalars | watched, times, images)
       if save:
-        checkpoints.save(state, psnr)
+        checkpoints.save(state, watched.get("watched_psnr"))
         clock.restart()
       if stopping:
         checkpoints.close()

@@ -225,6 +225,17 @@ def test_examples_show_what_was_measured(evaluator, methods, scenes, records):
     assert example.raw.shape == (2, SIDE, SIDE, 4) and example.previews.shape == (2, SIDE, SIDE, 4)
 
 
+def test_the_effect_of_other_frames_is_their_share_of_the_image(evaluator, scenes):
+  """Nothing for a restorer of the first frame; else by hand, from the examples, whatever fills the last batch."""
+  method = lambda *weights: Method("mean", Fixed(_times(8, 8)), _params(*weights))
+  assert evaluator.effect_of_other_frames(method(50, -50), scenes) == 0
+  shares = []
+  for example in evaluator.examples([method(0, 0)], scenes):
+    change = (example.raw[1, :, ::-1] - example.raw[1]) / 2
+    shares.append(np.sqrt(np.mean(change ** 2) / np.mean(example.raw.mean(0) ** 2)))
+  np.testing.assert_allclose(evaluator.effect_of_other_frames(method(0, 0), scenes), np.mean(shares), rtol=1e-4)
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class WeightedDistance:

@@ -12,7 +12,8 @@ _LIMITS = Limits(max_grad_norm=10.0, max_grad_norm_ratio=5.0, max_saturated_shar
 
 
 def _guard(directory, **section):
-  defaults = dict(on_nonfinite="stop", on_bad_batch="skip", max_bad_steps=2, on_collapse="log", min_times_spread=0.02)
+  defaults = dict(on_nonfinite="stop", on_bad_batch="skip", max_bad_steps=2, on_collapse="log", min_times_spread=0.02,
+                  min_other_frames=1e-4)
   return Guard(ml_collections.ConfigDict(defaults | section), _LIMITS, directory, 0)
 
 
@@ -73,6 +74,16 @@ def test_one_pattern_for_all_scenes_is_a_collapse(tmp_path):
   assert [event["step"] for event in _events(tmp_path)] == [1, 4]
   with pytest.raises(StoppedError, match="same exposure times for all scenes"):
     _guard(tmp_path, on_collapse="stop").check_times(same, 5)
+
+
+def test_a_restorer_that_looks_at_one_frame_alone_is_a_collapse(tmp_path):
+  """Told once, until the others matter again."""
+  guard = _guard(tmp_path)
+  for step, effect in enumerate([0.1, 0.0, 1e-5, 0.1, 0.0]):
+    guard.check_other_frames(effect, step)
+  assert [event["step"] for event in _events(tmp_path)] == [1, 4]
+  with pytest.raises(StoppedError, match="owes nothing to the frames behind the first.*offset_rate"):
+    _guard(tmp_path, on_collapse="stop").check_other_frames(0.0, 5)
 
 
 def test_an_unknown_action_is_refused(tmp_path):

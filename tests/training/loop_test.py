@@ -214,3 +214,14 @@ def test_only_times_of_baenet_collapse(tmp_path, fixed_times):
   train_stage(toy_experiment(), STAGES["stage3"], tmp_path, toy_state(), toy_step, 10, lambda state: None,
               fixed_times=fixed_times)
   assert (tmp_path / "events.jsonl").exists() != fixed_times
+
+
+def test_a_restorer_of_the_first_frame_is_told_at_checkpoints(tmp_path):
+  """Not in the first fifth of a stage, where other frames do not reach the image yet."""
+  experiment = toy_experiment()
+  experiment.watch = lambda state, policy_of: (dict(watched_psnr=20.0, other_frames=0.0), {})
+  train_stage(experiment, STAGES["stage1"], tmp_path, toy_state(), toy_step, 20, lambda state: None)
+  event, = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+  assert event["step"] == 6 and "frames behind the first" in event["event"]
+  lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+  assert [line["step"] for line in lines if line.get("other_frames") == 0.0] == [3, 6, 9, 12, 15, 18, 20]

@@ -26,7 +26,7 @@ def toy_config(**overrides) -> ml_collections.ConfigDict:
       seed=0, log_every_steps=2, checkpoint_every_steps=3, keep_every_steps=None, resume_from="",
       data=dict(cache=False), profile=dict(first_step=1, num_steps=0),
       guard=dict(on_nonfinite="stop", on_bad_batch="skip", max_bad_steps=3, on_collapse="log", min_times_spread=0.02,
-                 collapse_after=0.2),
+                 min_other_frames=1e-4, collapse_after=0.2),
       stage1=dict(num_steps=10, learning_rate=0.1)))
   config.update(overrides)
   return config
@@ -54,7 +54,8 @@ def toy_experiment(config: ml_collections.ConfigDict | None = None):
   return types.SimpleNamespace(
       config=config or toy_config(), purposes=PURPOSES, limits=Limits(max_grad_norm=1e6), place=copy, local_copy=copy,
       batches=lambda split, first_step: _Numbers(first_step),
-      watch=lambda state, policy_of: (float(state.restoration_params["kernel"].mean()), {}))
+      watch=lambda state, policy_of: (
+          dict(watched_psnr=float(state.restoration_params["kernel"].mean()), other_frames=1.0), {}))
 
 
 @jax.jit
