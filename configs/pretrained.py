@@ -1,10 +1,10 @@
-"""The quickstart's networks with ten times its training: where the weights in experiments/weights/small come from.
+"""The quickstart's networks with ten times its training: where the weights in experiments/weights come from.
 
-python -m debir_jax.main --config=configs/small.py --workdir=runs/small
+python -m debir_jax.main --config=configs/pretrained.py --workdir=runs/pretrained
 
-About 45 minutes on 2 CPU cores and 5 GB of memory; nothing is downloaded. The weights are those of this run:
+About an hour on 2 CPU cores and 5 GB of memory; nothing is downloaded. The weights are those of this run:
 
-python -m debir_jax.convert --from runs/small --to experiments/weights/small --config=configs/small.py
+python -m debir_jax.convert --from runs/pretrained --to experiments/weights --config=configs/pretrained.py
 """
 
 from configs import default
