@@ -184,7 +184,7 @@ def shrunk(config: ml_collections.ConfigDict, mode: str) -> ml_collections.Confi
         restorer=dict(num_features=8, blocks_per_level=0, fusion_blocks=0, deform_groups=1, identity_alignment=True),
         bae=dict(blocks="light", width=0.5, classifier_scale=0.0, dropout_rate=0.0),
         motion=dict(full_scale_px_per_s=200.0),
-        restoration_optimizer=dict(clip_norm=1.0),
+        restoration_optimizer=dict(clip_norm=1.0, offset_rate=0.1),
         bae_optimizer=dict(clip_norm=1.0),
         evaluation=dict(num_draws=1, border=0, watched_scenes=1),
         comparison=dict(headroom_scenes=2, headroom_draws=2),

@@ -77,6 +77,13 @@ def test_the_tuned_stage_2_starts_from_the_same_restorer(workdir, tmp_path):
   assert config["stage2"]["learning_rate"] == 1e-3 and config["bae_optimizer"]["clip_norm"] == 1.0
 
 
+def test_the_longer_training_is_set_up_like_the_quickstart(workdir, tmp_path):
+  """Its stage 3 starts where any other does."""
+  _run("pretrained", tmp_path, "--config.start_from_scratch=False", f"--config.init_from={workdir}",
+       "--config.stages=('stage3',)", "--config.comparison.enabled=False")
+  assert _steps(tmp_path / "stage3" / "log.jsonl") == [1]
+
+
 @pytest.mark.slow
 def test_the_digital_gimbal_goes_through_the_same_stages(workdir, tmp_path):
   """Warm-up, main step, evaluation; that its times are the same for all scenes is no collapse."""
