@@ -17,6 +17,8 @@ def get_config(mode: str = ""):
   config.log_every_steps = 200
   config.checkpoint_every_steps = 1000
   config.data.update(dict(num_restore_scenes=1000, num_bae_scenes=192))
+  # At the full rate the offsets leave the image within 500 steps, and the restorer then sees the first frame alone.
+  config.restoration_optimizer.offset_rate = 0.1
   config.stage1.update(dict(num_steps=12_000, final_learning_rate=1e-5, rise_steps=200))
   config.stage2_warmup.num_steps = 1600
   config.stage2.num_steps = 600

@@ -23,9 +23,7 @@ def get_config(mode: str = ""):
   config.restorer.update(dict(
       num_features=16, blocks_per_level=0, fusion_blocks=0, deform_groups=1, identity_alignment=True))
   config.bae.update(dict(blocks="light", width=0.5, classifier_scale=0.0, dropout_rate=0.0))
-  # At the full rate the alignment's offsets are at the edge of leaving the image, where no gradient leads back from, and
-  # the restorer takes little from the frames behind the first.
-  config.restoration_optimizer.update(dict(clip_norm=1.0, offset_rate=0.1))
+  config.restoration_optimizer.clip_norm = 1.0
   config.bae_optimizer.clip_norm = 1.0
   config.stage1.update(dict(num_steps=1150, learning_rate=3e-3, final_learning_rate=1e-4, rise_steps=20))
   config.stage2_warmup.update(dict(num_steps=800, learning_rate=1e-3, final_learning_rate=2e-4, label_draws=4))
