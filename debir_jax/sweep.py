@@ -52,5 +52,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-  command_line.keep_freed_memory()
+  command_line.prepare_memory()
   app.run(main, flags_parser=command_line.parse_flags)

@@ -24,6 +24,7 @@ from typing import Any, Sequence
 import ml_collections
 import numpy as np
 
+from debir_jax.command_line import prepare_memory
 from debir_jax.evaluation import Method, Record, plots, records_path, summarize, write_records
 from debir_jax.evaluation.candidates import mean_and_error
 from debir_jax.evaluation.records import by_method
@@ -178,4 +179,5 @@ def _draw(path, summaries, timing) -> None:
 main = scales.main_of(__doc__, "burst_size", run)
 
 if __name__ == "__main__":
+  prepare_memory()
   main()

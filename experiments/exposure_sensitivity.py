@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from debir_jax.command_line import keep_freed_memory
+from debir_jax.command_line import prepare_memory
 from debir_jax.evaluation import plots, sensitivity
 from debir_jax.files import write_text
 from debir_jax.imaging import view
@@ -144,5 +144,5 @@ def _in_words(found) -> str:
 
 
 if __name__ == "__main__":
-  keep_freed_memory()
+  prepare_memory()
   main()

@@ -19,7 +19,7 @@ from typing import Sequence
 
 import ml_collections
 
-from debir_jax.command_line import keep_freed_memory
+from debir_jax.command_line import prepare_memory
 from debir_jax.evaluation import capture_plots, plots, records_path, write_records
 from debir_jax.training.workdir import locked
 from experiments import captures
@@ -76,5 +76,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  keep_freed_memory()
+  prepare_memory()
   main()

@@ -13,6 +13,7 @@ import pathlib
 
 import ml_collections
 
+from debir_jax.command_line import prepare_memory
 from debir_jax.evaluation import plots, summarize
 from debir_jax.training.logs import say
 from debir_jax.training.workdir import locked
@@ -53,4 +54,5 @@ def _draw(path, summaries, capture) -> None:
 main = scales.main_of(__doc__, "gain_range", run)
 
 if __name__ == "__main__":
+  prepare_memory()
   main()

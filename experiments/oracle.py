@@ -14,6 +14,7 @@ import pathlib
 
 import ml_collections
 
+from debir_jax.command_line import prepare_memory
 from debir_jax.evaluation import (Method, Oracle, format_table, plots, read_records, records_path, summarize,
                                   write_records)
 from debir_jax.files import write_text
@@ -70,4 +71,5 @@ def _records_of(path):
 main = scales.main_of(__doc__, "oracle", run)
 
 if __name__ == "__main__":
+  prepare_memory()
   main()

@@ -19,6 +19,7 @@ from typing import Any, Mapping, Sequence
 import ml_collections
 import numpy as np
 
+from debir_jax.command_line import prepare_memory
 from debir_jax.evaluation import Method, Record, plots, records_path, summarize, write_records
 from debir_jax.evaluation.candidates import mean_and_error
 from debir_jax.evaluation.summary import interval_of_mean, scene_means
@@ -110,4 +111,5 @@ def _draw(path, summaries, patch) -> None:
 main = scales.main_of(__doc__, "patches", run)
 
 if __name__ == "__main__":
+  prepare_memory()
   main()

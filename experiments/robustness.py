@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
+from debir_jax.command_line import prepare_memory
 from debir_jax.evaluation import Method, plots, summarize
 from debir_jax.policies import Policy
 from debir_jax.training.logs import say
@@ -139,4 +140,5 @@ def _scenes(experiment, condition) -> Iterator[Scene]:
 main = scales.main_of(__doc__, "robustness", run)
 
 if __name__ == "__main__":
+  prepare_memory()
   main()

@@ -10,7 +10,6 @@ import ml_collections
 from configs import default
 from configs import quickstart
 from configs import stage2_tuned
-from debir_jax.command_line import keep_freed_memory
 from debir_jax.training import runner
 
 SCALES = ("tiny", "small", "paper")
@@ -67,7 +66,6 @@ def parse(options: argparse.ArgumentParser) -> argparse.Namespace:
 def main_of(description: str, name: str, run: Callable[[ml_collections.ConfigDict, pathlib.Path], str]) -> Callable:
   """`main()` of an experiment without options of its own: reads the options and runs `run(config, workdir)`."""
   def main() -> None:
-    keep_freed_memory()
     args = parse(parser(description, name))
     report(lambda: run(config_of(args.scale), args.workdir), args.workdir / name)
 

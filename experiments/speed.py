@@ -17,6 +17,7 @@ import jax
 import ml_collections
 import numpy as np
 
+from debir_jax.command_line import prepare_memory
 from debir_jax.files import write_text
 from debir_jax.policies import AverageAE, GradientAE, MotionMetering, bracket, observe
 from debir_jax.training.experiment import Experiment
@@ -76,4 +77,5 @@ def _milliseconds(fn: Callable, argument: jax.Array) -> list[float]:
 main = scales.main_of(__doc__, "speed", run)
 
 if __name__ == "__main__":
+  prepare_memory()
   main()

@@ -17,7 +17,7 @@ from typing import Any, Sequence
 
 import ml_collections
 
-from debir_jax.command_line import keep_freed_memory
+from debir_jax.command_line import prepare_memory
 from debir_jax.evaluation import Method, calibrate
 from debir_jax.files import write_text
 from debir_jax.policies import AverageAE, GradientAE, MotionMetering, Policy, bracket, uniform
@@ -102,5 +102,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  keep_freed_memory()
+  prepare_memory()
   main()

@@ -26,7 +26,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from debir_jax.command_line import keep_freed_memory
+from debir_jax.command_line import prepare_memory
 from debir_jax.evaluation import Method, capture_plots, fit_niqe, load_brisque, load_niqe, load_topiq, save_niqe
 from debir_jax.evaluation.image_scores import (
     HIGHER_IS_BETTER, ImageScores, ScoreSummary, agreement, summarize_scores, verdict)
@@ -203,5 +203,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  keep_freed_memory()
+  prepare_memory()
   main()

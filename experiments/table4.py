@@ -16,7 +16,7 @@ from typing import Sequence
 
 import ml_collections
 
-from debir_jax.command_line import keep_freed_memory
+from debir_jax.command_line import prepare_memory
 from debir_jax.training.workdir import locked
 from experiments import networks
 from experiments import scales
@@ -50,5 +50,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  keep_freed_memory()
+  prepare_memory()
   main()

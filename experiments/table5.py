@@ -18,6 +18,7 @@ import pathlib
 
 import ml_collections
 
+from debir_jax.command_line import prepare_memory
 from debir_jax.evaluation import Method
 from debir_jax.policies import uniform
 from debir_jax.training import comparison
@@ -82,4 +83,5 @@ def _uniform_alone(config, folder) -> Method:
 main = scales.main_of(__doc__, "table5", run)
 
 if __name__ == "__main__":
+  prepare_memory()
   main()

@@ -15,6 +15,7 @@ import pathlib
 
 import ml_collections
 
+from debir_jax.command_line import prepare_memory
 from debir_jax.evaluation import format_table, plots, records_path, summarize, write_records
 from debir_jax.files import write_text
 from debir_jax.training.workdir import locked
@@ -57,4 +58,5 @@ def _name(cost) -> str:
 main = scales.main_of(__doc__, "time_cost", run)
 
 if __name__ == "__main__":
+  prepare_memory()
   main()

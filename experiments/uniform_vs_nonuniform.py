@@ -12,6 +12,7 @@ import pathlib
 
 import ml_collections
 
+from debir_jax.command_line import prepare_memory
 from debir_jax.training.workdir import locked
 from experiments import networks
 from experiments import scales
@@ -36,4 +37,5 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
 main = scales.main_of(__doc__, "uniform_vs_nonuniform", run)
 
 if __name__ == "__main__":
+  prepare_memory()
   main()

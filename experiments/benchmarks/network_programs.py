@@ -16,7 +16,7 @@ import sys
 import time
 from typing import Any, NamedTuple
 
-from debir_jax.command_line import keep_freed_memory
+from debir_jax.command_line import prepare_memory
 from timing import best_times
 
 _FRAMES = 4
@@ -261,7 +261,7 @@ def numbers(case: Case) -> dict[str, Any]:
 
 
 def main():
-  keep_freed_memory()  # As the trainer does; for PyTorch too, which gains as much.
+  prepare_memory()  # As the trainer does; for PyTorch too, which gains from memory that is kept.
   request = json.loads(sys.argv[1])
   print(json.dumps(describe() if request == "describe" else numbers(Case(**request))))
 

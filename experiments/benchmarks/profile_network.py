@@ -29,7 +29,7 @@ import jax.numpy as jnp
 from jax import lax
 import numpy as np
 
-from debir_jax.command_line import keep_freed_memory
+from debir_jax.command_line import prepare_memory
 from debir_jax.restoration import Burstormer, attention, deform_conv2d, flat_attention
 from debir_jax.restoration.fusion import BurstFeatureFusion
 from debir_jax.restoration.layers import Conv3x3, gelu
@@ -208,7 +208,7 @@ def torch_programs(part: Part, x: np.ndarray) -> dict[str, Callable[[], None]]:
 
 def _prepare_torch_process():
   os.environ.setdefault("OMP_PROC_BIND", "true")  # Read when PyTorch is imported.
-  keep_freed_memory()
+  prepare_memory()
 
 
 def measure(library: str, label: str, args: argparse.Namespace) -> dict[str, tuple[float, float]]:
@@ -273,5 +273,5 @@ def main():
 
 
 if __name__ == "__main__":
-  keep_freed_memory()
+  prepare_memory()
   main()

@@ -66,7 +66,7 @@ def measure(path, changes, repeats):
 
 
 if __name__ == "__main__":
-  from debir_jax.command_line import keep_freed_memory
-  keep_freed_memory()
+  from debir_jax.command_line import prepare_memory
+  prepare_memory()
   num_repeats = int(sys.argv[3]) if len(sys.argv) > 3 else 10
   print(json.dumps(measure(sys.argv[1], json.loads(sys.argv[2]), num_repeats)))
