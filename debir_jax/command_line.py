@@ -46,9 +46,10 @@ def prepare_memory() -> None:
   """Puts arrays on huge pages, which one step hands on to the next. Call it first: the program may start once more.
 
   After compilation the heap is in small pieces: a step of the quickstart took 0.11 to 0.14 s, on huge pages 0.09 s
-  (2026-11-27, 2 cores of an AMD EPYC). glibc reads when a program starts that it should ask for them, hence the new start;
-  Linux gives them on request only, as most distributions set it up. Freed memory is kept, as mapping and clearing pages takes
-  part of every step too. With glibc only; elsewhere nothing happens. What the user says in GLIBC_TUNABLES holds.
+  (2026-11-27, 2 cores of an AMD EPYC). glibc reads when a program starts that it should ask for them, hence the new
+  start; Linux gives them on request only, as most distributions set it up. Freed memory is kept, as mapping and clearing
+  pages takes part of every step too. With glibc only; elsewhere nothing happens. What the user says in GLIBC_TUNABLES
+  holds.
   """
   if sys.platform != "linux" or not hasattr(libc := ctypes.CDLL(None), "mallopt"):
     return

@@ -110,8 +110,8 @@ class Guard:
     """
     alone = effect < self._section.min_other_frames
     if alone and not self._looks_at_one_frame:
-      self._collapse(step, f"the restored image owes nothing to the frames behind the first: they make up {effect:.2g} of "
-                     "it, less than config.guard.min_other_frames",
+      self._collapse(step, "the restored image owes nothing to the frames behind the first: they make up "
+                     f"{effect:.2g} of it, less than config.guard.min_other_frames",
                      "The alignment's offsets may have left the image: lower the learning rate, or "
                      "config.restoration_optimizer.offset_rate, and start from an earlier checkpoint")
     self._looks_at_one_frame = alone

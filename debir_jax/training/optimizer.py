@@ -61,8 +61,9 @@ def adamw_direction(*, clip_norm: float | None, weight_decay: float, decay_all: 
   if not 0 < offset_rate < float("inf"):
     raise ValueError(f"config.restoration_optimizer.offset_rate={offset_rate} must be a positive number.")
   # Not a part at rate 1: checkpoints of earlier versions have no place for it.
-  slow_offsets = [] if offset_rate == 1 else [optax.stateless(lambda direction, _: _scale_offsets(direction, offset_rate))]
-  return optax.chain(_follow_grad_norm(), clip, optax.scale_by_adam(), decay, *slow_offsets)
+  slow_down = optax.stateless(lambda direction, _: _scale_offsets(direction, offset_rate))
+  parts = [_follow_grad_norm(), clip, optax.scale_by_adam(), decay]
+  return optax.chain(*parts, *([] if offset_rate == 1 else [slow_down]))
 
 
 def usual_grad_norm(moments) -> jax.Array:

@@ -5,9 +5,9 @@
 
 prints two tables of milliseconds per run: the kernels, and the places in the code that they come from (the names of
 Flax modules and functions, with what is computed backward apart). Idle time is what no kernel covers; there is more of
-it here than elsewhere, as kernels are launched one by one and not as CUDA graphs. With --cache, what networks.py with the
-same --cache has tuned is not tuned again. --out also keeps the trace, for TensorBoard or Perfetto, and the compiled
-program as text. On a CPU the tables show XLA's operations instead.
+it here than elsewhere, as kernels are launched one by one and not as CUDA graphs. With --cache, what networks.py with
+the same --cache has tuned is not tuned again. --out also keeps the trace, for TensorBoard or Perfetto, and the
+compiled program as text. On a CPU the tables show XLA's operations instead.
 """
 
 import argparse
@@ -63,7 +63,8 @@ def main():
 def _parse() -> argparse.Namespace:
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--group", choices=("restorer", "bae", "raft", "latency"), default="restorer")
-  parser.add_argument("--program", default="gradient", help="of the restorer forward or gradient, else packed or release")
+  parser.add_argument("--program", default="gradient",
+                      help="of the restorer forward or gradient, else packed or release")
   parser.add_argument("--size", type=int, default=128, help="height and width of packed frames")
   parser.add_argument("--batch", type=int, default=4, help="bursts per run")
   parser.add_argument("--features", type=int, default=48, help="of the restorer")

@@ -11,10 +11,10 @@ import gpu_profile  # noqa: E402
 
 
 def test_places_are_modules_and_functions_without_what_transformations_add():
-  text = """
-  %multiply.5 = bf16[4] fusion(%a), metadata={op_name="jit(f)/transpose(jvp(Net))/back/block1_0/jit(_attend)/cond/branch_0_fun/mul"}
-  ROOT %add.1 = f32[] add(%a, %b), metadata={op_name="jit(f)/jvp(Net)/conv2/add" source_line=3}
-  """
+  text = "\n".join([
+      '  %multiply.5 = bf16[4] fusion(%a), metadata={op_name="jit(f)/transpose(jvp(Net))/back/block1_0/jit(_attend)/'
+      'cond/branch_0_fun/mul"}',
+      '  ROOT %add.1 = f32[] add(%a, %b), metadata={op_name="jit(f)/jvp(Net)/conv2/add" source_line=3}'])
   assert gpu_profile.places(text) == {"multiply.5": "backward block/_attend", "add.1": "Net/conv"}
 
 
