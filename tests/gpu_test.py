@@ -78,7 +78,7 @@ def test_positions_that_are_no_numbers_read_nothing_outside():
 @pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-4), ("bfloat16", 5e-2)])
 def test_burstormer(dtype, tolerance):
   bursts = jax.random.uniform(jax.random.key(1), (2, 4, 32, 32, 4))
-  variables = Burstormer(16, blocks_per_level=1, fusion_blocks=1).init(jax.random.key(2), bursts)
+  variables = jax.jit(Burstormer(16, blocks_per_level=1, fusion_blocks=1).init)(jax.random.key(2), bursts)
 
   def image_and_gradient_norms(variables, bursts, dtype):
     model = Burstormer(16, blocks_per_level=1, fusion_blocks=1, dtype=dtype)

@@ -5,7 +5,7 @@ the consumer in threads, and starts at any step: batch s is the same bit for bit
 interrupted, and however many devices and processes share the work.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 import functools
 import time
 from typing import Protocol
@@ -30,7 +30,10 @@ _MANY_EPOCHS = 2**31  # Endless for all purposes; grain's own endless repeat ove
 _draw_params = jax.jit(photo_motion.random_scene_params, static_argnames=(
     "num_subframes", "crop_size", "static_share", "foreground_share", "speed_scale", "draw_colour"))
 _render_photos = jax.jit(photo_motion.render_scene, static_argnames=("num_subframes", "crop_size"))
-_stack = jax.jit(lambda trees: jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees))  # One copy; op by op, two.
+_empty = jax.jit(lambda scene, count: jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype), scene),
+                 static_argnums=1)
+_put = jax.jit(lambda batch, scene, index: jax.tree.map(lambda leaf, part: leaf.at[index].set(part), batch, scene),
+               donate_argnums=0)
 
 
 class SceneSource(Protocol):
@@ -204,7 +207,7 @@ def batches(
     sharding: how a batch is spread over devices, of this and other processes, each of which makes its own part; None:
       all on this process's first device.
     num_threads: threads that render ahead.
-    num_prefetched: batches that may be ready and waiting, each in memory in full.
+    num_prefetched: batches that may be ready or in the making, each in memory in full; as many as threads at least.
     on_unreadable: what to do about a scene whose photo cannot be read any more: "stop", or "skip", which logs it and
       takes the next scene that can be read in its place.
 
@@ -218,6 +221,8 @@ def batches(
     raise ValueError(f"batch_size={batch_size} must be a multiple of the number of devices, {sharding.mesh.size}.")
   if batch_size > len(source):
     raise ValueError(f"batch_size={batch_size} exceeds the {len(source)} scenes. Use more scenes or a smaller batch.")
+  if num_threads < 1 or num_prefetched < 1:
+    raise ValueError(f"num_threads={num_threads} and num_prefetched={num_prefetched} must be positive.")
   if start_step < 0:
     raise ValueError(f"start_step must not be negative, got {start_step}.")
   reader = _Reader(source, on_unreadable)
@@ -240,7 +245,7 @@ class _Reader:
 
   def batch(self, indices):
     """The scenes of these indices, stacked."""
-    return stack_scenes([self._scene(int(index)) for index in indices])
+    return stack_scenes((self._scene(int(index)) for index in indices), len(indices))
 
   def sharded_batch(self, indices, sharding):
     """The same over devices: those of this process make their scenes, one after the other."""
@@ -264,9 +269,18 @@ class _Reader:
     raise UnreadablePhotoError("Not one scene can be read.")
 
 
-def stack_scenes(scenes: Sequence[Scene]) -> Scene:
-  """One `Scene` with a leading batch axis, computed to the end (so that no work is left to the consumer)."""
-  return jax.block_until_ready(_stack(list(scenes)))
+def stack_scenes(scenes: Iterable[Scene], count: int) -> Scene:
+  """One `Scene` with a leading batch axis, computed to the end (so that no work is left to the consumer).
+
+  Args:
+    scenes: made one at a time if they are a generator: beside the batch, one of them is in memory.
+    count: how many there are, at least one.
+  """
+  batch = None
+  for index, scene in enumerate(scenes):
+    batch = _put(_empty(scene, count) if batch is None else batch, scene, index)
+    del scene
+  return jax.block_until_ready(batch)
 
 
 def check_sequence_length(source: SceneSource, timing: BurstTiming, max_total_exposure_s: float) -> None:

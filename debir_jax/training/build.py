@@ -198,7 +198,8 @@ def scene_sources_of(config: ml_collections.ConfigDict) -> dict[str, SceneSource
 def batches_of(config: ml_collections.ConfigDict, source: SceneSource, first_step: int, mesh: Mesh) -> SceneBatches:
   """Batches from a step onwards, made ahead in the background; each device of this process makes its own part."""
   return batches(source, config.batch_size, config.seed, start_step=first_step, sharding=mesh_lib.by_example(mesh),
-                 num_threads=config.data.num_threads, on_unreadable=config.data.on_unreadable)
+                 num_threads=config.data.num_threads, num_prefetched=config.data.num_prefetched,
+                 on_unreadable=config.data.on_unreadable)
 
 
 def _scenes(data, photos, num_scenes, num_subframes, split, *, dead_leaves_share=None):
