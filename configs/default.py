@@ -54,8 +54,8 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
       speed_scale=1.0,  # 1: median about 150 px/s for a 256 px crop, in proportion to the crop.
       seed=0,  # Of the scenes and of the split of the photos.
       cache=False,  # Keep rendered scenes in memory (small data sets only).
-      num_threads=2,  # That make batches ahead.
-      num_prefetched=2,  # Batches that wait, or are being made: at least num_threads. Each lies in the device's memory.
+      num_threads=config_dict.placeholder(int),  # That make scenes ahead; None: one per core, at most 8.
+      num_prefetched=2,  # Batches that wait or are in the making, each in the device's memory in full.
       on_unreadable="stop",  # Or "skip": log it and take another scene, where a photo cannot be read any more.
   ))
 

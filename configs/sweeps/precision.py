@@ -14,8 +14,7 @@ def get_config(mode: str = ""):
   config = default.get_config()
   config.stages = ("stage1",)
   config.checkpoint_every_steps = 2000
-  config.data.update(dict(
-      crop_size=128, num_restore_scenes=480, num_bae_scenes=8, num_eval_scenes=48, cache=True, num_threads=4))
+  config.data.update(dict(crop_size=128, num_restore_scenes=480, num_bae_scenes=8, num_eval_scenes=48, cache=True))
   config.restorer.identity_alignment = True
   config.restoration_optimizer.offset_rate = 0.1
   config.stage1.update(dict(num_steps=2000, final_learning_rate=1e-5, rise_steps=100))

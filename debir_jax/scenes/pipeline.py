@@ -5,8 +5,11 @@ the consumer in threads, and starts at any step: batch s is the same bit for bit
 interrupted, and however many devices and processes share the work.
 """
 
+import collections
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 import functools
+import threading
 import time
 from typing import Protocol
 
@@ -189,6 +192,7 @@ class SceneBatches(Iterator[Scene]):
   def close(self) -> None:
     """Stops rendering ahead and lets go of batches that are ready. Nothing can be read afterwards."""
     self._iterator.close()
+    self._reader.close()
 
 
 def batches(
@@ -206,8 +210,8 @@ def batches(
     start_step: index of the first batch; a resumed run passes its step.
     sharding: how a batch is spread over devices, of this and other processes, each of which makes its own part; None:
       all on this process's first device.
-    num_threads: threads that render ahead.
-    num_prefetched: batches that may be ready or in the making, each in memory in full; as many as threads at least.
+    num_threads: threads that make the scenes of a batch; so many scenes may be in memory beside it.
+    num_prefetched: batches that may be ready or in the making, each in memory in full.
     on_unreadable: what to do about a scene whose photo cannot be read any more: "stop", or "skip", which logs it and
       takes the next scene that can be read in its place.
 
@@ -225,46 +229,60 @@ def batches(
     raise ValueError(f"num_threads={num_threads} and num_prefetched={num_prefetched} must be positive.")
   if start_step < 0:
     raise ValueError(f"start_step must not be negative, got {start_step}.")
-  reader = _Reader(source, on_unreadable)
+  reader = _Reader(source, on_unreadable, num_threads)
   make = reader.batch if sharding is None else functools.partial(reader.sharded_batch, sharding=sharding)
   stream = (grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat(_MANY_EPOCHS).batch(batch_size).map(make))
-  iterator = iter(stream.to_iter_dataset(grain.ReadOptions(
-      num_threads=num_threads, prefetch_buffer_size=max(num_prefetched, num_threads))))
+  iterator = iter(stream.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=num_prefetched)))
   if start_step:
     grain.experimental.set_next_index(iterator, start_step)
   return SceneBatches(iterator, start_step, reader)
 
 
 class _Reader:
-  """Makes scenes of a source, with the remedy for unreadable ones."""
+  """Makes scenes of a source in threads, with the remedy for unreadable ones."""
 
-  def __init__(self, source, on_unreadable):
+  def __init__(self, source, on_unreadable, num_threads):
     if on_unreadable not in ("stop", "skip"):
       raise ValueError(f"on_unreadable must be 'stop' or 'skip', got {on_unreadable!r}.")
     self._source, self._skip, self.replaced = source, on_unreadable == "skip", 0
+    self._pool, self._num_threads, self._counting = ThreadPoolExecutor(num_threads), num_threads, threading.Lock()
 
-  def batch(self, indices):
-    """The scenes of these indices, stacked."""
-    return stack_scenes((self._scene(int(index)) for index in indices), len(indices))
+  def batch(self, indices, device=None):
+    """The scenes of these indices, stacked on the device."""
+    with jax.default_device(device):
+      return stack_scenes(self._scenes(indices, device), len(indices))
 
   def sharded_batch(self, indices, sharding):
-    """The same over devices: those of this process make their scenes, one after the other."""
-    parts = []
-    for device, (part,) in sharding.addressable_devices_indices_map((len(indices),)).items():
-      with jax.default_device(device):
-        parts.append(jax.device_put(self.batch(indices[part]), device))
+    """The same over devices: those of this process make their scenes, one device after the other."""
+    parts = [jax.device_put(self.batch(indices[part], device), device)
+             for device, (part,) in sharding.addressable_devices_indices_map((len(indices),)).items()]
     join = lambda *leaves: jax.make_array_from_single_device_arrays(
         (len(indices), *leaves[0].shape[1:]), sharding, list(leaves))
     return jax.tree.map(join, *parts)
 
-  def _scene(self, index):
+  def close(self):
+    self._pool.shutdown(wait=False, cancel_futures=True)
+
+  def _scenes(self, indices, device):
+    """In their order, no more of them ahead than there are threads."""
+    making = collections.deque()
+    for index in indices:
+      making.append(self._pool.submit(self._scene, int(index), device))
+      if len(making) == self._num_threads:
+        yield making.popleft().result()
+    while making:
+      yield making.popleft().result()
+
+  def _scene(self, index, device):
     for offset in range(len(self._source)):
       try:
-        return self._source.scene((index + offset) % len(self._source))
+        with jax.default_device(device):
+          return self._source.scene((index + offset) % len(self._source))
       except UnreadablePhotoError as error:
         if not self._skip:
           raise
-        self.replaced += 1
+        with self._counting:
+          self.replaced += 1
         logging.warning("scene %d is replaced by the next one: %s", index + offset, error)
     raise UnreadablePhotoError("Not one scene can be read.")
 

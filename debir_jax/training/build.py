@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 import pathlib
 from typing import Any
 
@@ -32,6 +33,7 @@ _NOISE_MODELS = dict(iso=IsoNoise, paper=PaperNoise, poisson_gaussian=PoissonGau
 _BAE_BLOCKS = dict(mobilenet_v2=BLOCKS, light=LIGHT_BLOCKS)
 _FLOW_ESTIMATORS = dict(lucas_kanade=LucasKanade(), raft_small=Raft("small"), raft_large=Raft("large"))
 _NUM_SPLITS = 3
+_MAX_THREADS = 8  # That make scenes: each has one in the device's memory.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,8 +200,8 @@ def scene_sources_of(config: ml_collections.ConfigDict) -> dict[str, SceneSource
 def batches_of(config: ml_collections.ConfigDict, source: SceneSource, first_step: int, mesh: Mesh) -> SceneBatches:
   """Batches from a step onwards, made ahead in the background; each device of this process makes its own part."""
   return batches(source, config.batch_size, config.seed, start_step=first_step, sharding=mesh_lib.by_example(mesh),
-                 num_threads=config.data.num_threads, num_prefetched=config.data.num_prefetched,
-                 on_unreadable=config.data.on_unreadable)
+                 num_threads=config.data.num_threads or min(_MAX_THREADS, os.cpu_count() or 1),
+                 num_prefetched=config.data.num_prefetched, on_unreadable=config.data.on_unreadable)
 
 
 def _scenes(data, photos, num_scenes, num_subframes, split, *, dead_leaves_share=None):

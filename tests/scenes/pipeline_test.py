@@ -1,6 +1,8 @@
 """Laws of the batches of scenes."""
 
+import threading
 import time
+import weakref
 
 import jax
 import jax.numpy as jnp
@@ -79,6 +81,39 @@ def test_order_depends_on_the_seed_alone():
   order = _ids(_Numbered(20), 4, 3, 10)
   np.testing.assert_array_equal(_ids(_Numbered(20), 4, 3, 10, num_threads=3, num_prefetched=5), order)
   assert np.any(_ids(_Numbered(20), 4, 4, 10) != order)
+
+
+def test_scenes_of_a_batch_are_made_side_by_side():
+  """Each of two scenes waits for the other one to be begun."""
+  source, both = _Numbered(4), threading.Barrier(2)
+  scene_of = source.scene
+
+  def scene(index):
+    both.wait(timeout=20)
+    return scene_of(index)
+
+  source.scene = scene
+  stream = scenes.batches(source, 4, 0, num_threads=2)
+  assert sorted(next(stream).scene_id.tolist()) == [0, 1, 2, 3]
+  stream.close()
+
+
+def test_beside_a_batch_only_a_few_of_its_scenes_are_in_memory():
+  """One that is being put into the batch, and one per thread; a batch of 16 does not take its memory twice."""
+  source, made, most = _Numbered(16), [], []
+  scene_of = source.scene
+
+  def scene(index):
+    most.append(sum(reference() is not None for reference in made))
+    new = scene_of(index)
+    made.append(weakref.ref(new.radiance))
+    return new
+
+  source.scene = scene
+  stream = scenes.batches(source, 16, 0, num_threads=2, num_prefetched=1)
+  next(stream)
+  stream.close()
+  assert max(most[:16]) <= 3, most
 
 
 def test_a_batch_on_a_mesh_is_the_same_batch():
@@ -198,6 +233,7 @@ def test_mixture_of_unlike_sources_is_refused(photo_source):
     (dict(batch_size=0), "batch_size=0"),
     (dict(batch_size=9), "batch_size=9 exceeds the 8 scenes"),
     (dict(batch_size=2, on_unreadable="ignore"), "on_unreadable must be 'stop' or 'skip', got 'ignore'"),
+    (dict(batch_size=2, num_threads=0), "num_threads=0 and num_prefetched=2 must be positive"),
     (dict(batch_size=2, start_step=-1), "start_step must not be negative, got -1")])
 def test_impossible_batches_are_named(arguments, message):
   """Each raises ValueError with the value seen."""
