@@ -1,5 +1,6 @@
 """Where radiance comes from: scenes as sequences of packed camera RAW with 1920 entries per second."""
 
+from debir_jax.scenes.clips import Clip, clip_folder, ClipScenes, FRAMES_PER_CAPTURE
 from debir_jax.scenes.dead_leaves import DeadLeavesScenes
 from debir_jax.scenes.photos import builtin_photos
 from debir_jax.scenes.photos import Photo
@@ -17,6 +18,6 @@ from debir_jax.scenes.pipeline import SceneSource
 from debir_jax.scenes.pipeline import stack_scenes
 
 __all__ = [
-    "CachedScenes", "DeadLeavesScenes", "MixedScenes", "Photo", "PhotoMotionScenes", "PhotoSplits", "SceneBatches",
-    "SceneSource", "UnreadablePhotoError", "batches", "builtin_photos", "check_sequence_length",
-    "photo_folder", "split_photos", "stack_scenes"]
+    "CachedScenes", "Clip", "ClipScenes", "DeadLeavesScenes", "FRAMES_PER_CAPTURE", "MixedScenes", "Photo",
+    "PhotoMotionScenes", "PhotoSplits", "SceneBatches", "SceneSource", "UnreadablePhotoError", "batches",
+    "builtin_photos", "check_sequence_length", "clip_folder", "photo_folder", "split_photos", "stack_scenes"]

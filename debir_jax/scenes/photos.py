@@ -194,17 +194,28 @@ def _linear_of_byte():
   return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055)**2.4).astype(np.float32)
 
 
-@functools.lru_cache(maxsize=64)  # Decoding a large photo takes longer than rendering a scene from it.
-def _decode(path):
+def read_pixels(path: pathlib.Path) -> np.ndarray:
+  """sRGB `[H, W, 3]`, uint8, of a PNG or JPEG file, turned upright.
+
+  Raises:
+    UnreadablePhotoError: the file is missing, truncated or damaged.
+  """
   import cv2  # pylint: disable=g-import-not-at-top
-  data = _checked_data(path)[0]  # Once more: files change during a long run.
+  data = _checked_data(path)[0]
   bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)  # Applies the EXIF orientation.
   if bgr is None:
     raise UnreadablePhotoError(f"{path} cannot be decoded. Remove or replace the file.")
-  scale = _MAX_SHORT_SIDE / min(bgr.shape[:2])
+  return bgr[..., ::-1]
+
+
+@functools.lru_cache(maxsize=64)  # Decoding a large photo takes longer than rendering a scene from it.
+def _decode(path):
+  import cv2  # pylint: disable=g-import-not-at-top
+  pixels = read_pixels(path)  # Checks the file once more: files change during a long run.
+  scale = _MAX_SHORT_SIDE / min(pixels.shape[:2])
   if scale < 1:
-    bgr = cv2.resize(bgr, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-  return np.ascontiguousarray(bgr[..., ::-1])
+    pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+  return np.ascontiguousarray(pixels)
 
 
 def _inspect(path, group):

@@ -1,0 +1,144 @@
+"""Scenes out of clips with 1920 frames per second, such as the GoPro data set's after interpolation by 8.
+
+A clip is a folder of its frames, PNG or JPEG, which are read in the order of the numbers in their names; a tool for frame
+interpolation has made seven of eight. As the paper cuts them: windows start 179 frames after each other, the last one
+that would fit is left out, sRGB is made linear, and a camera's colour is drawn for every window.
+"""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import pathlib
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from debir_jax.imaging import bayer, color
+from debir_jax.scenes import photos
+from debir_jax.scenes.photos import UnreadablePhotoError
+from debir_jax.types import CameraColor, Scene
+
+WINDOW_STRIDE = 179  # Frames; the length of a burst of four in the authors' release, which cut the data set.
+FRAMES_PER_CAPTURE = 8  # One of eight frames is not interpolated.
+_SIDE_MULTIPLE = 8  # Mosaic pixels: two for a Bayer cell, four for the two downsamplings of the networks.
+_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+  """The files of a clip's frames, in order, and the size (height, width) of the first of them, px."""
+
+  name: str
+  frames: tuple[pathlib.Path, ...]
+  size: tuple[int, int]
+
+  @property
+  def num_windows(self) -> int:
+    """Windows that are cut from the clip."""
+    return max(len(self.frames) // WINDOW_STRIDE - 1, 0)
+
+
+def clip_folder(path: str | pathlib.Path) -> list[Clip]:
+  """The clips in the subfolders of a folder, sorted by name.
+
+  Raises:
+    ValueError: there is no such folder, no subfolder with frames, or a clip too short for a window.
+    UnreadablePhotoError: the first frame of a clip is damaged.
+  """
+  folder = pathlib.Path(path).expanduser()
+  if not folder.is_dir():
+    raise ValueError(f"{folder} is not a folder. Give a folder with a subfolder of frames for every clip.")
+  clips = []
+  for subfolder in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
+    frames = sorted((file for file in subfolder.iterdir() if file.suffix.lower() in _SUFFIXES), key=_numbers_in_name)
+    if frames:
+      clips.append(Clip(subfolder.name, tuple(frames), photos.read_pixels(frames[0]).shape[:2]))
+      if not clips[-1].num_windows:
+        raise ValueError(f"{subfolder} has {len(frames)} frames; a clip needs {2 * WINDOW_STRIDE} or more, which at 1920 "
+                         "frames per second are 0.19 s. Has it been interpolated?")
+  if not clips:
+    raise ValueError(f"No subfolder of {folder} holds .png or .jpg files. Put the frames of every clip into one.")
+  return clips
+
+
+def _numbers_in_name(path):
+  """000012_875.png comes behind 000012_1.png only if 875 does behind 1; names without numbers by their letters."""
+  return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.stem) if part]
+
+
+class ClipScenes:
+  """Windows of clips. Scene i is the i-th of them, evenly spread over all windows; its camera is drawn from (seed, i)."""
+
+  def __init__(self, clips: Sequence[Clip], *, num_subframes: int, num_scenes: int | None = None, crop_size: int = 0,
+               start_multiple: int = 1, seed: int = 0,
+               draw_colour: Callable[[jax.Array], CameraColor] = color.random_camera_color):
+    """Checks sizes; frames are read when a scene is made.
+
+    Args:
+      clips: see `clip_folder`.
+      num_subframes: length of every sequence, at most twice the stride of the windows.
+      num_scenes: at most so many windows, evenly spread; None: all.
+      crop_size: side of the piece in the middle that is taken, in mosaic pixels; 0: whole frames.
+      start_multiple: windows start at multiples of it. With `FRAMES_PER_CAPTURE`, a burst that starts 80 subframes into
+        its window starts at a frame that is not interpolated.
+      seed: of the cameras.
+      draw_colour: draws the camera's colour from a key.
+
+    Raises:
+      ValueError: no clips, or sizes that cannot be.
+    """
+    if not clips:
+      raise ValueError("No clips. Use clip_folder(path).")
+    if not 1 <= num_subframes <= 2 * WINDOW_STRIDE:
+      raise ValueError(f"Windows of clips have at most {2 * WINDOW_STRIDE} frames, but {num_subframes} are asked for.")
+    for clip in clips:
+      sides = (crop_size,) * 2 if crop_size else clip.size
+      if crop_size < 0 or any(side % _SIDE_MULTIPLE for side in sides) or min(clip.size) < crop_size:
+        raise ValueError(
+            f"Clip {clip.name} has frames of {clip.size[0]}x{clip.size[1]} px, of which crop_size={crop_size} cannot be "
+            f"taken: sides must be multiples of {_SIDE_MULTIPLE} within the frame, and 0 (whole frames) needs such frames.")
+    windows = [(clip, WINDOW_STRIDE * k // start_multiple * start_multiple)
+               for clip in clips for k in range(clip.num_windows)]
+    count = min(num_scenes or len(windows), len(windows))
+    self._windows = [windows[i * len(windows) // count] for i in range(count)]
+    self.crop_size, self.num_subframes = crop_size, num_subframes
+    self._seed, self._draw_colour = seed, draw_colour
+
+  def __len__(self) -> int:
+    return len(self._windows)
+
+  def window(self, index: int) -> tuple[str, int]:
+    """Name of the clip and first frame of a scene."""
+    clip, start = self._windows[index]
+    return clip.name, start
+
+  def scene(self, index: int) -> Scene:
+    """Reads and converts the frames of a window, one after the other.
+
+    Raises:
+      ValueError: there is no such scene.
+      UnreadablePhotoError: a frame is missing or damaged, or has another size than the first of its clip.
+    """
+    if not 0 <= index < len(self):
+      raise ValueError(f"There is no scene {index}; scenes are numbered 0 to {len(self) - 1}.")
+    clip, start = self._windows[index]
+    colour = self._draw_colour(jax.random.fold_in(jax.random.key(self._seed), index))
+    height, width = (self.crop_size,) * 2 if self.crop_size else clip.size
+    radiance = np.empty((self.num_subframes, height // 2, width // 2, 4), np.float32)
+    # A crop starts at an even row and column, whichever phase the mosaic has.
+    top, left = ((whole - side) // 4 * 2 for whole, side in zip(clip.size, (height, width)))
+    for entry, path in zip(radiance, clip.frames[start:start + self.num_subframes]):
+      pixels = photos.read_pixels(path)
+      if pixels.shape[:2] != clip.size:
+        raise UnreadablePhotoError(f"{path} has {pixels.shape[0]}x{pixels.shape[1]} px, the first frame of its clip "
+                                   f"{clip.size[0]}x{clip.size[1]}. Remove or replace the file.")
+      entry[:] = _packed_raw(pixels[top:top + height, left:left + width], colour)
+    return Scene(radiance=jnp.asarray(radiance), colour=colour, scene_id=jnp.asarray(index, jnp.int32))
+
+
+@jax.jit
+def _packed_raw(srgb: jax.Array, colour: CameraColor) -> jax.Array:
+  """What the camera measures of sRGB `[H, W, 3]`, uint8: packed `[H / 2, W / 2, 4]`, in [0, 1]."""
+  linear = color.srgb_to_linear(srgb.astype(jnp.float32) / 255)
+  return bayer.pack(bayer.mosaic(jnp.clip(color.linear_srgb_to_camera_rgb(linear, colour), 0, 1)))
