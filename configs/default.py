@@ -45,6 +45,10 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
   config.data = d(dict(
       photos="builtin",  # "builtin" (scikit-image's photos) or a folder with photos.
       crop_size=256,  # Side of the mosaic, px.
+      # Folder with a subfolder of frames, 1920 per second, for every clip: held-out scenes are windows of these clips, as
+      # the paper's are of GoPro's. "": photos in motion.
+      eval_clips="",
+      eval_clips_crop=0,  # Side of what is taken of their frames, from the middle, px; 0: whole frames.
       num_restore_scenes=4092,  # D_restore, paper Sec. 5.1.
       num_bae_scenes=1127,  # D_BAENet.
       num_eval_scenes=532,

@@ -205,7 +205,7 @@ def read_pixels(path: pathlib.Path) -> np.ndarray:
   bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)  # Applies the EXIF orientation.
   if bgr is None:
     raise UnreadablePhotoError(f"{path} cannot be decoded. Remove or replace the file.")
-  return bgr[..., ::-1]
+  return np.ascontiguousarray(bgr[..., ::-1])
 
 
 @functools.lru_cache(maxsize=64)  # Decoding a large photo takes longer than rendering a scene from it.
@@ -215,7 +215,7 @@ def _decode(path):
   scale = _MAX_SHORT_SIDE / min(pixels.shape[:2])
   if scale < 1:
     pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-  return np.ascontiguousarray(pixels)
+  return pixels
 
 
 def _inspect(path, group):

@@ -17,8 +17,9 @@ from debir_jax.motion import FlowEstimator, LucasKanade, Raft
 from debir_jax.policies import (BLOCKS, LIGHT_BLOCKS, ActiveSL, BAENet, BAENetPolicy, BurstSizeBAENet, CandidateSet,
                                 DigitalGimbal, candidate_set, check_burst_sizes, network_planes, num_planes, pair_set)
 from debir_jax.restoration import Burstormer, BurstPlanes, Restorer, TiledRestorer
-from debir_jax.scenes import CachedScenes, DeadLeavesScenes, MixedScenes, PhotoMotionScenes, SceneBatches, SceneSource
-from debir_jax.scenes import batches, builtin_photos, photo_folder, split_photos
+from debir_jax.scenes import FRAMES_PER_CAPTURE, CachedScenes, ClipScenes, DeadLeavesScenes, MixedScenes
+from debir_jax.scenes import PhotoMotionScenes, SceneBatches, SceneSource
+from debir_jax.scenes import batches, builtin_photos, clip_folder, photo_folder, split_photos
 from debir_jax.scenes.camera_path import REFERENCE_CROP_SIZE
 from debir_jax.simulator import CaptureSetup, IsoNoise, PaperNoise, PoissonGaussianNoise
 from debir_jax.training import mesh as mesh_lib
@@ -184,7 +185,7 @@ def scene_sources_of(config: ml_collections.ConfigDict) -> dict[str, SceneSource
 
   Sequences of "restore" hold every burst with random exposure times (stage 1), the others every burst within the
   budget.
-  Held-out scenes are photos in motion only.
+  Held-out scenes are photos in motion only, or windows of clips.
   """
   data, timing = config.data, timing_of(config)
   photos = builtin_photos() if data.photos == "builtin" else photo_folder(data.photos)
@@ -193,8 +194,17 @@ def scene_sources_of(config: ml_collections.ConfigDict) -> dict[str, SceneSource
   return dict(
       restore=_scenes(data, splits.restore, data.num_restore_scenes, timing.num_subframes(longest_s), 0),
       bae=_scenes(data, splits.bae, data.num_bae_scenes, timing.num_subframes(timing.budget_s), 1),
-      eval=_scenes(data, splits.held_out, data.num_eval_scenes, timing.num_subframes(timing.budget_s), 2,
-                   dead_leaves_share=0.0))
+      eval=_clip_scenes(data, timing) if data.eval_clips else _scenes(
+          data, splits.held_out, data.num_eval_scenes, timing.num_subframes(timing.budget_s), 2, dead_leaves_share=0.0))
+
+
+def _clip_scenes(data, timing):
+  """Bursts start at a frame that is no interpolation, where the timing allows it: the paper's does, the release's not."""
+  burst_start = round(timing.burst_start_s / timing.subframe_interval_s)
+  return ClipScenes(
+      clip_folder(data.eval_clips), num_subframes=timing.num_subframes(timing.budget_s), num_scenes=data.num_eval_scenes,
+      crop_size=data.eval_clips_crop, start_multiple=1 if burst_start % FRAMES_PER_CAPTURE else FRAMES_PER_CAPTURE,
+      seed=_NUM_SPLITS * data.seed + 2)
 
 
 def batches_of(config: ml_collections.ConfigDict, source: SceneSource, first_step: int, mesh: Mesh) -> SceneBatches:

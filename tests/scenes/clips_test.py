@@ -1,0 +1,110 @@
+"""Laws of the windows that are cut from clips."""
+
+import cv2
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from debir_jax import scenes
+from debir_jax.imaging import color
+from debir_jax.types import CameraColor
+
+
+def _neutral(key):
+  del key
+  return CameraColor(white_balance=jnp.ones(3), ccm=jnp.eye(3))
+
+
+def _write(folder, names, size=(16, 24)):
+  """Frames whose levels count up in the order of the names."""
+  folder.mkdir(parents=True)
+  for level, name in enumerate(names):
+    cv2.imwrite(str(folder / name), np.full((*size, 3), level % 256, np.uint8))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  """Clip "b" has 540 frames, named as the interpolation of 68 frames is; "a" 358 in plain numbers, without zeros."""
+  path = tmp_path_factory.mktemp("clips")
+  _write(path / "b", [f"{40 + i // 8:06d}_{125 * (i % 8):03d}.png" for i in range(540)])
+  _write(path / "a", [f"{i}.png" for i in range(358)])
+  (path / "notes.txt").write_text("")
+  return path
+
+
+def test_windows_are_the_papers(folder):
+  """k = 0 .. floor(N / 179) - 2, at 179 k, or rounded down to a frame that is no interpolation (reference.md, section 4)."""
+  clips = scenes.clip_folder(folder)
+  assert [(clip.name, len(clip.frames), clip.size, clip.num_windows) for clip in clips] == [
+      ("a", 358, (16, 24), 1), ("b", 540, (16, 24), 2)]
+  windows = lambda **options: [source.window(i) for source in [scenes.ClipScenes(clips, num_subframes=179, **options)]
+                               for i in range(len(source))]
+  assert windows() == [("a", 0), ("b", 0), ("b", 179)]
+  assert windows(start_multiple=scenes.FRAMES_PER_CAPTURE) == [("a", 0), ("b", 0), ("b", 176)]
+  assert windows(num_scenes=2) == [("a", 0), ("b", 0)] and len(windows(num_scenes=99)) == 3
+
+
+def test_a_scene_is_its_frames_in_their_order(folder):
+  """Entry k is the frame with number start + k; linear light, all four planes."""
+  source = scenes.ClipScenes(scenes.clip_folder(folder), num_subframes=179, draw_colour=_neutral)
+  for index, start in ((0, 0), (2, 179)):
+    scene = source.scene(index)
+    assert scene.radiance.shape == (179, 8, 12, 4) and int(scene.scene_id) == index
+    levels = np.asarray(color.srgb_to_linear(jnp.asarray((start + np.arange(179)) % 256 / 255, jnp.float32)))
+    np.testing.assert_allclose(scene.radiance, np.broadcast_to(levels[:, None, None, None], (179, 8, 12, 4)), atol=1e-6)
+
+
+def test_a_crop_is_the_middle_with_the_mosaic_in_phase(tmp_path):
+  """Against the obvious: linearise, undo the colour, take the middle, pick the samples of RGGB one by one."""
+  pixels = np.random.default_rng(0).integers(0, 256, (24, 40, 3)).astype(np.uint8)
+  (tmp_path / "clip").mkdir()
+  for number in range(358):
+    (tmp_path / "clip" / f"{number:04d}.png").write_bytes(cv2.imencode(".png", pixels[..., ::-1])[1].tobytes())
+  source = scenes.ClipScenes(scenes.clip_folder(tmp_path), num_subframes=2, crop_size=16, seed=3)
+  scene = source.scene(0)
+  linear = np.where(pixels / 255 <= 0.04045, pixels / 255 / 12.92, ((pixels / 255 + 0.055) / 1.055)**2.4)
+  inverse = np.linalg.inv(np.asarray(scene.colour.ccm, np.float64))
+  raw = np.clip(linear @ inverse.T / np.asarray(scene.colour.white_balance, np.float64), 0, 1)[4:20, 12:28]
+  planes = [raw[0::2, 0::2, 0], raw[0::2, 1::2, 1], raw[1::2, 0::2, 1], raw[1::2, 1::2, 2]]
+  np.testing.assert_allclose(scene.radiance[1], np.stack(planes, -1), atol=2e-6)
+  again = scenes.ClipScenes(scenes.clip_folder(tmp_path), num_subframes=2, crop_size=16, seed=4).scene(0)
+  assert np.abs(again.colour.white_balance - scene.colour.white_balance).max() > 1e-3
+
+
+def test_damaged_frames_are_named(tmp_path):
+  """A truncated frame, and one of another size, stop with their names."""
+  _write(tmp_path / "clip", [f"{i:04d}.png" for i in range(358)])
+  source = scenes.ClipScenes(scenes.clip_folder(tmp_path), num_subframes=9)
+  path = tmp_path / "clip" / "0005.png"
+  path.write_bytes(path.read_bytes()[:-20])
+  with pytest.raises(scenes.UnreadablePhotoError, match="0005.png is truncated"):
+    source.scene(0)
+  cv2.imwrite(str(path), np.zeros((8, 24, 3), np.uint8))
+  with pytest.raises(scenes.UnreadablePhotoError, match="0005.png has 8x24 px, the first frame of its clip 16x24"):
+    source.scene(0)
+
+
+def test_folders_without_windows_are_named(tmp_path):
+  """No folder, no frames, too few frames."""
+  with pytest.raises(ValueError, match="nowhere is not a folder"):
+    scenes.clip_folder(tmp_path / "nowhere")
+  with pytest.raises(ValueError, match="No subfolder of"):
+    scenes.clip_folder(tmp_path)
+  _write(tmp_path / "short", ["0.png", "1.png"])
+  with pytest.raises(ValueError, match="short has 2 frames; a clip needs 358 or more.*interpolated"):
+    scenes.clip_folder(tmp_path)
+
+
+@pytest.mark.parametrize("options, message", [
+    (dict(num_subframes=359), "at most 358 frames, but 359"), (dict(crop_size=24), "16x24 px, of which crop_size=24"),
+    (dict(crop_size=12), "crop_size=12 cannot"), (dict(crop_size=-8), "crop_size=-8 cannot")])
+def test_impossible_windows_are_named(folder, options, message):
+  """Each raises ValueError with the value seen."""
+  with pytest.raises(ValueError, match=message):
+    scenes.ClipScenes(scenes.clip_folder(folder), **dict(num_subframes=179) | options)
+
+
+def test_scene_numbers_are_checked(folder):
+  source = scenes.ClipScenes(scenes.clip_folder(folder), num_subframes=179)
+  with pytest.raises(ValueError, match="no scene 3; scenes are numbered 0 to 2"):
+    source.scene(3)
