@@ -7,9 +7,9 @@ for stands behind the config file: ":release" (the default), ":default" (the pap
 
 python -m debir_jax.main --config=configs/evaluate.py:quickstart --config.init_from=runs/quickstart --workdir=runs/again
 
-Writes table.md, a record per burst and pictures into the results of the workdir. The scenes are photos in motion. With
-the release's networks they are 532 of 256x256 px: `--config.data.num_eval_scenes=8` is for a first look, at about half
-a minute per scene on 2 busy CPU cores.
+Writes table.md, a record per burst and pictures into the results of the workdir. The scenes are photos in motion, or
+windows of clips (`--config.data.eval_clips=<folder>`). With the release's networks they are 532 of 256x256 px:
+`--config.data.num_eval_scenes=8` is for a first look, at about half a minute per scene on 2 busy CPU cores.
 """
 
 from configs import default

@@ -5,10 +5,10 @@ Its weights, converted once and compared with fixed exposure times under one res
 python -m debir_jax.convert --from debir.ckpt --to weights
 python -m debir_jax.main --config=configs/evaluate.py:release --config.init_from=weights --workdir=runs/release
 
-That is what can be had of Table 1 of the paper today, on this package's own scenes. The published row (DEBIR 35.32 dB,
-0.9519) belongs to 532 windows of GoPro's test clips, interpolated by 8: these scenes are not in this package yet. So
-the numbers of the two commands are no reproduction of the table. LPIPS, by the release's rule, needs its VGG weights
-(`--config.evaluation.lpips=<file>`, see `debir_jax/evaluation/lpips.py`).
+on this package's own scenes. The row of Table 1 in the paper (DEBIR 35.32 dB, 0.9519) belongs to 532 windows of GoPro's
+test clips, interpolated by 8: give their folder, and add `--config.data.eval_clips=<folder> --config.batch_size=1` (see
+the README). LPIPS, by the release's rule, needs its VGG weights (`--config.evaluation.lpips=<file>`, see
+`debir_jax/evaluation/lpips.py`).
 
 Trained from scratch (this config itself), it differs from the release in what is listed in the README's design notes:
 exact exposure gradients, warm-up labels of every shot, batches of 4, and no synthetic saturation in stage 1. The

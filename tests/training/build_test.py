@@ -1,14 +1,17 @@
-"""What a config means: estimators of motion, their weights and what is recorded of them; rules of metrics; patches."""
+"""What a config means: estimators of motion, their weights and what is recorded of them; rules of metrics; patches; scenes."""
 
 import pathlib
 
+import cv2
 import jax
+import numpy as np
 import pytest
 
 from debir_jax.evaluation import MetricRules
 from debir_jax.motion import LucasKanade, Raft
 from debir_jax.restoration import TiledRestorer
 from debir_jax.training.build import flow_of, metric_rules_of, models_of, patch_restorer_of, purposes_of, restorer_of
+from debir_jax.training.build import scene_sources_of
 from debir_jax.training.experiment import Experiment
 from debir_jax.weights import save_weights
 
@@ -119,3 +122,17 @@ def test_patches_that_do_not_fit_are_refused(config, size, overlap):
   config.evaluation.update(dict(patch_size=size, patch_overlap=overlap))
   with pytest.raises(ValueError, match=f"patch_size={size} and patch_overlap={overlap}.*crop_size=256"):
     patch_restorer_of(config, restorer_of(config))
+
+
+@pytest.mark.parametrize("timing, second_start", [("paper", 176), ("release", 179)])
+def test_held_out_scenes_are_windows_of_clips_on_request(config, tmp_path, timing, second_start):
+  """Paper: a burst starts 80 subframes into a window, at a frame that is not interpolated. Release: at 57, windows as cut."""
+  (tmp_path / "clip").mkdir()
+  frame = cv2.imencode(".png", np.zeros((32, 48, 3), np.uint8))[1].tobytes()
+  for number in range(3 * 179):
+    (tmp_path / "clip" / f"{number:06d}.png").write_bytes(frame)
+  config.data.update(dict(eval_clips=str(tmp_path), num_eval_scenes=5))
+  config.capture.timing = timing
+  source = scene_sources_of(config)["eval"]
+  assert [source.window(i) for i in range(len(source))] == [("clip", 0), ("clip", second_start)]
+  assert source.scene(1).radiance.shape == (dict(paper=230, release=179)[timing], 16, 24, 4)
