@@ -36,7 +36,8 @@ def psnr_by_candidate(config, workdir: pathlib.Path, dtype: str) -> dict[str, np
   experiment = Experiment(config)
   params = experiment.load_stage("stage1", workdir, experiment.initial_state()).restoration_params
   candidates = candidate_set(experiment.setup.timing)
-  methods = [Method(name, Fixed(tuple(map(float, times))), params) for name, times in zip(candidates.names, candidates.exposure_times)]
+  methods = [Method(name, Fixed(tuple(map(float, times))), params)
+             for name, times in zip(candidates.names, candidates.exposure_times)]
   records = experiment.evaluator.evaluate(methods, experiment.all_scenes("eval"))
   return {method.name: np.array([r.psnr for r in records if r.method == method.name]) for method in methods}
 

@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
 
 
 def test_windows_are_the_papers(folder):
-  """k = 0 .. floor(N / 179) - 2, at 179 k, or rounded down to a frame that is no interpolation (reference.md, section 4)."""
+  """k = 0 .. floor(N / 179) - 2, at 179 k, or rounded down to a frame that is no interpolation."""
   clips = scenes.clip_folder(folder)
   assert [(clip.name, len(clip.frames), clip.size, clip.num_windows) for clip in clips] == [
       ("a", 358, (16, 24), 1), ("b", 540, (16, 24), 2)]

@@ -1,4 +1,5 @@
-"""What a config means: estimators of motion, their weights and what is recorded of them; rules of metrics; patches; scenes."""
+"""What a config means: estimators of motion, their weights and what is recorded of them; rules of metrics, patches, scenes.
+"""
 
 import pathlib
 
@@ -126,7 +127,7 @@ def test_patches_that_do_not_fit_are_refused(config, size, overlap):
 
 @pytest.mark.parametrize("timing, second_start", [("paper", 176), ("release", 179)])
 def test_held_out_scenes_are_windows_of_clips_on_request(config, tmp_path, timing, second_start):
-  """Paper: a burst starts 80 subframes into a window, at a frame that is not interpolated. Release: at 57, windows as cut."""
+  """Paper: a burst starts 80 subframes into a window, at a frame that is no interpolation. Release: windows as cut."""
   (tmp_path / "clip").mkdir()
   frame = cv2.imencode(".png", np.zeros((32, 48, 3), np.uint8))[1].tobytes()
   for number in range(3 * 179):
