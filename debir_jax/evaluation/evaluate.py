@@ -63,6 +63,9 @@ class Example:
     raw: `[n, h, w, 4]`; exposure_times: `[n]`, s; gains: `[n]`, linear.
     restored, target: `[h, w, 4]`.
     colour: how to view them.
+    other_frames: what the restored image owes to the frames behind the first: root mean square of what changes in it
+      when those are mirrored, left to right, over that of the image. 0 where the restorer looks at the first frame
+      alone; None unless asked for.
   """
 
   method: str
@@ -77,6 +80,7 @@ class Example:
   restored: np.ndarray
   target: np.ndarray
   colour: CameraColor
+  other_frames: float | None = None
 
 
 class Evaluator:
@@ -173,8 +177,16 @@ class Evaluator:
     return CandidateScores(candidates=candidates, scene_ids=gather("scene_ids")[:, 0],
                            preview_gain=gather("preview_gain"), psnr=gather("psnr"), l1=gather("l1"))
 
-  def examples(self, methods: Sequence[Method], scenes: Scene | Iterable[Scene], *, draw: int = 0) -> list[Example]:
-    """All images of one draw of each scene, scene by scene, methods in their order; for a few scenes only."""
+  def examples(self, methods: Sequence[Method], scenes: Scene | Iterable[Scene], *, draw: int = 0,
+               other_frames: bool = False) -> list[Example]:
+    """All images of one draw of each scene, scene by scene, methods in their order; for a few scenes only.
+
+    Args:
+      methods: see the class.
+      scenes: see the class.
+      draw: which one.
+      other_frames: also find out `Example.other_frames`, for which every burst is restored once more.
+    """
     methods, examples = self._placed(methods), []
     for batch in self._batches(scenes, [draw]):
       observations = self._observe(batch.scenes, batch.shots)
@@ -182,25 +194,10 @@ class Evaluator:
       for method in methods:
         times = self._exposure_times(method, batch, observations)
         scores, raw, restored = self._score(_label(method), method.restorer_params, batch, times)
-        of_methods.append(self._examples_of(method, batch, observations, times, scores, raw, restored))
+        effects = self._effects(method, batch, times, restored) if other_frames else [None] * len(batch.scene_ids)
+        of_methods.append(self._examples_of(method, batch, observations, times, scores, raw, restored, effects))
       examples += [example for of_scene in zip(*of_methods) for example in of_scene]
     return examples
-
-  def effect_of_other_frames(self, method: Method, scenes: Scene | Iterable[Scene], *, draw: int = 0) -> float:
-    """What the restored image owes to the frames behind the first, at one draw of each scene.
-
-    Returns:
-      Root mean square of what changes in the restored image when those frames are mirrored, left to right, over that
-      of the image: the mean over the scenes. 0 where the restorer looks at the first frame alone.
-    """
-    [method], effects = self._placed([method]), []
-    for batch in self._batches(scenes, [draw]):
-      frames = self._take(batch, self._exposure_times(method, batch, self._observe(batch.scenes, batch.shots)))[1]
-      restore = lambda frames: np.asarray(_restore(self._restorer, self._mesh, method.restorer_params, frames))
-      image, other = restore(frames), restore(_others_mirrored(frames))
-      rms = lambda array: np.sqrt(np.mean(np.square(array), (1, 2, 3)))[:len(batch.scene_ids)]
-      effects += list(rms(other - image) / np.maximum(rms(image), 1e-12))
-    return float(np.mean(effects))
 
   def _batches(self, scenes, draws) -> Iterator["_Batch"]:
     """Every draw of batches of exactly `batch_size` scenes; where some lack, the last one is repeated."""
@@ -272,6 +269,14 @@ class Evaluator:
     raw = _take(batch.scenes.radiance, batch.shots, times, self.timing)
     return raw, _frames(self._burst_planes, raw, batch.shots, times, self.timing)
 
+  def _effects(self, method, batch, times, restored) -> list[float]:
+    """`Example.other_frames` of the true scenes of a batch."""
+    frames = self._take(batch, times)[1]
+    other = np.asarray(_restore(self._restorer, self._mesh, method.restorer_params, _others_mirrored(frames)))
+    restored = np.asarray(restored)
+    rms = lambda images: np.sqrt(np.mean(np.square(images), (1, 2, 3)))[:len(batch.scene_ids)]
+    return [float(effect) for effect in rms(other - restored) / np.maximum(rms(restored), 1e-12)]
+
   def _measured(self, label, batch, restored, colour=None) -> dict[str, np.ndarray]:
     scores, finite = jax.tree.map(np.asarray, _measure(
         restored, batch.scenes.radiance, colour, None if colour is None else self._lpips, timing=self.timing,
@@ -280,7 +285,7 @@ class Evaluator:
       _check_result(f"{label}, scene {scene_id}, draw {batch.draw}", is_finite, quality)
     return {name: values[:len(batch.scene_ids)] for name, values in scores.items()}
 
-  def _examples_of(self, method, batch, observations, times, scores, raw, restored) -> list[Example]:
+  def _examples_of(self, method, batch, observations, times, scores, raw, restored, effects) -> list[Example]:
     of_scene = lambda tree, index: jax.tree.map(lambda x: np.asarray(x[index]), tree)
     return [
         Example(method=method.name, scene_id=int(scene_id), draw=batch.draw, psnr=float(scores["psnr"][index]),
@@ -289,7 +294,7 @@ class Evaluator:
                 gains=np.asarray(gains_for(times[index], observations.preview_gain[index], self.timing)),
                 restored=of_scene(restored, index),
                 target=np.asarray(target_of(batch.scenes.radiance[index], self.timing)),
-                colour=of_scene(batch.scenes.colour, index))
+                colour=of_scene(batch.scenes.colour, index), other_frames=effects[index])
         for index, scene_id in enumerate(batch.scene_ids)]
 
 

@@ -107,17 +107,17 @@ class Experiment:
       policy_of: who chooses the exposure times.
 
     Returns:
-      The mean PSNR as "watched_psnr" and, as "other_frames", `Evaluator.effect_of_other_frames`; and base frame,
+      The mean PSNR as "watched_psnr" and the mean of `Example.other_frames` as "other_frames"; and base frame,
       restored image and target side by side, `[1, H, 3 W, 3]` for each scene. Nothing where no scene is watched.
     """
     if not self.config.evaluation.watched_scenes:
       return {}, {}
     method = Method("watched", policy_of(state), state.restoration_params)
-    scenes = list(self.all_scenes("eval", self.config.evaluation.watched_scenes))
-    examples = self.evaluator.examples([method], scenes)
+    scenes = self.all_scenes("eval", self.config.evaluation.watched_scenes)
+    examples = self.evaluator.examples([method], scenes, other_frames=True)
     images = {f"watched/scene_{example.scene_id}": side_by_side(example)[None] for example in examples}
-    return dict(watched_psnr=float(np.mean([example.psnr for example in examples])),
-                other_frames=self.evaluator.effect_of_other_frames(method, scenes)), images
+    mean = lambda name: float(np.mean([getattr(example, name) for example in examples]))
+    return dict(watched_psnr=mean("psnr"), other_frames=mean("other_frames")), images
 
   def evaluate(self, methods: Sequence[Method]) -> list[Record]:
     """Measures methods on all held-out scenes, which the processes share out; every process gets all records."""

@@ -103,7 +103,7 @@ class Guard:
     self._collapsed = collapsed
 
   def check_other_frames(self, effect: float, step: int) -> None:
-    """Tells if the restorer looks at the first frame alone: `Evaluator.effect_of_other_frames` is next to nothing.
+    """Tells if the restorer looks at the first frame alone: `Example.other_frames` is next to nothing.
 
     Raises:
       StoppedError: it does, and the config says to stop.

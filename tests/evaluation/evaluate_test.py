@@ -228,12 +228,13 @@ def test_examples_show_what_was_measured(evaluator, methods, scenes, records):
 def test_the_effect_of_other_frames_is_their_share_of_the_image(evaluator, scenes):
   """Nothing for a restorer of the first frame; else by hand, from the examples, whatever fills the last batch."""
   method = lambda *weights: Method("mean", Fixed(_times(8, 8)), _params(*weights))
-  assert evaluator.effect_of_other_frames(method(50, -50), scenes) == 0
-  shares = []
-  for example in evaluator.examples([method(0, 0)], scenes):
+  assert [example.other_frames for example in evaluator.examples([method(50, -50)], scenes)] == [None] * 5
+  for example in evaluator.examples([method(50, -50)], scenes, other_frames=True):
+    assert example.other_frames == 0
+  for example in evaluator.examples([method(0, 0)], scenes, other_frames=True):
     change = (example.raw[1, :, ::-1] - example.raw[1]) / 2
-    shares.append(np.sqrt(np.mean(change ** 2) / np.mean(example.raw.mean(0) ** 2)))
-  np.testing.assert_allclose(evaluator.effect_of_other_frames(method(0, 0), scenes), np.mean(shares), rtol=1e-4)
+    expected = np.sqrt(np.mean(change ** 2) / np.mean(example.raw.mean(0) ** 2))
+    np.testing.assert_allclose(example.other_frames, expected, rtol=1e-4)
 
 
 @jax.tree_util.register_dataclass
