@@ -18,6 +18,7 @@ from debir_jax.training import build, processes
 from debir_jax.training import mesh as mesh_lib
 from debir_jax.training.checkpoint import ALL_PARTS, Checkpoints
 from debir_jax.training.optimizer import CosineDecay
+from debir_jax.training.logs import told
 from debir_jax.training.stages import Stage, stage_named
 from debir_jax.training.state import TrainState, create_state
 from debir_jax.training.step import Outputs, Steps
@@ -121,16 +122,21 @@ class Experiment:
 
   def evaluate(self, methods: Sequence[Method]) -> list[Record]:
     """Measures methods on all held-out scenes, which the processes share out; every process gets all records."""
-    mine = self.evaluator.evaluate(methods, self.all_scenes("eval", processes.share(len(self.scenes["eval"]))))
+    mine = self.evaluator.evaluate(methods, self._told_scenes("eval", processes.share(len(self.scenes["eval"]))))
     return [record_of(fields) for fields in processes.gathered([dataclasses.asdict(record) for record in mine])]
 
   def score_candidates(self, evaluator: Evaluator, candidates: jax.Array, split: str, restorer_params: Any,
                        num_scenes: int | None = None) -> CandidateScores:
     """`Evaluator.score_candidates` on a split, or on its first scenes; the processes share them out."""
     count = min(len(self.scenes[split]), num_scenes or len(self.scenes[split]))
-    mine = [dataclasses.asdict(evaluator.score_candidates(candidates, self.all_scenes(split, indices), restorer_params))
-            for indices in [processes.share(count)] if indices]
+    indices = processes.share(count)
+    mine = [dataclasses.asdict(evaluator.score_candidates(candidates, self._told_scenes(split, indices), restorer_params))
+            ] if indices else []
     return merge_scores(processes.gathered(mine))
+
+  def _told_scenes(self, split, indices):
+    """`all_scenes`, with its progress on the screen."""
+    return told(self.all_scenes(split, indices), len(indices), "scenes")
 
   def label_evaluator(self, num_draws: int) -> Evaluator:
     """Searches the pseudo-ground-truth under the conditions of training."""

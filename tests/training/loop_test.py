@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from toy import toy_config, toy_experiment, toy_state, toy_step
 
-from debir_jax.training.logs import StageLog
+from debir_jax.training.logs import StageLog, told
 from debir_jax.training.guard import NonFiniteError
 from debir_jax.training.loop import INTERRUPTED, train_stage
 from debir_jax.training.stages import STAGES
@@ -225,3 +225,12 @@ def test_a_restorer_of_the_first_frame_is_told_at_checkpoints(tmp_path):
   assert event["step"] == 6 and "frames behind the first" in event["event"]
   lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
   assert [line["step"] for line in lines if line.get("other_frames") == 0.0] == [3, 6, 9, 12, 15, 18, 20]
+
+
+def test_long_evaluations_tell_how_far_they_are(capsys, monkeypatch):
+  """Every item comes once; one that takes 20 s is told of at most every 30 s, with the time that the others will take."""
+  clock = iter(np.arange(0, 1000, 20.0))
+  monkeypatch.setattr("time.monotonic", lambda: next(clock))
+  assert list(told("abcdef", 6, "scenes")) == list("abcdef")
+  assert capsys.readouterr().err.splitlines() == ["  1/6 scenes, 200 s left", "  3/6 scenes, 80 s left",
+                                                  "  5/6 scenes, 24 s left"]
