@@ -130,9 +130,8 @@ class Experiment:
     """`Evaluator.score_candidates` on a split, or on its first scenes; the processes share them out."""
     count = min(len(self.scenes[split]), num_scenes or len(self.scenes[split]))
     indices = processes.share(count)
-    mine = [dataclasses.asdict(evaluator.score_candidates(candidates, self._told_scenes(split, indices), restorer_params))
-            ] if indices else []
-    return merge_scores(processes.gathered(mine))
+    score = lambda scenes: dataclasses.asdict(evaluator.score_candidates(candidates, scenes, restorer_params))
+    return merge_scores(processes.gathered([score(self._told_scenes(split, indices))] if indices else []))
 
   def _told_scenes(self, split, indices):
     """`all_scenes`, with its progress on the screen."""

@@ -24,7 +24,8 @@ _PACKAGES = ("debir_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", 
 _FREE_FIELDS = ("stages", "init_from", "init_stage", "start_from_scratch", "log_every_steps", "checkpoint_every_steps",
                 "compilation_cache", "compute", "evaluation", "comparison", "parallel", "guard", "profile",
                 "keep_every_steps", "resume_from", "data.num_threads", "data.num_prefetched", "data.cache",
-                "data.num_eval_scenes", "data.eval_clips", "data.eval_clips_crop", "data.on_unreadable", "motion.weights")
+                "data.num_eval_scenes", "data.eval_clips", "data.eval_clips_crop", "data.on_unreadable",
+                "motion.weights")
 # Fields that runs of earlier versions do not name, with what they did.
 _ADDED_FIELDS = {"stage2.time_cost": 0.0, "stage2.frame_cost": 0.0, "capture.burst_sizes": [],
                  "restoration_optimizer.offset_rate": 1.0}

@@ -1,5 +1,4 @@
-"""What a config means: estimators of motion, their weights and what is recorded of them; rules of metrics, patches, scenes.
-"""
+"""What a config means: estimators of motion, their weights and what is recorded of them; rules of metrics; scenes."""
 
 import pathlib
 

@@ -228,7 +228,7 @@ def test_a_restorer_of_the_first_frame_is_told_at_checkpoints(tmp_path):
 
 
 def test_long_evaluations_tell_how_far_they_are(capsys, monkeypatch):
-  """Every item comes once; one that takes 20 s is told of at most every 30 s, with the time that the others will take."""
+  """Every item comes once; items of 20 s are told of at most every 30 s, with the time that the others will take."""
   clock = iter(np.arange(0, 1000, 20.0))
   monkeypatch.setattr("time.monotonic", lambda: next(clock))
   assert list(told("abcdef", 6, "scenes")) == list("abcdef")
