@@ -193,8 +193,8 @@ class Evaluator:
       of_methods = []
       for method in methods:
         times = self._exposure_times(method, batch, observations)
-        scores, raw, restored = self._score(_label(method), method.restorer_params, batch, times)
-        effects = self._effects(method, batch, times, restored) if other_frames else [None] * len(batch.scene_ids)
+        scores, raw, frames, restored = self._score(_label(method), method.restorer_params, batch, times)
+        effects = self._effects(method, batch, frames, restored) if other_frames else [None] * len(batch.scene_ids)
         of_methods.append(self._examples_of(method, batch, observations, times, scores, raw, restored, effects))
       examples += [example for of_scene in zip(*of_methods) for example in of_scene]
     return examples
@@ -248,10 +248,10 @@ class Evaluator:
                 l1=np.stack([scores["l1"] for scores in all_scores], axis=1))
 
   def _score(self, label, restorer_params, batch, times):
-    """RAW metrics of the true scenes of a batch as numpy arrays, and the images of all."""
+    """RAW metrics of the true scenes of a batch as numpy arrays; bursts, what the restorer sees of them, images."""
     raw, frames = self._take(batch, times)
     restored = _restore(self._restorer, self._mesh, restorer_params, frames)
-    return self._measured(label, batch, restored), raw, restored
+    return self._measured(label, batch, restored), raw, frames, restored
 
   def _score_fully(self, label, restorer_params, batch, times):
     """All metrics of the true scenes of a batch as numpy arrays."""
@@ -269,9 +269,8 @@ class Evaluator:
     raw = _take(batch.scenes.radiance, batch.shots, times, self.timing)
     return raw, _frames(self._burst_planes, raw, batch.shots, times, self.timing)
 
-  def _effects(self, method, batch, times, restored) -> list[float]:
+  def _effects(self, method, batch, frames, restored) -> list[float]:
     """`Example.other_frames` of the true scenes of a batch."""
-    frames = self._take(batch, times)[1]
     other = np.asarray(_restore(self._restorer, self._mesh, method.restorer_params, _others_mirrored(frames)))
     restored = np.asarray(restored)
     rms = lambda images: np.sqrt(np.mean(np.square(images), (1, 2, 3)))[:len(batch.scene_ids)]

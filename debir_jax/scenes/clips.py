@@ -1,8 +1,8 @@
 """Scenes out of clips with 1920 frames per second, such as the GoPro data set's after interpolation by 8.
 
-A clip is a folder of its frames, PNG or JPEG, which are read in the order of the numbers in their names; a tool for frame
-interpolation has made seven of eight. As the paper cuts them: windows start 179 frames after each other, the last one
-that would fit is left out, sRGB is made linear, and a camera's colour is drawn for every window.
+A clip is a folder of its frames, PNG or JPEG, which are read in the order of the numbers in their names; a tool for
+frame interpolation has made seven of eight. As the paper cuts them: windows start 179 frames after each other, the last
+one that would fit is left out, sRGB is made linear, and a camera's colour is drawn for every window.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,14 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from debir_jax.imaging import bayer, color
-from debir_jax.scenes import photos
+from debir_jax.scenes import photos, pipeline
 from debir_jax.scenes.photos import UnreadablePhotoError
 from debir_jax.types import CameraColor, Scene
 
 WINDOW_STRIDE = 179  # Frames; the length of a burst of four in the authors' release, which cut the data set.
 FRAMES_PER_CAPTURE = 8  # One of eight frames is not interpolated.
-_SIDE_MULTIPLE = 8  # Mosaic pixels: two for a Bayer cell, four for the two downsamplings of the networks.
-_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,24 +49,24 @@ def clip_folder(path: str | pathlib.Path) -> list[Clip]:
     raise ValueError(f"{folder} is not a folder. Give a folder with a subfolder of frames for every clip.")
   clips = []
   for subfolder in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
-    frames = sorted((file for file in subfolder.iterdir() if file.suffix.lower() in _SUFFIXES), key=_numbers_in_name)
+    frames = sorted(photos.image_files(subfolder), key=_numbers_in_name)
     if frames:
       clips.append(Clip(subfolder.name, tuple(frames), photos.read_pixels(frames[0]).shape[:2]))
       if not clips[-1].num_windows:
-        raise ValueError(f"{subfolder} has {len(frames)} frames; a clip needs {2 * WINDOW_STRIDE} or more, which at 1920 "
-                         "frames per second are 0.19 s. Has it been interpolated?")
+        raise ValueError(f"{subfolder} has {len(frames)} frames; a clip needs {2 * WINDOW_STRIDE} or more, which at "
+                         "1920 frames per second are 0.19 s. Has it been interpolated?")
   if not clips:
     raise ValueError(f"No subfolder of {folder} holds .png or .jpg files. Put the frames of every clip into one.")
   return clips
 
 
 def _numbers_in_name(path):
-  """000012_875.png comes behind 000012_1.png only if 875 does behind 1; names without numbers by their letters."""
+  """A key to sort by: numbers by their value, 9.png before 10.png, and what stands between them by its letters."""
   return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.stem) if part]
 
 
 class ClipScenes:
-  """Windows of clips. Scene i is the i-th of them, evenly spread over all windows; its camera is drawn from (seed, i)."""
+  """Windows of clips. Scene i is the i-th of those chosen, evenly spread; its camera is drawn from (seed, i)."""
 
   def __init__(self, clips: Sequence[Clip], *, num_subframes: int, num_scenes: int | None = None, crop_size: int = 0,
                start_multiple: int = 1, seed: int = 0,
@@ -94,10 +92,11 @@ class ClipScenes:
       raise ValueError(f"Windows of clips have at most {2 * WINDOW_STRIDE} frames, but {num_subframes} are asked for.")
     for clip in clips:
       sides = (crop_size,) * 2 if crop_size else clip.size
-      if crop_size < 0 or any(side % _SIDE_MULTIPLE for side in sides) or min(clip.size) < crop_size:
+      if crop_size < 0 or any(side % pipeline.CROP_MULTIPLE for side in sides) or min(clip.size) < crop_size:
         raise ValueError(
-            f"Clip {clip.name} has frames of {clip.size[0]}x{clip.size[1]} px, of which crop_size={crop_size} cannot be "
-            f"taken: sides must be multiples of {_SIDE_MULTIPLE} within the frame, and 0 (whole frames) needs such frames.")
+            f"Clip {clip.name} has frames of {clip.size[0]}x{clip.size[1]} px, of which crop_size={crop_size} cannot "
+            f"be taken: sides must be multiples of {pipeline.CROP_MULTIPLE} within the frame, and 0 (whole frames) "
+            "needs such frames.")
     windows = [(clip, WINDOW_STRIDE * k // start_multiple * start_multiple)
                for clip in clips for k in range(clip.num_windows)]
     count = min(num_scenes or len(windows), len(windows))
@@ -120,8 +119,7 @@ class ClipScenes:
       ValueError: there is no such scene.
       UnreadablePhotoError: a frame is missing or damaged, or has another size than the first of its clip.
     """
-    if not 0 <= index < len(self):
-      raise ValueError(f"There is no scene {index}; scenes are numbered 0 to {len(self) - 1}.")
+    pipeline.check_index(index, len(self))
     clip, start = self._windows[index]
     colour = self._draw_colour(jax.random.fold_in(jax.random.key(self._seed), index))
     height, width = (self.crop_size,) * 2 if self.crop_size else clip.size

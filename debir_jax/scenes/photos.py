@@ -90,10 +90,15 @@ def photo_folder(path: str | pathlib.Path, *, group: Callable[[pathlib.Path], st
   folder = pathlib.Path(path)
   if not folder.is_dir():
     raise ValueError(f"{folder} is not a folder. Give a folder with .png or .jpg files.")
-  files = sorted(file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES)
+  files = sorted(image_files(folder))
   if not files:
     raise ValueError(f"No .png, .jpg or .jpeg file in {folder}. Put photos there, or use builtin_photos().")
   return [_inspect(file, group) for file in files]
+
+
+def image_files(folder: pathlib.Path) -> list[pathlib.Path]:
+  """The png and jpg files of a folder, in no order."""
+  return [file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES]
 
 
 @dataclasses.dataclass(frozen=True)

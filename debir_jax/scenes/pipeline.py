@@ -27,7 +27,7 @@ from debir_jax.types import BurstTiming
 from debir_jax.types import CameraColor
 from debir_jax.types import Scene
 
-_CROP_MULTIPLE = 8  # Mosaic pixels: two for a Bayer cell, four for the two downsamplings of the networks.
+CROP_MULTIPLE = 8  # Mosaic pixels: two for a Bayer cell, four for the two downsamplings of the networks.
 _MANY_EPOCHS = 2**31  # Endless for all purposes; grain's own endless repeat overflows with batches of one.
 
 _draw_params = jax.jit(photo_motion.random_scene_params, static_argnames=(
@@ -311,8 +311,8 @@ def check_sequence_length(source: SceneSource, timing: BurstTiming, max_total_ex
 
 def check_source_sizes(*, crop_size: int, num_subframes: int, num_scenes: int) -> None:
   """Raises ValueError for sizes that no source can have."""
-  if crop_size < _CROP_MULTIPLE or crop_size % _CROP_MULTIPLE:
-    raise ValueError(f"crop_size must be a positive multiple of {_CROP_MULTIPLE} mosaic pixels, got {crop_size}.")
+  if crop_size < CROP_MULTIPLE or crop_size % CROP_MULTIPLE:
+    raise ValueError(f"crop_size must be a positive multiple of {CROP_MULTIPLE} mosaic pixels, got {crop_size}.")
   if num_subframes < 1 or num_scenes < 1:
     raise ValueError(f"num_subframes and num_scenes must be positive, got {num_subframes} and {num_scenes}.")
 

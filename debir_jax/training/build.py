@@ -199,19 +199,20 @@ def scene_sources_of(config: ml_collections.ConfigDict) -> dict[str, SceneSource
 
 
 def _clip_scenes(data, timing):
-  """Bursts start at a frame that is no interpolation, where the timing allows it: the paper's does, the release's not."""
+  """Bursts start at frames that are no interpolation where the timing allows it: the paper's does, the release's not."""
   burst_start = round(timing.burst_start_s / timing.subframe_interval_s)
   return ClipScenes(
-      clip_folder(data.eval_clips), num_subframes=timing.num_subframes(timing.budget_s), num_scenes=data.num_eval_scenes,
-      crop_size=data.eval_clips_crop, start_multiple=1 if burst_start % FRAMES_PER_CAPTURE else FRAMES_PER_CAPTURE,
-      seed=_NUM_SPLITS * data.seed + 2)
+      clip_folder(data.eval_clips), num_subframes=timing.num_subframes(timing.budget_s),
+      num_scenes=data.num_eval_scenes, crop_size=data.eval_clips_crop,
+      start_multiple=1 if burst_start % FRAMES_PER_CAPTURE else FRAMES_PER_CAPTURE, seed=_NUM_SPLITS * data.seed + 2)
 
 
 def batches_of(config: ml_collections.ConfigDict, source: SceneSource, first_step: int, mesh: Mesh) -> SceneBatches:
   """Batches from a step onwards, made ahead in the background; each device of this process makes its own part."""
+  data = config.data
+  num_threads = min(_MAX_THREADS, os.cpu_count() or 1) if data.num_threads is None else data.num_threads
   return batches(source, config.batch_size, config.seed, start_step=first_step, sharding=mesh_lib.by_example(mesh),
-                 num_threads=config.data.num_threads or min(_MAX_THREADS, os.cpu_count() or 1),
-                 num_prefetched=config.data.num_prefetched, on_unreadable=config.data.on_unreadable)
+                 num_threads=num_threads, num_prefetched=data.num_prefetched, on_unreadable=data.on_unreadable)
 
 
 def _scenes(data, photos, num_scenes, num_subframes, split, *, dead_leaves_share=None):
