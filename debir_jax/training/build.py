@@ -199,7 +199,7 @@ def scene_sources_of(config: ml_collections.ConfigDict) -> dict[str, SceneSource
 
 
 def _clip_scenes(data, timing):
-  """Bursts start at frames that are no interpolation where the timing allows it: the paper's does, the release's not."""
+  """Bursts start at frames that are no interpolation where the timing allows it: the paper's, not the release's."""
   burst_start = round(timing.burst_start_s / timing.subframe_interval_s)
   return ClipScenes(
       clip_folder(data.eval_clips), num_subframes=timing.num_subframes(timing.budget_s),
