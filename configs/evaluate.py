@@ -12,9 +12,7 @@ windows of clips (`--config.data.eval_clips=<folder>`). With the release's netwo
 `--config.data.num_eval_scenes=8` is for a first look, at about half a minute per scene on 2 busy CPU cores.
 """
 
-from configs import default
-from configs import quickstart
-from configs import release
+from configs import default, quickstart, release
 
 _SETTINGS = dict(release=release, default=default, quickstart=quickstart)
 

@@ -7,8 +7,7 @@ About an hour on 2 CPU cores and 5 GB of memory; nothing is downloaded. The weig
 python -m debir_jax.convert --from runs/pretrained --to experiments/weights --config=configs/pretrained.py
 """
 
-from configs import default
-from configs import quickstart
+from configs import default, quickstart
 
 
 def get_config(mode: str = ""):

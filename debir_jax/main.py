@@ -24,12 +24,10 @@ SIGTERM and Ctrl-C save the step at hand and exit with code 75: start the same c
 # Kept short on purpose: everything that can be tested lies in libraries.
 import sys
 
-from absl import app
-from absl import flags
-from absl import logging
+from absl import app, flags, logging
 from ml_collections import config_flags
 
-from debir_jax import command_line
+from debir_jax.runtime import command_line, platform
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Config file, optionally with ':debug' behind it, e.g. configs/stage2.py.",
@@ -52,7 +50,8 @@ def main(argv: list[str]) -> None:
     raise app.UsageError(f"Unexpected arguments {argv[1:]}; options start with --.")
   if not flags.FLAGS["verbosity"].present:
     logging.set_verbosity(logging.WARNING)  # Orbax tells every detail of every save.
-  from debir_jax.training import processes, runner  # After the flags are read, so that --help is quick.
+  from debir_jax.runtime import processes  # After the flags are read, so that --help is quick.
+  from debir_jax.training import runner
   try:
     if _DISTRIBUTED.value or _COORDINATOR.value:
       processes.connect(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value, _CONNECT_TIMEOUT_S.value)
@@ -62,5 +61,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-  command_line.prepare_memory()
+  platform.prepare_memory()
   app.run(main, flags_parser=command_line.parse_flags)

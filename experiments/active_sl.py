@@ -12,11 +12,9 @@ import pathlib
 
 import ml_collections
 
-from debir_jax.command_line import prepare_memory
-from debir_jax.training.workdir import locked
-from experiments import networks
-from experiments import scales
-from experiments import tables
+from debir_jax.runtime.platform import prepare_memory
+from debir_jax.runtime.workdir import locked
+from experiments import networks, scales, tables
 
 NAME = "Active S-L"
 PAPER = {NAME: (33.89, 0.9379, 0.176), f"{networks.DEBIR}, two frames": (34.22,), "bracketing, two frames": (33.59,),

@@ -24,21 +24,19 @@ from typing import Any, Sequence
 import ml_collections
 import numpy as np
 
-from debir_jax.command_line import prepare_memory
 from debir_jax.evaluation import Method, Record, plots, records_path, summarize, write_records
 from debir_jax.evaluation.candidates import mean_and_error
 from debir_jax.evaluation.records import by_method
 from debir_jax.evaluation.summary import interval_of_mean
-from debir_jax.files import write_text
 from debir_jax.policies.burst_size import burst_cost
+from debir_jax.runtime.files import write_text
+from debir_jax.runtime.platform import prepare_memory
+from debir_jax.runtime.progress import log
+from debir_jax.runtime.workdir import locked
 from debir_jax.simulator import capture_time
 from debir_jax.training.experiment import Experiment
-from debir_jax.training.logs import say
-from debir_jax.training.workdir import locked
 from debir_jax.types import BurstTiming
-from experiments import networks
-from experiments import scales
-from experiments import tables
+from experiments import networks, scales, tables
 
 SIZES = (2, 4, 6, 8)
 _ALL, _OWN, _OWN_LONGER = "one pair for all", "a pair for this length", "the same, twice the steps"
@@ -101,7 +99,7 @@ def _by_length(config, workdir, experiment, state) -> dict[str, list[Record]]:
   """Records of both kinds of networks by burst length, on the scenes of the longest."""
   records = {}
   for size in SIZES:
-    say(f"measuring bursts of {size} frames ...")
+    log(f"measuring bursts of {size} frames ...")
     records[f"{size} frames"] = experiment.evaluate([_always(_ALL, size, experiment, state)])
     for name, own in own_networks(config, workdir, size).items():
       records[f"{size} frames"] += own[0].evaluator.evaluate(

@@ -20,8 +20,7 @@ from debir_jax.imaging import view
 from debir_jax.scenes import photo_folder
 from debir_jax.simulator import target_of
 from debir_jax.training.experiment import Experiment
-from experiments import networks
-from experiments import scales
+from experiments import networks, scales
 
 
 def simulated(config: ml_collections.ConfigDict, methods: Sequence[Method], *, scenes: Sequence[int] | None = None,

@@ -20,17 +20,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from debir_jax.command_line import prepare_memory
+from debir_jax.config.scenes import scene_sources_of
 from debir_jax.evaluation import plots, sensitivity
-from debir_jax.files import write_text
 from debir_jax.imaging import view
 from debir_jax.policies import search_exposure_times
+from debir_jax.runtime.files import write_text
+from debir_jax.runtime.platform import prepare_memory
 from debir_jax.simulator import target_of
-from debir_jax.training import build
 from debir_jax.types import SUBFRAME_RATE_HZ
-from experiments import networks
-from experiments import scales
-
+from experiments import networks, scales
 
 _NAME = "exposure_sensitivity"
 
@@ -80,7 +78,7 @@ def _chain(experiment, state, index, factor):
   """The chain of a scene at a multiple of its speed, and the times that BAENet predicts for it."""
   config = experiment.config.copy_and_resolve_references()
   config.data.update(dict(speed_scale=config.data.speed_scale * factor, cache=False))
-  scene = build.scene_sources_of(config)["eval"].scene(index)
+  scene = scene_sources_of(config)["eval"].scene(index)
   batch = jax.tree.map(lambda leaf: leaf[None], scene)
   shot = jax.tree.map(lambda leaf: leaf[0], experiment.evaluator.shots(batch.scene_id, 0))
   observation = jax.tree.map(lambda leaf: leaf[0], experiment.evaluator.observe_shots(batch, 0))

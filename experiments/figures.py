@@ -19,12 +19,10 @@ from typing import Sequence
 
 import ml_collections
 
-from debir_jax.command_line import prepare_memory
-from debir_jax.evaluation import capture_plots, plots, records_path, write_records
-from debir_jax.training.workdir import locked
-from experiments import captures
-from experiments import networks
-from experiments import scales
+from debir_jax.evaluation import plots, records_path, write_records
+from debir_jax.runtime.platform import prepare_memory
+from debir_jax.runtime.workdir import locked
+from experiments import capture_plots, captures, networks, scales
 
 _NUM_SCENES = 4
 _NUM_LARGE_SCENES = 1

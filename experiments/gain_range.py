@@ -13,13 +13,11 @@ import pathlib
 
 import ml_collections
 
-from debir_jax.command_line import prepare_memory
 from debir_jax.evaluation import plots, summarize
-from debir_jax.training.logs import say
-from debir_jax.training.workdir import locked
-from experiments import networks
-from experiments import scales
-from experiments import tables
+from debir_jax.runtime.platform import prepare_memory
+from debir_jax.runtime.progress import log
+from debir_jax.runtime.workdir import locked
+from experiments import networks, scales, tables
 
 _FACTORS = (0.5, 0.71, 1, 1.41, 2, 2.83, 4)  # Of the lowest gain of training; the highest is 2.
 
@@ -33,7 +31,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
     summaries = {}
     for factor in _FACTORS:
       gain = factor * config.capture.min_preview_gain
-      say(f"measuring at gain {gain:.0f} ...")
+      log(f"measuring at gain {gain:.0f} ...")
       evaluator = experiment.evaluator_with(num_draws=config.evaluation.num_draws, preview_gain=gain)
       summaries[gain] = summarize(evaluator.evaluate(methods, experiment.all_scenes("eval")))
     _draw(path / "gain_range.png", summaries, config.capture)

@@ -6,12 +6,12 @@ from typing import Any, Iterable, Mapping, Sequence
 import ml_collections
 
 from debir_jax.evaluation import Method
-from debir_jax.files import folder_name
 from debir_jax.policies import Policy, bracket, uniform
+from debir_jax.runtime.files import folder_name
+from debir_jax.runtime.workdir import locked
 from debir_jax.training import comparison, runner
 from debir_jax.training.experiment import Experiment
 from debir_jax.training.state import TrainState
-from debir_jax.training.workdir import locked
 from debir_jax.types import SUBFRAME_RATE_HZ
 
 DEBIR = "DEBIR"

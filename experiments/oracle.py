@@ -14,15 +14,22 @@ import pathlib
 
 import ml_collections
 
-from debir_jax.command_line import prepare_memory
-from debir_jax.evaluation import (Method, Oracle, format_table, plots, read_records, records_path, summarize,
-                                  write_records)
-from debir_jax.files import write_text
+from debir_jax.evaluation import (
+  Method,
+  Oracle,
+  format_table,
+  plots,
+  read_records,
+  records_path,
+  summarize,
+  write_records,
+)
 from debir_jax.policies import candidate_set
-from debir_jax.training.logs import say
-from debir_jax.training.workdir import locked
-from experiments import networks
-from experiments import scales
+from debir_jax.runtime.files import write_text
+from debir_jax.runtime.platform import prepare_memory
+from debir_jax.runtime.progress import log
+from debir_jax.runtime.workdir import locked
+from experiments import networks, scales
 
 ORACLE = "oracle"
 _COLUMN = "one restorer"
@@ -54,7 +61,7 @@ def _search(experiment, method, path):
   done, size = {record.scene_id for record in records}, experiment.evaluator.batch_size
   left = [index for index in range(len(experiment.scenes["eval"])) if index not in done]
   for start in range(0, len(left), size):
-    say(f"oracle: {len(done)} of {len(done) + len(left) - start} scenes")
+    log(f"oracle: {len(done)} of {len(done) + len(left) - start} scenes")
     records += experiment.evaluator.evaluate([method], experiment.all_scenes("eval", left[start:start + size]))
     write_records(path, records)
     done = {record.scene_id for record in records}

@@ -19,18 +19,16 @@ from typing import Any, Mapping, Sequence
 import ml_collections
 import numpy as np
 
-from debir_jax.command_line import prepare_memory
 from debir_jax.evaluation import Method, Record, plots, records_path, summarize, write_records
 from debir_jax.evaluation.candidates import mean_and_error
 from debir_jax.evaluation.summary import interval_of_mean, scene_means
-from debir_jax.files import folder_name, write_text
+from debir_jax.runtime.files import folder_name, write_text
+from debir_jax.runtime.platform import prepare_memory
+from debir_jax.runtime.progress import log
+from debir_jax.runtime.workdir import locked
 from debir_jax.training.experiment import Experiment
-from debir_jax.training.logs import say
-from debir_jax.training.workdir import locked
 from debir_jax.types import SUBFRAME_RATE_HZ
-from experiments import networks
-from experiments import scales
-from experiments import tables
+from experiments import networks, scales, tables
 
 _CONTROL, _WITH_ATTENTION = "without attention", "with attention"
 _FACTORS = (1, 2, 4)  # Side of the scenes over the training crop.
@@ -69,7 +67,7 @@ def _measured(restorers, factor) -> dict[str, list[Record]]:
   records, scenes = {}, None
   for heading, share in _OVERLAPS.items() if factor > 1 else [("side by side", 0.0)]:
     condition = f"{factor * patch} px, patches {heading}" if factor > 1 else f"{patch} px, the training size"
-    say(f"measuring: {condition} ...")
+    log(f"measuring: {condition} ...")
     records[condition] = []
     for name, (config, params) in restorers.items():
       config = scales.with_crop_size(config, factor * patch)

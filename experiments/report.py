@@ -18,7 +18,7 @@ import pathlib
 import sys
 
 from debir_jax.evaluation.summary import comparison_in_words
-from debir_jax.files import write_text
+from debir_jax.runtime.files import write_text
 
 # In the order of the paper; what is found beside them comes after.
 _ORDER = ("table1", "table2", "active_sl", "figures", "table3", "uniform_vs_nonuniform", "table4", "table5",

@@ -24,15 +24,13 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from debir_jax.command_line import prepare_memory
 from debir_jax.evaluation import Method, plots, summarize
 from debir_jax.policies import Policy
-from debir_jax.training.logs import say
-from debir_jax.training.workdir import locked
+from debir_jax.runtime.platform import prepare_memory
+from debir_jax.runtime.progress import log
+from debir_jax.runtime.workdir import locked
 from debir_jax.types import BurstTiming, Observation, Scene
-from experiments import networks
-from experiments import scales
-from experiments import tables
+from experiments import networks, scales, tables
 
 _FLICKER_HZ, _FLICKER = 100, 0.3
 _JOLT_PX, _JOLT_S = 2.0, 0.02  # Packed px, downwards and back.
@@ -117,7 +115,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
     methods = [networks.method(networks.DEBIR, experiment, state), *networks.fixed(experiment, start, workdir)]
     summaries = {}
     for condition in _CONDITIONS:
-      say(f"measuring: {condition} ...")
+      log(f"measuring: {condition} ...")
       misled = [_misled(method, condition) for method in methods]
       records = experiment.evaluator.evaluate(misled, _scenes(experiment, condition))
       summaries[condition] = summarize(records, reference=networks.DEBIR)

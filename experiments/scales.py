@@ -7,9 +7,7 @@ from typing import Callable
 
 import ml_collections
 
-from configs import default
-from configs import quickstart
-from configs import stage2_tuned
+from configs import default, quickstart, stage2_tuned
 from debir_jax.training import runner
 
 SCALES = ("tiny", "small", "paper")

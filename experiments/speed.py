@@ -17,13 +17,12 @@ import jax
 import ml_collections
 import numpy as np
 
-from debir_jax.command_line import prepare_memory
-from debir_jax.files import write_text
 from debir_jax.policies import AverageAE, GradientAE, MotionMetering, bracket, observe
+from debir_jax.runtime.files import write_text
+from debir_jax.runtime.platform import prepare_memory
+from debir_jax.runtime.workdir import locked
 from debir_jax.training.experiment import Experiment
-from debir_jax.training.workdir import locked
-from experiments import scales
-from experiments import tables
+from experiments import scales, tables
 
 _RUNS = 30
 

@@ -17,17 +17,15 @@ from typing import Any, Sequence
 
 import ml_collections
 
-from debir_jax.command_line import prepare_memory
 from debir_jax.evaluation import Method, calibrate
-from debir_jax.files import write_text
 from debir_jax.policies import AverageAE, GradientAE, MotionMetering, Policy, bracket, uniform
+from debir_jax.runtime.files import write_text
+from debir_jax.runtime.platform import prepare_memory
+from debir_jax.runtime.progress import log
+from debir_jax.runtime.workdir import locked
 from debir_jax.training import comparison
 from debir_jax.training.experiment import Experiment
-from debir_jax.training.logs import say
-from debir_jax.training.workdir import locked
-from experiments import networks
-from experiments import scales
-from experiments import tables
+from experiments import networks, scales, tables
 
 REFERENCE = networks.DEBIR
 # PSNR, SSIM, LPIPS of the paper's Table 1; Sec. 6.3 for the single exposure time. It does not say which Gradient AE.
@@ -62,7 +60,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path, methods: Seque
     columns = {"one restorer": dict.fromkeys(policies, start.restoration_params), "fine-tuned": restorers}
     records = {}
     for column, params in columns.items():
-      say(f"measuring {len(policies)} methods on the held-out scenes, {column} ...")
+      log(f"measuring {len(policies)} methods on the held-out scenes, {column} ...")
       records[column] = experiment.evaluate([Method(name, policies[name], params[name]) for name in policies])
     return tables.write(records, path, reference=REFERENCE, paper=PAPER)
 
@@ -79,7 +77,7 @@ def _hand_made(experiment: Experiment, restoration_params: Any, path: pathlib.Pa
     if name not in known:
       found = calibrate(policy_of, values, evaluate, restoration_params)
       known[name] = dict(best=found.best, values=found.values, l1=found.l1.tolist(), at_the_end=found.at_the_end)
-      say(f"{name}: best at {found.best:g}{', the end of what was tried' if found.at_the_end else ''}")
+      log(f"{name}: best at {found.best:g}{', the end of what was tried' if found.at_the_end else ''}")
       write_text(record, json.dumps(known, indent=2))
     policies[name] = policy_of(known[name]["best"])
   return policies

@@ -26,18 +26,14 @@ import jax
 import ml_collections
 import numpy as np
 
-from debir_jax.command_line import prepare_memory
-from debir_jax.evaluation import Method, capture_plots, fit_niqe, load_brisque, load_niqe, load_topiq, save_niqe
-from debir_jax.evaluation.image_scores import (
-    HIGHER_IS_BETTER, ImageScores, ScoreSummary, agreement, summarize_scores, verdict)
-from debir_jax.files import write_text
+from debir_jax.evaluation import Method, fit_niqe, load_brisque, load_niqe, load_topiq, save_niqe
 from debir_jax.imaging import view
-from debir_jax.training.logs import say
-from debir_jax.training.workdir import locked
-from experiments import captures
-from experiments import networks
-from experiments import scales
-from experiments import tables
+from debir_jax.runtime.files import write_text
+from debir_jax.runtime.platform import prepare_memory
+from debir_jax.runtime.progress import log
+from debir_jax.runtime.workdir import locked
+from experiments import capture_plots, captures, networks, scales, tables
+from experiments.image_scores import HIGHER_IS_BETTER, ImageScores, ScoreSummary, agreement, summarize_scores, verdict
 
 PAPER = {networks.DEBIR: (6.34, 46.90, 0.363), "bracketing": (6.57, 50.66, 0.339)}
 METRICS = ("NIQE", "BRISQUE", "TOPIQ")
@@ -106,7 +102,7 @@ def _all_metrics(config, given, path) -> tuple[dict[str, Metric], list[str]]:
   notes, fitted = [], {}
   if "NIQE" not in given:
     pristine = captures.pristine(config, _NUM_PRISTINE)
-    say(f"fitting NIQE's pristine model on the true images of {len(pristine)} scenes of training ...")
+    log(f"fitting NIQE's pristine model on the true images of {len(pristine)} scenes of training ...")
     fitted["NIQE"] = fit_niqe(pristine, stride=_STRIDE_PX)
     save_niqe(path / "niqe_fitted.npz", fitted["NIQE"])
     notes.append(f"NIQE's pristine model was fitted on the true images of {len(pristine)} scenes of training, so its "
@@ -121,7 +117,7 @@ def _of_simulated(config, methods, metrics) -> list[ImageScores]:
   for of_shot in captures.simulated(config, methods, num_draws=config.evaluation.num_draws):
     first = of_shot[0]
     if not first.draw:
-      say(f"measuring scene {first.scene_id} ...")
+      log(f"measuring scene {first.scene_id} ...")
       truth = np.asarray(shown(first.target, first.colour))
       of_truth = ImageScores(method=_TRUTH, image=f"scene {first.scene_id}", scores=_scores(truth, metrics, border))
     for example in of_shot:

@@ -11,11 +11,9 @@ import pathlib
 
 import ml_collections
 
-from debir_jax.command_line import prepare_memory
-from debir_jax.training.workdir import locked
-from experiments import networks
-from experiments import scales
-from experiments import tables
+from debir_jax.runtime.platform import prepare_memory
+from debir_jax.runtime.workdir import locked
+from experiments import networks, scales, tables
 
 PAPER = {networks.DEBIR: (35.32,), "without preview": (34.80,), "without gain": (35.21,), "without motion": (35.13,),
          "one time (BAENet)": (35.01,)}

@@ -16,11 +16,9 @@ from typing import Sequence
 
 import ml_collections
 
-from debir_jax.command_line import prepare_memory
-from debir_jax.training.workdir import locked
-from experiments import networks
-from experiments import scales
-from experiments import tables
+from debir_jax.runtime.platform import prepare_memory
+from debir_jax.runtime.workdir import locked
+from experiments import networks, scales, tables
 
 FRAMES = (2, 4, 6, 8)
 PAPER = {networks.DEBIR: (34.22, 35.32, 35.84, 36.11), "bracketing": (33.59, 35.04, 35.69, 35.89)}

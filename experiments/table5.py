@@ -18,15 +18,13 @@ import pathlib
 
 import ml_collections
 
-from debir_jax.command_line import prepare_memory
 from debir_jax.evaluation import Method
 from debir_jax.policies import uniform
+from debir_jax.runtime.platform import prepare_memory
+from debir_jax.runtime.workdir import locked
 from debir_jax.training import comparison
 from debir_jax.training.experiment import Experiment
-from debir_jax.training.workdir import locked
-from experiments import networks
-from experiments import scales
-from experiments import tables
+from experiments import networks, scales, tables
 
 REFERENCE = "S1, S2-1, S2-2, S3"
 # PSNR, SSIM, LPIPS.

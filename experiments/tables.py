@@ -7,7 +7,7 @@ import pathlib
 from typing import Any, Callable, Mapping, Sequence
 
 from debir_jax.evaluation import MethodSummary, Record, format_table, plots, records_path, summarize, write_records
-from debir_jax.files import write_text
+from debir_jax.runtime.files import write_text
 from debir_jax.training.run_record import environment
 
 METRICS = ("PSNR", "SSIM", "LPIPS")

@@ -15,13 +15,11 @@ import pathlib
 
 import ml_collections
 
-from debir_jax.command_line import prepare_memory
 from debir_jax.evaluation import format_table, plots, records_path, summarize, write_records
-from debir_jax.files import write_text
-from debir_jax.training.workdir import locked
-from experiments import networks
-from experiments import scales
-from experiments import tables
+from debir_jax.runtime.files import write_text
+from debir_jax.runtime.platform import prepare_memory
+from debir_jax.runtime.workdir import locked
+from experiments import networks, scales, tables
 
 _COSTS = (0.0, 0.03, 0.1, 0.3)  # Loss per second.
 _UNIFORM_SUBFRAMES = (12, 16, 20, 24, 28, 32)

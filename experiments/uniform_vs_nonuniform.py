@@ -12,11 +12,9 @@ import pathlib
 
 import ml_collections
 
-from debir_jax.command_line import prepare_memory
-from debir_jax.training.workdir import locked
-from experiments import networks
-from experiments import scales
-from experiments import tables
+from debir_jax.runtime.platform import prepare_memory
+from debir_jax.runtime.workdir import locked
+from experiments import networks, scales, tables
 
 ONE_TIME = "one time (BAENet)"  # The name under which Table 1 and 3 train it.
 PAPER = {networks.DEBIR: (35.32, 0.9519, 0.154), ONE_TIME: (35.01,), "bracketing": (35.04, 0.9481, 0.164)}

@@ -58,6 +58,6 @@ def gpu_mesh():
   """A GPU that is not there: newer JAX must be told which one is meant, also by every `shard_map`. None in older JAX."""
   if jax.__version_info__ < (0, 11):
     return None
-  from debir_jax.training.mesh import AXIS
+  from debir_jax.runtime.mesh import AXIS
   device = jax.sharding.AbstractDevice(device_kind="NVIDIA H100 80GB HBM3", num_cores=132, platform="gpu")
   return jax.sharding.AbstractMesh((1,), (AXIS,), (jax.sharding.AxisType.Auto,), abstract_device=device)

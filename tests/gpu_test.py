@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from debir_jax.depthwise_conv import depthwise_conv3x3
+from debir_jax.kernels.depthwise_conv import depthwise_conv3x3
 from debir_jax.motion import LucasKanade, Raft
 from debir_jax.restoration import Burstormer, deform_conv2d
 from debir_jax.simulator import integrate_windows

@@ -8,7 +8,8 @@ import sys
 from absl import flags
 import pytest
 
-from debir_jax import command_line, main
+from debir_jax import main
+from debir_jax.runtime import command_line
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 

@@ -7,11 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from debir_jax.types import Burst
-from debir_jax.types import BurstTiming
-from debir_jax.types import CameraColor
-from debir_jax.types import Observation
-from debir_jax.types import Scene
+from debir_jax.types import Burst, BurstTiming, CameraColor, Observation, Scene
 
 _S = 1 / 1920  # One subframe in s.
 PAPER, RELEASE = BurstTiming.paper(), BurstTiming.release()

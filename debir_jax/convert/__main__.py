@@ -27,7 +27,8 @@ import jax
 import ml_collections
 import numpy as np
 
-from debir_jax.command_line import load_config
+from debir_jax.config.compatibility import purposes_of
+from debir_jax.config.networks import bae_of, num_planes_of, restorer_of
 from debir_jax.convert.baenet import baenet_config, baenet_params
 from debir_jax.convert.burstormer import burstormer_config, burstormer_frames, burstormer_params
 from debir_jax.convert.lpips import lpips_network, lpips_params
@@ -36,8 +37,8 @@ from debir_jax.convert.raft import raft_params, raft_size
 from debir_jax.convert.run import run_networks
 from debir_jax.convert.torch_files import read_state_dict
 from debir_jax.restoration import BurstPlanes
-from debir_jax.training.build import bae_of, num_planes_of, purposes_of, restorer_of
-from debir_jax.weights import BAENET_FILE, LPIPS_FILE, RAFT_FILE, RESTORER_FILE, save_weights
+from debir_jax.runtime.command_line import load_config
+from debir_jax.weights.weight_file import BAENET_FILE, LPIPS_FILE, RAFT_FILE, RESTORER_FILE, save_weights
 
 _RELEASE = "configs/release.py"
 _FILES = dict(restorer=RESTORER_FILE, baenet=BAENET_FILE, raft=RAFT_FILE, lpips=LPIPS_FILE)

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
+from flax import traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
 
 from debir_jax.convert.state_dict import check_fits, conv_kernel, listed
 from debir_jax.restoration.burstormer import Burstormer

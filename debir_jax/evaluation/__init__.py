@@ -1,37 +1,15 @@
 """What restored images, and the exposure times behind them, are worth."""
 
-from debir_jax.evaluation.brisque import Brisque
-from debir_jax.evaluation.brisque import brisque_features
-from debir_jax.evaluation.brisque import load_brisque
-from debir_jax.evaluation.calibrate import calibrate
-from debir_jax.evaluation.calibrate import Calibration
-from debir_jax.evaluation.candidates import CandidateScores
-from debir_jax.evaluation.candidates import Headroom
-from debir_jax.evaluation.candidates import headroom
-from debir_jax.evaluation.candidates import pseudo_ground_truth
-from debir_jax.evaluation.correlation import Correlation
-from debir_jax.evaluation.correlation import correlate
-from debir_jax.evaluation.evaluate import Evaluator
-from debir_jax.evaluation.evaluate import Example
-from debir_jax.evaluation.evaluate import Method
-from debir_jax.evaluation.lpips import load_lpips
-from debir_jax.evaluation.lpips import Lpips
-from debir_jax.evaluation.metrics import psnr
-from debir_jax.evaluation.metrics import ssim
-from debir_jax.evaluation.niqe import Niqe
-from debir_jax.evaluation.niqe import fit_niqe
-from debir_jax.evaluation.niqe import load_niqe
-from debir_jax.evaluation.niqe import niqe_of
-from debir_jax.evaluation.niqe import save_niqe
+from debir_jax.evaluation.calibrate import Calibration, calibrate
+from debir_jax.evaluation.candidates import CandidateScores, Headroom, headroom, pseudo_ground_truth
+from debir_jax.evaluation.correlation import Correlation, correlate
+from debir_jax.evaluation.evaluate import Evaluator, Example, Method
+from debir_jax.evaluation.lpips import Lpips, load_lpips
+from debir_jax.evaluation.metrics import psnr, ssim
+from debir_jax.evaluation.no_reference.brisque import Brisque, brisque_features, load_brisque
+from debir_jax.evaluation.no_reference.niqe import Niqe, fit_niqe, load_niqe, niqe_of, save_niqe
+from debir_jax.evaluation.no_reference.topiq import Topiq, load_topiq
 from debir_jax.evaluation.oracle import Oracle
-from debir_jax.evaluation.records import Record
-from debir_jax.evaluation.records import read_records
-from debir_jax.evaluation.records import records_path
-from debir_jax.evaluation.records import write_records
+from debir_jax.evaluation.records import Record, read_records, records_path, write_records
 from debir_jax.evaluation.rules import MetricRules
-from debir_jax.evaluation.summary import MethodSummary
-from debir_jax.evaluation.summary import format_headroom
-from debir_jax.evaluation.summary import format_table
-from debir_jax.evaluation.summary import summarize
-from debir_jax.evaluation.topiq import Topiq
-from debir_jax.evaluation.topiq import load_topiq
+from debir_jax.evaluation.summary import MethodSummary, format_headroom, format_table, summarize

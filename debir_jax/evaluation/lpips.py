@@ -16,10 +16,10 @@ import pathlib
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax import lax
+import jax.numpy as jnp
 
-from debir_jax.weights import load_weights
+from debir_jax.weights.weight_file import load_weights
 
 # Means and deviations of ImageNet's sRGB, for images in [-1, 1]; the "scaling layer" of the published module.
 SHIFT = (-0.030, -0.088, -0.188)

@@ -7,7 +7,7 @@ import os
 import pathlib
 from typing import Any
 
-from debir_jax.files import write_text
+from debir_jax.runtime.files import write_text
 
 _PREFIX = "records_"
 

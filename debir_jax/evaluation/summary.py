@@ -14,7 +14,6 @@ from debir_jax.evaluation.records import Record, by_method
 from debir_jax.policies import format_exposure_times
 from debir_jax.types import SUBFRAME_RATE_HZ
 
-
 _NUM_RESAMPLES = 4000
 _NOT_ALWAYS = ("lpips", "view_psnr", "view_ssim")  # Metrics that are compared where all records have them.
 _PATCH_HEADER = ["PSNR in patches", "vs whole"]

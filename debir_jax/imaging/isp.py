@@ -7,8 +7,7 @@ release: demosaic, white balance and clip, colour matrix and clip, sRGB gamma.
 import jax
 import jax.numpy as jnp
 
-from debir_jax.imaging import bayer
-from debir_jax.imaging import color
+from debir_jax.imaging import bayer, color
 from debir_jax.types import CameraColor
 
 

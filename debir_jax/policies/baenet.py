@@ -15,11 +15,9 @@ import numpy as np
 
 from debir_jax.policies.bounded_softmax import predict_exposure_times
 from debir_jax.policies.digital_gimbal import DigitalGimbal
-from debir_jax.policies.mobilenet_v2 import BLOCKS
-from debir_jax.policies.mobilenet_v2 import MobileNetV2
+from debir_jax.policies.mobilenet_v2 import BLOCKS, MobileNetV2
 from debir_jax.policies.policy import network_planes
-from debir_jax.types import BurstTiming
-from debir_jax.types import Observation
+from debir_jax.types import BurstTiming, Observation
 
 _SMALLEST_SIDE = 8  # px; less leaves nothing but padding after the first layers.
 

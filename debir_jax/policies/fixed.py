@@ -5,17 +5,15 @@ every n: Sec. 6.3); E = {8}x4, {16}x4, {24}x4, {32}x4, {8, 16, 24, 32} (Sec. 5.3
 All follow from `BurstTiming`, so that they hold for any burst length and budget.
 """
 
+from collections.abc import Sequence
 import dataclasses
 from typing import NamedTuple
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from debir_jax.types import BurstTiming
-from debir_jax.types import Observation
-from debir_jax.types import SUBFRAME_RATE_HZ
+from debir_jax.types import SUBFRAME_RATE_HZ, BurstTiming, Observation
 
 _NUM_UNIFORM_CANDIDATES = 4
 

@@ -17,8 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from debir_jax.policies.policy import same_for_all_frames
-from debir_jax.types import BurstTiming
-from debir_jax.types import Observation
+from debir_jax.types import BurstTiming, Observation
 
 _GAMMAS = np.array([1 / 1.9, 1 / 1.5, 1 / 1.2, 1.0, 1.2, 1.5, 1.9])
 _ORDER = 5

@@ -23,7 +23,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from debir_jax.depthwise_conv import depthwise_conv3x3
+from debir_jax.kernels.depthwise_conv import depthwise_conv3x3
 
 # Rows: expansion, output channels at width 1, number of blocks, stride of the first block (Table 2 of MobileNetV2).
 BLOCKS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))

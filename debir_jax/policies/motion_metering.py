@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from debir_jax.policies.policy import same_for_all_frames
-from debir_jax.types import BurstTiming
-from debir_jax.types import Observation
+from debir_jax.types import BurstTiming, Observation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

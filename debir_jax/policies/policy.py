@@ -11,14 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from debir_jax.imaging import binned_srgb
-from debir_jax.imaging import halved_srgb
-from debir_jax.imaging import linear_srgb
-from debir_jax.motion import FlowEstimator
-from debir_jax.motion import mean_flow_magnitude
-from debir_jax.types import BurstTiming
-from debir_jax.types import CameraColor
-from debir_jax.types import Observation
+from debir_jax.imaging import binned_srgb, halved_srgb, linear_srgb
+from debir_jax.motion import FlowEstimator, mean_flow_magnitude
+from debir_jax.types import BurstTiming, CameraColor, Observation
 
 # The authors' release maps 10 px of the half-size preview to motion magnitude 1, with 41 subframes of 1/1920 s from the
 # start of one preview to the start of the next. Kept as a speed, it holds for any timing: 13.4 px with the paper's 55.

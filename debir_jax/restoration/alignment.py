@@ -10,10 +10,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from debir_jax.kernels.conv import conv3x3
+from debir_jax.kernels.deform_conv import deform_conv2d_split
+from debir_jax.kernels.dense import gelu
 from debir_jax.restoration.attention import attention_block
-from debir_jax.restoration.deform_conv import deform_conv2d_split
 from debir_jax.restoration.fusion import BurstFeatureFusion, base_pairs
-from debir_jax.restoration.layers import Conv3x3, Kernel, UpConv3x3, bias_init, conv3x3, gelu, kernel_init
+from debir_jax.restoration.layers import Conv3x3, Kernel, UpConv3x3, bias_init, kernel_init
 
 _DILATION = 2
 

@@ -11,13 +11,14 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jax import lax
+import jax.numpy as jnp
 
-from debir_jax.depthwise_conv import depthwise_conv3x3
-from debir_jax.restoration import flat_attention
-from debir_jax.restoration.channel_attention import channel_mixing, layer_norm
-from debir_jax.restoration.layers import Kernel, dense, gelu
+from debir_jax.kernels import flat_attention
+from debir_jax.kernels.channel_attention import channel_mixing, layer_norm
+from debir_jax.kernels.dense import dense, gelu
+from debir_jax.kernels.depthwise_conv import depthwise_conv3x3
+from debir_jax.restoration.layers import Kernel
 
 _EXPANSION = 2.66  # Hidden channels of the feed-forward network per channel.
 _HIDDEN_MULTIPLE = 8  # Matrix units take rows of 16 bytes: hidden channels are filled up with zeros.

@@ -14,9 +14,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from debir_jax.kernels.dense import gelu
 from debir_jax.restoration.alignment import BurstAlignment
 from debir_jax.restoration.fusion import BurstFeatureFusion, cyclic_pairs
-from debir_jax.restoration.layers import Conv1x1, Conv3x3, draw_weights, gelu
+from debir_jax.restoration.layers import Conv1x1, Conv3x3, draw_weights
 
 
 class Burstormer(nn.Module):

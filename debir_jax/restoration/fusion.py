@@ -7,8 +7,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from debir_jax.kernels.dense import gelu
 from debir_jax.restoration.attention import attention_block
-from debir_jax.restoration.layers import Conv3x3, gelu
+from debir_jax.restoration.layers import Conv3x3
 
 
 class BurstFeatureFusion(nn.Module):

@@ -9,8 +9,8 @@ import dataclasses
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax import lax
+import jax.numpy as jnp
 import numpy as np
 
 from debir_jax.restoration.restorer import Restorer

@@ -1,21 +1,11 @@
 """Where radiance comes from: scenes as sequences of packed camera RAW with 1920 entries per second."""
 
-from debir_jax.scenes.clips import Clip, clip_folder, ClipScenes, FRAMES_PER_CAPTURE
+from debir_jax.scenes.batches import SceneBatches, batches, stack_scenes
+from debir_jax.scenes.clips import FRAMES_PER_CAPTURE, Clip, ClipScenes, clip_folder
 from debir_jax.scenes.dead_leaves import DeadLeavesScenes
-from debir_jax.scenes.photos import builtin_photos
-from debir_jax.scenes.photos import Photo
-from debir_jax.scenes.photos import photo_folder
-from debir_jax.scenes.photos import PhotoSplits
-from debir_jax.scenes.photos import split_photos
-from debir_jax.scenes.photos import UnreadablePhotoError
-from debir_jax.scenes.pipeline import batches
-from debir_jax.scenes.pipeline import CachedScenes
-from debir_jax.scenes.pipeline import check_sequence_length
-from debir_jax.scenes.pipeline import MixedScenes
-from debir_jax.scenes.pipeline import PhotoMotionScenes
-from debir_jax.scenes.pipeline import SceneBatches
-from debir_jax.scenes.pipeline import SceneSource
-from debir_jax.scenes.pipeline import stack_scenes
+from debir_jax.scenes.photo_motion import PhotoMotionScenes
+from debir_jax.scenes.photos import Photo, PhotoSplits, UnreadablePhotoError, builtin_photos, photo_folder, split_photos
+from debir_jax.scenes.source import CachedScenes, MixedScenes, SceneSource, check_sequence_length
 
 __all__ = [
     "CachedScenes", "Clip", "ClipScenes", "DeadLeavesScenes", "FRAMES_PER_CAPTURE", "MixedScenes", "Photo",

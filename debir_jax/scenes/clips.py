@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from debir_jax.imaging import bayer, color
-from debir_jax.scenes import photos, pipeline
+from debir_jax.scenes import photos
 from debir_jax.scenes.photos import UnreadablePhotoError
+from debir_jax.scenes.source import CROP_MULTIPLE, check_index
 from debir_jax.types import CameraColor, Scene
 
 WINDOW_STRIDE = 179  # Frames; the length of a burst of four in the authors' release, which cut the data set.
@@ -92,10 +93,10 @@ class ClipScenes:
       raise ValueError(f"Windows of clips have at most {2 * WINDOW_STRIDE} frames, but {num_subframes} are asked for.")
     for clip in clips:
       sides = (crop_size,) * 2 if crop_size else clip.size
-      if crop_size < 0 or any(side % pipeline.CROP_MULTIPLE for side in sides) or min(clip.size) < crop_size:
+      if crop_size < 0 or any(side % CROP_MULTIPLE for side in sides) or min(clip.size) < crop_size:
         raise ValueError(
             f"Clip {clip.name} has frames of {clip.size[0]}x{clip.size[1]} px, of which crop_size={crop_size} cannot "
-            f"be taken: sides must be multiples of {pipeline.CROP_MULTIPLE} within the frame, and 0 (whole frames) "
+            f"be taken: sides must be multiples of {CROP_MULTIPLE} within the frame, and 0 (whole frames) "
             "needs such frames.")
     windows = [(clip, WINDOW_STRIDE * k // start_multiple * start_multiple)
                for clip in clips for k in range(clip.num_windows)]
@@ -119,7 +120,7 @@ class ClipScenes:
       ValueError: there is no such scene.
       UnreadablePhotoError: a frame is missing or damaged, or has another size than the first of its clip.
     """
-    pipeline.check_index(index, len(self))
+    check_index(index, len(self))
     clip, start = self._windows[index]
     colour = self._draw_colour(jax.random.fold_in(jax.random.key(self._seed), index))
     height, width = (self.crop_size,) * 2 if self.crop_size else clip.size

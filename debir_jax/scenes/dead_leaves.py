@@ -20,11 +20,9 @@ import numpy as np
 
 from debir_jax.imaging import color
 from debir_jax.scenes import camera_path
-from debir_jax.scenes import pipeline
 from debir_jax.scenes.camera_path import CameraPath
-from debir_jax.types import CameraColor
-from debir_jax.types import Scene
-from debir_jax.types import SUBFRAME_RATE_HZ
+from debir_jax.scenes.source import check_index, check_source_sizes
+from debir_jax.types import SUBFRAME_RATE_HZ, CameraColor, Scene
 
 _TILE = 16  # Mosaic pixels.
 _CHUNK = 32  # Subframes.
@@ -280,14 +278,14 @@ _render = jax.jit(render_scene, static_argnames=("num_subframes", "crop_size"))
 
 
 class DeadLeavesScenes:
-  """Moving dead leaves as a `pipeline.SceneSource`; scene i is drawn from (seed, i)."""
+  """Moving dead leaves as a `SceneSource`; scene i is drawn from (seed, i)."""
 
   def __init__(
       self, *, crop_size: int, num_subframes: int, num_scenes: int, seed: int = 0, num_leaves: int | None = None,
       static_share: float = 0.15, speed_scale: float | None = None,
       draw_colour: Callable[[jax.Array], CameraColor] = color.random_camera_color):
     """See `random_scene_params` for the options. Raises ValueError for sizes that cannot be."""
-    pipeline.check_source_sizes(crop_size=crop_size, num_subframes=num_subframes, num_scenes=num_scenes)
+    check_source_sizes(crop_size=crop_size, num_subframes=num_subframes, num_scenes=num_scenes)
     self.crop_size, self.num_subframes = crop_size, num_subframes
     self._num_scenes, self._seed = num_scenes, seed
     self._options = dict(num_leaves=num_leaves, static_share=static_share, speed_scale=speed_scale,
@@ -302,7 +300,7 @@ class DeadLeavesScenes:
     return _draw_params(key, num_subframes=self.num_subframes, crop_size=self.crop_size, **self._options)
 
   def scene(self, index: int) -> Scene:
-    pipeline.check_index(index, len(self))
+    check_index(index, len(self))
     params = self.params(index)
     radiance = _render(params, num_subframes=self.num_subframes, crop_size=self.crop_size)
     return Scene(radiance=radiance, colour=params.colour, scene_id=jnp.asarray(index, jnp.int32))

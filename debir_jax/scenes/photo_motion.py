@@ -8,18 +8,19 @@ Drawing is separate from rendering: `random_scene_params(key, ...)` -> `render_s
 traceable. The motion is known in closed form: `motion_field`. Axis order is (y, x) except in flow fields (x, y).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from debir_jax.imaging import color
 from debir_jax.scenes import camera_path
 from debir_jax.scenes.camera_path import CameraPath
-from debir_jax.scenes.photos import SOURCE_DENSITY
-from debir_jax.types import CameraColor
-from debir_jax.types import SUBFRAME_RATE_HZ
+from debir_jax.scenes.photos import SOURCE_DENSITY, Photo, check_large_enough, random_cutout
+from debir_jax.scenes.source import check_index, check_source_sizes
+from debir_jax.types import SUBFRAME_RATE_HZ, CameraColor, Scene
 
 _CHANNEL_OF_PLANE = (0, 1, 1, 2)  # R, Gr, Gb, B -> R, G, B.
 _NUM_LOBES = 3  # Harmonics 2 to 4 of a foreground's outline.
@@ -221,3 +222,58 @@ def _blob(layer, y, x):
     harmonic = (harmonic[0] * cosine - harmonic[1] * sine, harmonic[1] * cosine + harmonic[0] * sine)
     outline += layer.lobes[0, k] * harmonic[0] + layer.lobes[1, k] * harmonic[1]
   return jnp.clip((layer.radius_px * outline - distance) / _EDGE_PX + 0.5, 0, 1)
+
+
+_draw_params = jax.jit(random_scene_params, static_argnames=(
+    "num_subframes", "crop_size", "static_share", "foreground_share", "speed_scale", "draw_colour"))
+_render_photos = jax.jit(render_scene, static_argnames=("num_subframes", "crop_size"))
+
+
+class PhotoMotionScenes:
+  """Photos in motion (`render_scene`). Scene i shows photo i modulo their number; all else is drawn from (seed, i)."""
+
+  def __init__(
+      self, photos: Sequence[Photo], *, crop_size: int, num_subframes: int, num_scenes: int, seed: int = 0,
+      static_share: float = 0.15, foreground_share: float = 0.3, speed_scale: float | None = None,
+      draw_colour: Callable[[jax.Array], CameraColor] = color.random_camera_color):
+    """See `random_scene_params` for the options.
+
+    Raises:
+      ValueError: no photos, a photo smaller than the crop, or sizes that cannot be.
+    """
+    check_source_sizes(crop_size=crop_size, num_subframes=num_subframes, num_scenes=num_scenes)
+    if not photos:
+      raise ValueError("No photos. Use builtin_photos() or photo_folder(path), and a split that is not empty.")
+    check_large_enough(photos, crop_size)
+    self.crop_size, self.num_subframes = crop_size, num_subframes
+    self._photos, self._num_scenes, self._seed = list(photos), num_scenes, seed
+    self._options = dict(static_share=static_share, foreground_share=foreground_share, speed_scale=speed_scale,
+                         draw_colour=draw_colour)
+
+  def __len__(self) -> int:
+    return self._num_scenes
+
+  def params(self, index: int) -> PhotoMotionParams:
+    """What was drawn for a scene: its exact motion and colour."""
+    key = jax.random.fold_in(jax.random.key(self._seed), index)
+    return _draw_params(key, num_subframes=self.num_subframes, crop_size=self.crop_size, **self._options)
+
+  def scene(self, index: int) -> Scene:
+    check_index(index, len(self))
+    params = self.params(index)
+    rng = np.random.default_rng([self._seed, index])
+    background = self._photos[index % len(self._photos)]
+    photo = self._cutout(rng, background)
+    # The second photo is needed only where it is seen; passing the first keeps one compiled program.
+    foreground = self._cutout(rng, self._other(rng, background)) if params.foreground.visible else photo
+    radiance = _render_photos(photo, params, num_subframes=self.num_subframes, crop_size=self.crop_size,
+                              foreground_photo=foreground)
+    return Scene(radiance=radiance, colour=params.colour, scene_id=jnp.asarray(index, jnp.int32))
+
+  def _cutout(self, rng, photo):
+    return random_cutout(rng, photo.pixels(), crop_size=self.crop_size)
+
+  def _other(self, rng, photo):
+    """A photo of another group, if there is one."""
+    others = [other for other in self._photos if other.group != photo.group] or self._photos
+    return others[rng.integers(len(others))]

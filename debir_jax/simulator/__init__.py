@@ -4,8 +4,15 @@ from debir_jax.simulator.burst import gains_for, simulate_burst, simulate_previe
 from debir_jax.simulator.capture import CaptureSetup, Shot, draw_shot
 from debir_jax.simulator.noise import IsoNoise, NoiseModel, PaperNoise, PoissonGaussianNoise, add_noise
 from debir_jax.simulator.sensor import clip, quantize
-from debir_jax.simulator.shutter import (burst_windows, capture_time, frame_mask, integrate, integrate_windows,
-                                         preview_windows, window_weights)
+from debir_jax.simulator.shutter import (
+                                         burst_windows,
+                                         capture_time,
+                                         frame_mask,
+                                         integrate,
+                                         integrate_windows,
+                                         preview_windows,
+                                         window_weights,
+)
 
 __all__ = [
     "CaptureSetup", "IsoNoise", "NoiseModel", "PaperNoise", "PoissonGaussianNoise", "Shot", "add_noise",

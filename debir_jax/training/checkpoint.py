@@ -20,7 +20,8 @@ import jax
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
-from debir_jax.training import processes
+from debir_jax.config.compatibility import check_purpose
+from debir_jax.runtime import processes
 from debir_jax.training.state import TrainState, parts_of, with_parts
 
 ALL_PARTS = ("progress", "restoration", "bae")
@@ -184,25 +185,3 @@ def _check_format(about: dict[str, Any], where: str) -> None:
     remedy = "Update the package." if found > FORMAT else "Go on with that version, or train again in another --workdir."
     raise ValueError(f"The {where} has format {found} and was written by debir_jax {about.get('version')}; this is "
                      f"debir_jax {importlib.metadata.version('debir_jax')}, which reads format {FORMAT}. {remedy}")
-
-
-def check_purpose(found: dict[str, Any] | None, wanted: dict[str, Any], where: str) -> None:
-  """Raises a ValueError that lists every field in which the purposes differ."""
-  if not found:
-    raise ValueError(f"The {where} does not say what it was trained for; it was not written by debir_jax.")
-  found, wanted = dict(flatten(found)), dict(flatten(json.loads(json.dumps(wanted))))
-  missing = object()
-  different = [name for name in sorted(found | wanted) if found.get(name, missing) != wanted.get(name, missing)]
-  if different:
-    lines = [f"  {name}: {found.get(name, 'absent')} there, {wanted.get(name, 'absent')} here" for name in different]
-    raise ValueError("\n".join([f"The {where} was made for something else:", *lines,
-                                "Use the settings it was made with, or another --workdir or --config.init_from."]))
-
-
-def flatten(tree: dict[str, Any], prefix: str = ""):
-  """Yields (dotted name, value) for every leaf of a nested dictionary."""
-  for name, value in tree.items():
-    if isinstance(value, dict):
-      yield from flatten(value, f"{prefix}{name}.")
-    else:
-      yield f"{prefix}{name}", value

@@ -23,11 +23,11 @@ from debir_jax.evaluation.candidates import headroom
 from debir_jax.evaluation.evaluate import Method
 from debir_jax.evaluation.records import records_path, write_records
 from debir_jax.evaluation.summary import format_headroom, format_table, summarize
-from debir_jax.files import folder_name, write_text
 from debir_jax.policies import Policy, bracket, candidate_set, uniform
-from debir_jax.training import processes
+from debir_jax.runtime import processes
+from debir_jax.runtime.files import folder_name, write_text
+from debir_jax.runtime.progress import log
 from debir_jax.training.experiment import Experiment
-from debir_jax.training.logs import say
 from debir_jax.training.loop import train_stage
 from debir_jax.training.stages import STAGES
 from debir_jax.training.state import TrainState
@@ -72,7 +72,7 @@ def compare(experiment: Experiment, workdir: pathlib.Path, trained: TrainState, 
         name: finetuned(experiment, name, policy, pretrained, workdir)
         for name, policy in policies.items() if name != OURS}
 
-  say("evaluating all methods on the held-out scenes ...")
+  log("evaluating all methods on the held-out scenes ...")
   records = {}
   for column, params in columns.items():
     methods = [Method(name, policy, params[name]) for name, policy in policies.items()]
@@ -86,7 +86,7 @@ def compare(experiment: Experiment, workdir: pathlib.Path, trained: TrainState, 
   last = list(columns)[-1]
   _draw(experiment, policies, columns[last], records[last], workdir)
   table = format_table(summaries, reference=reference)
-  say("\n" + table)
+  log("\n" + table)
   return table
 
 
@@ -100,7 +100,7 @@ def _fixed_policies(experiment: Experiment) -> dict[str, Policy]:
 
 def _report_headroom(experiment: Experiment, restoration_params: Any, results: pathlib.Path) -> None:
   section = experiment.config.comparison
-  say("measuring the headroom: every candidate exposure under one restorer ...")
+  log("measuring the headroom: every candidate exposure under one restorer ...")
   evaluator = experiment.evaluator_with(num_draws=section.headroom_draws)
   candidates = candidate_set(experiment.setup.timing)
   scores = experiment.score_candidates(
@@ -114,7 +114,7 @@ def _report_headroom(experiment: Experiment, restoration_params: Any, results: p
       gain_cross_validated_db=result.unbiased, gain_cross_validated_error_db=result.unbiased_error,
       num_scenes=result.num_scenes, num_draws=result.num_draws), indent=2))
   write_text(results / "headroom.md", format_headroom(result, scores, markdown=True) + "\n")
-  say("\n" + format_headroom(result, scores) + "\n")
+  log("\n" + format_headroom(result, scores) + "\n")
 
 
 def finetuned(experiment: Experiment, name: str, policy: Policy, pretrained: TrainState, workdir: pathlib.Path) -> Any:

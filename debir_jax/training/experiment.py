@@ -8,17 +8,24 @@ import jax
 import ml_collections
 import numpy as np
 
+from debir_jax.config.capture import capture_setup_of
+from debir_jax.config.compatibility import purposes_of
+from debir_jax.config.evaluation import metric_rules_of, patch_restorer_of
+from debir_jax.config.networks import bae_policy_of, models_of
+from debir_jax.config.optimizers import CosineDecay, optimizers_of
+from debir_jax.config.scenes import batches_of, scene_sources_of
 from debir_jax.evaluation.candidates import CandidateScores, merge_scores
 from debir_jax.evaluation.evaluate import Evaluator, Method
 from debir_jax.evaluation.lpips import load_lpips
 from debir_jax.evaluation.plots import side_by_side
 from debir_jax.evaluation.records import Record, record_of
 from debir_jax.policies import BAENetPolicy, Policy, uniform
-from debir_jax.training import build, processes
-from debir_jax.training import mesh as mesh_lib
+from debir_jax.runtime import mesh as mesh_lib
+from debir_jax.runtime import processes
+from debir_jax.runtime.platform import compiler_options
+from debir_jax.runtime.progress import with_progress
 from debir_jax.training.checkpoint import ALL_PARTS, Checkpoints
-from debir_jax.training.optimizer import CosineDecay
-from debir_jax.training.logs import told
+from debir_jax.training.guard import limits_of
 from debir_jax.training.stages import Stage, stage_named
 from debir_jax.training.state import TrainState, create_state
 from debir_jax.training.step import Outputs, Steps
@@ -33,19 +40,19 @@ class Experiment:
 
   def __init__(self, config: ml_collections.ConfigDict):
     self.config = config
-    self.models = build.models_of(config)
-    self.setup = build.capture_setup_of(config, training=True)
-    self.optimizers = build.optimizers_of(config)
-    self.purposes = build.purposes_of(config, self.models.flow_estimator.name)
-    self.scenes = build.scene_sources_of(config)
+    self.models = models_of(config)
+    self.setup = capture_setup_of(config, training=True)
+    self.optimizers = optimizers_of(config)
+    self.purposes = purposes_of(config, self.models.flow_estimator.name)
+    self.scenes = scene_sources_of(config)
     self.mesh = mesh_lib.make_mesh(config.parallel.num_devices)
     mesh_lib.check_batch_size(config.batch_size, self.mesh, config.parallel.num_microbatches)
-    self.limits = build.limits_of(config)
+    self.limits = limits_of(config)
     self.steps = Steps(
         self.models, self.setup, self.optimizers, mesh=self.mesh, shard_state=config.parallel.shard_state,
         num_microbatches=config.parallel.num_microbatches, clamp_loss=config.clamp_loss,
         noise_draws=config.stage2.noise_draws, time_cost=config.stage2.time_cost, frame_cost=config.stage2.frame_cost,
-        limits=self.limits, compiler_options=build.compiler_options())
+        limits=self.limits, compiler_options=compiler_options())
     self._lpips = load_lpips(config.evaluation.lpips) if config.evaluation.lpips else None
     self.evaluator = self.evaluator_with(num_draws=config.evaluation.num_draws)
 
@@ -74,7 +81,7 @@ class Experiment:
 
   def batches(self, split: str, first_step: int) -> Iterator[Scene]:
     """Batches of scenes from a step onwards; the same ones whenever the run is resumed."""
-    return build.batches_of(self.config, self.scenes[split], first_step, self.mesh)
+    return batches_of(self.config, self.scenes[split], first_step, self.mesh)
 
   def place(self, state: TrainState) -> TrainState:
     """A copy of a state where the steps want it."""
@@ -94,7 +101,7 @@ class Experiment:
 
   def evaluator_with(self, *, num_draws: int, preview_gain: float | None = None) -> Evaluator:
     """Measures methods with the calibrated camera; on request all at one gain of the preview, linear."""
-    setup = build.capture_setup_of(self.config, training=False)
+    setup = capture_setup_of(self.config, training=False)
     if preview_gain is not None:
       setup = dataclasses.replace(setup, min_preview_gain=preview_gain, max_preview_gain=preview_gain)
     return self._evaluator(setup, num_draws, self.config.evaluation.seed)
@@ -135,7 +142,7 @@ class Experiment:
 
   def _told_scenes(self, split, indices):
     """`all_scenes`, with its progress on the screen."""
-    return told(self.all_scenes(split, indices), len(indices), "scenes")
+    return with_progress(self.all_scenes(split, indices), len(indices), "scenes")
 
   def label_evaluator(self, num_draws: int) -> Evaluator:
     """Searches the pseudo-ground-truth under the conditions of training."""
@@ -143,7 +150,7 @@ class Experiment:
 
   def bae_policy(self, state: TrainState) -> BAENetPolicy:
     """BAENet of a state as a policy."""
-    return build.bae_policy_of(self.config, self.models, state.bae_params, state.bae_stats)
+    return bae_policy_of(self.config, self.models, state.bae_params, state.bae_stats)
 
   def policy_of(self, stage: Stage) -> Callable[[TrainState], Policy]:
     """Who chooses the exposure times of watched scenes: BAENet; before it is trained, three quarters of the budget."""
@@ -156,8 +163,8 @@ class Experiment:
     models = self.models
     return Evaluator(
         models.restorer, setup, models.flow_estimator, num_draws=num_draws, seed=seed,
-        batch_size=self.config.batch_size, rules=build.metric_rules_of(self.config),
-        patch_restorer=build.patch_restorer_of(self.config, models.restorer), flow_variables=models.flow_variables,
+        batch_size=self.config.batch_size, rules=metric_rules_of(self.config),
+        patch_restorer=patch_restorer_of(self.config, models.restorer), flow_variables=models.flow_variables,
         full_scale_px_per_s=models.full_scale_px_per_s, burst_planes=models.burst_planes, lpips=self._lpips,
         devices=[device for device in self.mesh.devices if device.process_index == jax.process_index()])
 

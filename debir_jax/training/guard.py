@@ -12,7 +12,8 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from debir_jax.training.logs import keep_until, say
+from debir_jax.runtime.progress import log
+from debir_jax.training.logs import keep_until
 from debir_jax.types import SUBFRAME_RATE_HZ
 
 
@@ -31,6 +32,14 @@ class Limits:
   max_grad_norm_ratio: float = float("inf")
   max_saturated_share: float = 1.0
   min_level: float = 0.0
+
+
+def limits_of(config: ml_collections.ConfigDict) -> Limits:
+  """Beyond what a step is not applied, of `config.guard`."""
+  guard = config.guard
+  or_none = lambda limit: float("inf") if limit is None else limit
+  return Limits(max_grad_norm=or_none(guard.max_grad_norm), max_grad_norm_ratio=or_none(guard.max_grad_norm_ratio),
+                max_saturated_share=guard.max_saturated_share, min_level=guard.min_level)
 
 
 class StoppedError(RuntimeError):
@@ -143,7 +152,7 @@ class Guard:
     return f"targets with a mean of {level.mean():.2g}", ids[level < self._limits.min_level].tolist(), True
 
   def _tell(self, step, what, scene_ids, action):
-    say(f"step {step}: {what}; {action}" + (f", scenes {scene_ids}" if scene_ids else ""))
+    log(f"step {step}: {what}; {action}" + (f", scenes {scene_ids}" if scene_ids else ""))
     if self._writes:
       with open(self._path, "a") as file:
         file.write(json.dumps(dict(step=step, event=what, scenes=scene_ids, action=action)) + "\n")

@@ -5,15 +5,14 @@ import pathlib
 import resource
 import sys
 import time
-from typing import Any, Iterable, Iterator
+from typing import Any
 
-from absl import logging
 import jax
 import ml_collections
 import numpy as np
 
-from debir_jax.files import write_text
-from debir_jax.training import processes
+from debir_jax.runtime.files import write_text
+from debir_jax.runtime.progress import log
 from debir_jax.types import SUBFRAME_RATE_HZ
 
 
@@ -102,7 +101,7 @@ class StageLog:
       file.write(json.dumps({"stage": self._name, "step": step, **known}) + "\n")
     digits_of = dict(loss=4, psnr=2, watched_psnr=2, label_error=2, mean_exposure=1)
     shown = "  ".join(f"{name} {scalars[name]:.{digits}f}" for name, digits in digits_of.items() if name in scalars)
-    say(f"{self._name:14s} step {step:>{len(str(self._num_steps))}}/{self._num_steps}  {shown}  "
+    log(f"{self._name:14s} step {step:>{len(str(self._num_steps))}}/{self._num_steps}  {shown}  "
         f"data wait {100 * scalars.get('data_wait_share', 0):.1f} %{self._outlook(step)}")
 
   def _outlook(self, step) -> str:
@@ -126,7 +125,7 @@ class StageLog:
             f"  steps skipped: {num_skipped}, scenes replaced: {num_replaced}\n"
             f"  checkpoints: {checkpoints}")
     write_text(self.directory / "summary.txt", text + "\n")
-    say(text)
+    log(text)
 
   def close(self) -> None:
     """Closes the event file."""
@@ -154,7 +153,7 @@ class Profiler:
       jax.profiler.stop_trace()
       self._running = False
       folder = self._log.directory
-      say(f"{folder.name:14s} profile of steps {self._first} to {step} in {folder / 'profile'}")
+      log(f"{folder.name:14s} profile of steps {self._first} to {step} in {folder / 'profile'}")
 
 
 def memory() -> dict[str, float]:
@@ -163,31 +162,6 @@ def memory() -> dict[str, float]:
   of_device = {"device_peak_gb": stats["peak_bytes_in_use"] / 1e9} if "peak_bytes_in_use" in stats else {}
   kilobyte = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in kB on Linux, in bytes on macOS.
   return of_device | {"process_peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobyte / 1e9}
-
-
-def say(text: str) -> None:
-  """A line for the person at the screen; also in absl's log where one is written. Of several processes one speaks."""
-  if processes.is_main():
-    print(text, file=sys.stderr, flush=True)
-  logging.debug("%s", text)
-
-
-def told(items: Iterable[Any], total: int, what: str, *, every_s: float = 30.0) -> Iterator[Any]:
-  """The same items; while they are asked for, says how many were, of how many, and for how long it will go on.
-
-  Args:
-    items: worked on one after the other.
-    total: how many there are.
-    what: their name in the plural.
-    every_s: no more often than this.
-  """
-  start_s = last_s = time.monotonic()
-  for done, item in enumerate(items):
-    now_s = time.monotonic()
-    if done and now_s - last_s >= every_s:
-      last_s = now_s
-      say(f"  {done}/{total} {what}, {(now_s - start_s) / done * (total - done):.0f} s left")
-    yield item
 
 
 def keep_until(jsonl: pathlib.Path, step: int) -> None:

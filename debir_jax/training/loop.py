@@ -8,16 +8,17 @@ import jax
 import jax.numpy as jnp
 
 from debir_jax.policies import Policy
-from debir_jax.training import processes
+from debir_jax.runtime import processes
+from debir_jax.runtime.progress import log
+from debir_jax.runtime.stop_signal import StopSignal
 from debir_jax.training.checkpoint import Checkpoints
 from debir_jax.training.experiment import Experiment, StepFn
 from debir_jax.training.guard import Guard
-from debir_jax.training.logs import Profiler, StageLog, say
+from debir_jax.training.logs import Profiler, StageLog
 from debir_jax.training.meter import Meter
 from debir_jax.training.run_record import check_config
 from debir_jax.training.stages import Stage
 from debir_jax.training.state import TrainState
-from debir_jax.training.stop_signal import StopSignal
 
 INTERRUPTED = 75  # Exit code of a run that was stopped in good order (EX_TEMPFAIL): start it again to go on.
 
@@ -51,29 +52,29 @@ def train_stage(experiment: Experiment, stage: Stage, directory: pathlib.Path, s
   state = checkpoints.resume(state, _resume_step(config.resume_from, directory.name))
   first_step = int(state.step)
   if first_step >= num_steps:
-    say(f"{directory.name:14s} finished earlier ({first_step} steps)")
+    log(f"{directory.name:14s} finished earlier ({first_step} steps)")
     checkpoints.close()
     return experiment.local_copy(state)
-  say(f"{directory.name:14s} {'resuming at step ' + str(first_step) if first_step else 'starting'}; compiling ...")
+  log(f"{directory.name:14s} {'resuming at step ' + str(first_step) if first_step else 'starting'}; compiling ...")
   is_main = processes.is_main()
-  log = StageLog(directory, directory.name, num_steps, first_step, writes=is_main)
+  stage_log = StageLog(directory, directory.name, num_steps, first_step, writes=is_main)
   guard = Guard(config.guard, experiment.limits, directory, first_step, writes=is_main)
   batches = experiment.batches(stage.split, first_step)
   networks_of = lambda state: experiment.local_copy(state.replace(optimizer_states={}))
   watch = lambda state: experiment.watch(networks_of(state), policy_of)
   try:
-    state = _steps(config, state, step_fn, batches, log, guard, checkpoints, num_steps, watch,
+    state = _steps(config, state, step_fn, batches, stage_log, guard, checkpoints, num_steps, watch,
                    predicts=stage.kind in ("exposure", "predicted_exposure", "end_to_end") and not fixed_times)
-    log.write_summary(guard.num_skipped, batches.replaced, checkpoints.directory)
+    stage_log.write_summary(guard.num_skipped, batches.replaced, checkpoints.directory)
     return experiment.local_copy(state)
   finally:
     batches.close()
     checkpoints.close()
-    log.close()
+    stage_log.close()
 
 
-def _steps(config, state, step_fn, batches, log, guard, checkpoints, num_steps, watch, *, predicts):
-  meter, clock, profiler = Meter(), _Clock(batches), Profiler(config.profile, log)
+def _steps(config, state, step_fn, batches, stage_log, guard, checkpoints, num_steps, watch, *, predicts):
+  meter, clock, profiler = Meter(), _Clock(batches), Profiler(config.profile, stage_log)
   first_step, unchecked = int(state.step), None
   with StopSignal() as stop:
     for step in range(first_step + 1, num_steps + 1):
@@ -86,7 +87,7 @@ def _steps(config, state, step_fn, batches, log, guard, checkpoints, num_steps, 
       profiler.after(step, outputs)
       if step == first_step + 1:
         jax.block_until_ready(outputs["loss"])
-        log.first_step_done()
+        stage_log.first_step_done()
         clock.restart()  # The first batch and compilation say nothing about speed.
       stopping = stop.requested(step)  # Asked once: a signal that comes later in this step counts for the next one.
       save = step % config.checkpoint_every_steps == 0 or step == num_steps or stopping
@@ -101,13 +102,13 @@ def _steps(config, state, step_fn, batches, log, guard, checkpoints, num_steps, 
         watched, images = watch(state) if save and not stopping else ({}, {})
         if watched and step > num_steps * config.guard.collapse_after:
           guard.check_other_frames(watched["other_frames"], step)
-        log.write(step, scalars | watched, times, images)
+        stage_log.write(step, scalars | watched, times, images)
       if save:
         checkpoints.save(state, watched.get("watched_psnr"))
         clock.restart()
       if stopping:
         checkpoints.close()
-        say(f"Stopped by a signal after step {step}, which is saved. Run the same command again to go on.")
+        log(f"Stopped by a signal after step {step}, which is saved. Run the same command again to go on.")
         raise SystemExit(INTERRUPTED)
   return state
 

@@ -12,10 +12,10 @@ from clu import parameter_overview
 import jax
 import ml_collections
 
-from debir_jax.files import write_text
-from debir_jax.training import processes
+from debir_jax.runtime import processes
+from debir_jax.runtime.files import write_text
+from debir_jax.runtime.progress import log
 from debir_jax.training.checkpoint import check_purpose
-from debir_jax.training.logs import say
 from debir_jax.training.stages import STAGES, Stage
 from debir_jax.training.state import TrainState
 
@@ -79,4 +79,4 @@ def log_parameters(state: TrainState, workdir: pathlib.Path) -> None:
   """Writes the tables of parameters and says how many there are."""
   for name, params in (("restoration", state.restoration_params), ("bae", state.bae_params)):
     write_text(workdir / f"parameters_{name}.txt", parameter_overview.get_parameter_overview(params))
-    say(f"{name:14s} {parameter_overview.count_parameters(params):,} parameters")
+    log(f"{name:14s} {parameter_overview.count_parameters(params):,} parameters")

@@ -9,18 +9,18 @@ import pathlib
 import jax
 import ml_collections
 
+from debir_jax.runtime import processes
+from debir_jax.runtime.progress import log
+from debir_jax.runtime.workdir import WorkdirError
 from debir_jax.training import comparison
-from debir_jax.training.experiment import Experiment
-from debir_jax.training.logs import say
 from debir_jax.training.checkpoint import CheckpointError
+from debir_jax.training.experiment import Experiment
 from debir_jax.training.guard import StoppedError
 from debir_jax.training.loop import train_stage
 from debir_jax.training.run_record import log_parameters, write_environment
 from debir_jax.training.stages import STAGES, Stage, stage_named
 from debir_jax.training.state import TrainState
 from debir_jax.training.warmup_labels import warmup_labels
-from debir_jax.training import processes
-from debir_jax.training.workdir import WorkdirError
 
 # What a person can mend: shown as one message, without a traceback.
 USER_ERRORS = (ValueError, FileNotFoundError, WorkdirError, StoppedError, CheckpointError,
@@ -52,7 +52,7 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
                      "comes first.")
   experiment = Experiment(config)
   with processes.owned(workdir) as path:
-    say(f"debir_jax on {jax.devices()[0].device_kind} x {experiment.mesh.size}"
+    log(f"debir_jax on {jax.devices()[0].device_kind} x {experiment.mesh.size}"
         f"{f' of {jax.process_count()} processes' if jax.process_count() > 1 else ''}, into {workdir}")
     state = start_state(experiment, stages[0], path) if stages else trained_state(experiment, path)
     if processes.is_main():
@@ -62,7 +62,7 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
       state = run_stage(experiment, stage, path, state)
     if config.comparison.enabled:
       comparison.compare(experiment, path, state, with_bae=not stages or stages[-1].starts_from is not None)
-    say(f"Done. Look into {workdir}.")
+    log(f"Done. Look into {workdir}.")
 
 
 def run_stage(experiment: Experiment, stage: Stage, workdir: pathlib.Path, state: TrainState) -> TrainState:
@@ -86,7 +86,7 @@ def start_state(experiment: Experiment, stage: Stage, workdir: pathlib.Path) -> 
   if experiment.has_stage(before, source):
     return experiment.load_stage(before, source, state)
   if experiment.config.start_from_scratch:
-    say(f"There is no {before} in {source}: {stage.name} starts from random weights, as config.start_from_scratch "
+    log(f"There is no {before} in {source}: {stage.name} starts from random weights, as config.start_from_scratch "
         "says.")
     return state
   raise FileNotFoundError(
@@ -101,7 +101,7 @@ def trained_state(experiment: Experiment, workdir: pathlib.Path) -> TrainState:
     if stage.starts_from is not None and experiment.has_stage(stage.name, source):
       return experiment.load_stage(stage.name, source, state)
   if experiment.config.start_from_scratch:
-    say(f"There are no networks in {source}: random weights are compared, as config.start_from_scratch says.")
+    log(f"There are no networks in {source}: random weights are compared, as config.start_from_scratch says.")
     return state
   raise FileNotFoundError(
       f"config.stages is empty, so the networks in {source} are compared, but there are none. Name the workdir of a run "

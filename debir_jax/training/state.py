@@ -6,8 +6,8 @@ from flax import struct
 import jax
 import jax.numpy as jnp
 
+from debir_jax.config.networks import Models
 from debir_jax.policies import init_baenet
-from debir_jax.training.build import Models
 from debir_jax.types import BurstTiming
 
 OPTIMIZERS = ("restoration", "bae", "finetune")
@@ -35,7 +35,7 @@ def create_state(key: jax.Array, models: Models, optimizers: dict, timing: Burst
 
   Args:
     key: PRNG key.
-    models: see `build.py`.
+    models: see `config`.
     optimizers: an optax transformation per name in `OPTIMIZERS`.
     timing: for the number of frames.
     crop_size: side of the mosaic, px.

@@ -16,15 +16,23 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 import optax
 
+from debir_jax.config.networks import Models
+from debir_jax.config.optimizers import CosineDecay, apply_direction, usual_grad_norm
 from debir_jax.evaluation.metrics import psnr
-from debir_jax.policies import (ActiveSL, BurstSizeBAENet, Policy, burst_cost, is_pytree, observe, pair_loss,
-                                random_exposure_times)
+from debir_jax.policies import (
+  ActiveSL,
+  BurstSizeBAENet,
+  Policy,
+  burst_cost,
+  is_pytree,
+  observe,
+  pair_loss,
+  random_exposure_times,
+)
+from debir_jax.runtime import mesh as mesh_lib
 from debir_jax.simulator import CaptureSetup, Shot, draw_shot, simulate_previews, target_of
-from debir_jax.training import mesh as mesh_lib
-from debir_jax.training.build import Models
 from debir_jax.training.guard import Limits
 from debir_jax.training.losses import restoration_loss, warmup_loss
-from debir_jax.training.optimizer import CosineDecay, apply_direction, usual_grad_norm
 from debir_jax.training.state import TrainState
 from debir_jax.types import Observation, Scene
 
@@ -45,7 +53,7 @@ class Steps:
                compiler_options: dict[str, Any] | None = None):
     """
     Args:
-      models, setup, optimizers: see `build.py`.
+      models, setup, optimizers: see `config`.
       mesh: the devices; None: the first one.
       shard_state: cut large arrays of the state into a part for each device, instead of a copy on each.
       num_microbatches: parts of a device's batch that follow one another.

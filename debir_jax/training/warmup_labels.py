@@ -12,13 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from debir_jax.config.capture import candidates_of
 from debir_jax.evaluation.candidates import pseudo_ground_truth
-from debir_jax.files import write_text
+from debir_jax.runtime import processes
+from debir_jax.runtime.files import write_text
+from debir_jax.runtime.progress import log
 from debir_jax.simulator import Shot
-from debir_jax.training import processes
-from debir_jax.training.build import candidates_of
 from debir_jax.training.experiment import Experiment
-from debir_jax.training.logs import say
 from debir_jax.training.stages import Stage
 from debir_jax.types import Scene
 
@@ -67,11 +67,11 @@ def _read_labels(path, num_scenes, num_draws) -> np.ndarray:
 
 def _find_labels(path, experiment, stage, evaluator, candidates, restoration_params) -> np.ndarray:
   """The same, by trying every candidate; the scenes are shared out among the processes."""
-  say(f"{stage.name:14s} searching the best of {', '.join(candidates.names)} for every scene ...")
+  log(f"{stage.name:14s} searching the best of {', '.join(candidates.names)} for every scene ...")
   scores = experiment.score_candidates(evaluator, candidates.exposure_times, stage.split, restoration_params)
   best = pseudo_ground_truth(scores)[0]  # [scenes, draws]
   counts = np.bincount(best.ravel(), minlength=len(candidates.names))
-  say(f"{stage.name:14s} labels: " + ", ".join(f"{name}: {count}" for name, count in zip(candidates.names, counts)))
+  log(f"{stage.name:14s} labels: " + ", ".join(f"{name}: {count}" for name, count in zip(candidates.names, counts)))
   if processes.is_main():
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(dict(candidates=candidates.names, scene_ids=list(range(len(best))),

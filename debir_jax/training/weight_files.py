@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from debir_jax.training.checkpoint import check_purpose
 from debir_jax.training.state import TrainState
-from debir_jax.weights import BAENET_FILE, RESTORER_FILE, load_weights
+from debir_jax.weights.weight_file import BAENET_FILE, RESTORER_FILE, load_weights
 
 _FILES = dict(restoration=RESTORER_FILE, bae=BAENET_FILE)
 

@@ -12,16 +12,14 @@ import json
 import pathlib
 import platform
 
-from absl import app
-from absl import flags
-from absl import logging
+from absl import app, flags, logging
 import jax
 from ml_collections import config_flags
 import numpy as np
 
 from debir_jax.evaluation.evaluate import Method
-from debir_jax.files import write_text
 from debir_jax.policies import Fixed, candidate_set
+from debir_jax.runtime.files import write_text
 from debir_jax.training.experiment import Experiment
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What the run was started with.", lock_config=True)

@@ -26,8 +26,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from debir_jax import depthwise_conv, depthwise_triton
-from debir_jax.restoration import attention, deform_conv, deform_triton
+from debir_jax.kernels import deform_conv, deform_triton, depthwise_conv, depthwise_triton
+from debir_jax.restoration import attention
 
 _FOLDER = pathlib.Path(__file__).resolve().parent
 _CHANNELS, _HIDDEN = 96, 255

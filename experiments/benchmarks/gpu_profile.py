@@ -19,7 +19,6 @@ import tempfile
 import time
 
 import jax
-
 from network_programs import Case, compiler_options, our_program
 from timing import best_times
 

@@ -25,7 +25,7 @@ import time
 import jax
 import numpy as np
 
-from debir_jax.command_line import load_config
+from debir_jax.runtime.command_line import load_config
 from debir_jax.training.checkpoint import Checkpoints
 from debir_jax.training.experiment import Experiment
 

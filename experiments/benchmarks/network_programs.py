@@ -16,8 +16,9 @@ import sys
 import time
 from typing import Any, NamedTuple
 
-from debir_jax.command_line import prepare_memory
 from timing import best_times
+
+from debir_jax.runtime.platform import prepare_memory
 
 _FRAMES = 4
 _UPDATES = 20  # Of the flow, as in the authors' release.

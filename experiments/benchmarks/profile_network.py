@@ -25,15 +25,17 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jax import lax
+import jax.numpy as jnp
 import numpy as np
-
-from debir_jax.command_line import prepare_memory
-from debir_jax.restoration import Burstormer, attention, deform_conv2d, flat_attention
-from debir_jax.restoration.fusion import BurstFeatureFusion
-from debir_jax.restoration.layers import Conv3x3, gelu
 from timing import best_times
+
+from debir_jax.kernels import flat_attention
+from debir_jax.kernels.dense import gelu
+from debir_jax.restoration import Burstormer, attention, deform_conv2d
+from debir_jax.restoration.fusion import BurstFeatureFusion
+from debir_jax.restoration.layers import Conv3x3
+from debir_jax.runtime.platform import prepare_memory
 
 _FRAMES = 4
 _MOVES, _NUM_OFFSETS = 216, 144  # Channels of offsets and mask, and of offsets alone.

@@ -30,14 +30,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from debir_jax.simulator import IsoNoise
-from debir_jax.simulator import add_noise
-from debir_jax.simulator import burst_windows
-from debir_jax.simulator import gains_for
-from debir_jax.simulator import integrate
-from debir_jax.simulator import integrate_windows
-from debir_jax.simulator import simulate_burst
-from debir_jax.simulator import window_weights
+from debir_jax.simulator import (
+  IsoNoise,
+  add_noise,
+  burst_windows,
+  gains_for,
+  integrate,
+  integrate_windows,
+  simulate_burst,
+  window_weights,
+)
 from debir_jax.types import BurstTiming
 
 _TIMING = BurstTiming.paper()

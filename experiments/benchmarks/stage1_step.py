@@ -43,7 +43,7 @@ def measure(path, changes, repeats):
   if num_devices:
     jax.config.update("jax_num_cpu_devices", num_devices)
 
-  from debir_jax.command_line import load_config
+  from debir_jax.runtime.command_line import load_config
   from debir_jax.training.experiment import Experiment
   from debir_jax.training.logs import memory
   from debir_jax.training.stages import STAGES
@@ -66,7 +66,7 @@ def measure(path, changes, repeats):
 
 
 if __name__ == "__main__":
-  from debir_jax.command_line import prepare_memory
+  from debir_jax.runtime.platform import prepare_memory
   prepare_memory()
   num_repeats = int(sys.argv[3]) if len(sys.argv) > 3 else 10
   print(json.dumps(measure(sys.argv[1], json.loads(sys.argv[2]), num_repeats)))

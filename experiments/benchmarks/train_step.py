@@ -17,15 +17,17 @@ import contextlib
 import time
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from jax.experimental import topologies
+import jax.numpy as jnp
 from jax.sharding import Mesh
+import numpy as np
 
-from debir_jax.command_line import load_config
-from debir_jax.training import build
-from debir_jax.training.mesh import AXIS, make_mesh
-from debir_jax.training.optimizer import CosineDecay
+from debir_jax.config.capture import capture_setup_of
+from debir_jax.config.networks import models_of
+from debir_jax.config.optimizers import CosineDecay, optimizers_of
+from debir_jax.runtime.command_line import load_config
+from debir_jax.runtime.mesh import AXIS, make_mesh
+from debir_jax.runtime.platform import compiler_options
 from debir_jax.training.state import create_state
 from debir_jax.training.step import Steps
 from debir_jax.types import CameraColor, Scene
@@ -57,7 +59,7 @@ def main():
   for name, step, arguments in _programs(config, mesh):
     with _as_if_there(mesh) if args.for_h100 else contextlib.nullcontext():
       start = time.perf_counter()
-      traced = jax.jit(step, compiler_options=build.compiler_options()).trace(*arguments)
+      traced = jax.jit(step, compiler_options=compiler_options()).trace(*arguments)
       traced_s, lowered = time.perf_counter(), traced.lower(
           lowering_platforms=("cuda",) if args.for_h100 else None)
     lowered_s, compiled = time.perf_counter(), lowered.compile()
@@ -97,8 +99,8 @@ def _as_if_there(mesh):
 
 def _programs(config, mesh):
   """Name, function and shapes of the arguments, of both steps."""
-  models, setup = build.models_of(config), build.capture_setup_of(config, training=True)
-  optimizers = build.optimizers_of(config)
+  models, setup = models_of(config), capture_setup_of(config, training=True)
+  optimizers = optimizers_of(config)
   steps = Steps(models, setup, optimizers, mesh=mesh)
   state = jax.eval_shape(lambda key: create_state(key, models, optimizers, setup.timing, config.data.crop_size),
                          jax.random.key(0))

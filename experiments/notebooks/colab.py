@@ -12,7 +12,7 @@ import pathlib
 import re
 import sys
 
-from debir_jax.files import write_text
+from debir_jax.runtime.files import write_text
 
 _MARK = {"debir_jax": "colab"}  # In the metadata of both cells.
 _BADGE = ("[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"

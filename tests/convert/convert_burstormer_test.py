@@ -1,10 +1,10 @@
 """Imported weights are the published ones, whole, under our names, or the import says what is wrong."""
 
+from flax import traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import traverse_util
 from released import published_name
 
 from debir_jax.convert import burstormer_config, burstormer_params, burstormer_path

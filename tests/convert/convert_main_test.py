@@ -7,17 +7,17 @@ import sys
 
 import jax
 import numpy as np
-import pytest
 from plain_raft import princeton_shapes
+import pytest
 from released import baenet_state_dict, burstormer_state_dict
 
-from debir_jax.command_line import load_config
 from debir_jax.convert import __main__ as convert_main
 from debir_jax.convert import baenet_params, burstormer_params, raft_params, split_parts
+from debir_jax.runtime.command_line import load_config
 from debir_jax.training import runner
 from debir_jax.training.experiment import Experiment
 from debir_jax.training.stages import STAGES
-from debir_jax.weights import load_weights
+from debir_jax.weights.weight_file import load_weights
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _RESTORER = dict(num_features=8, blocks_per_level=0, fusion_blocks=0)

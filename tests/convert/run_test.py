@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from configs import quickstart
-from debir_jax.convert.run import run_networks
 from debir_jax.convert.__main__ import write
+from debir_jax.convert.run import run_networks
 from debir_jax.training.checkpoint import Checkpoints
 from debir_jax.training.experiment import Experiment
 

@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from slow_lpips import slow_lpips, state_dict
 
 from debir_jax.convert import __main__ as convert_main
 from debir_jax.convert import lpips_params
 from debir_jax.evaluation.lpips import Lpips, load_lpips
-from slow_lpips import slow_lpips, state_dict
+
 
 def images(side=37):
   return jax.random.uniform(jax.random.key(0), (2, side, side, 3))

@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import skimage.metrics
+from slow_lpips import slow_lpips, state_dict
 
 from debir_jax.convert import lpips_params
 from debir_jax.evaluation import MetricRules
 from debir_jax.evaluation.lpips import Lpips
 from debir_jax.imaging import demosaic_malvar, unpack, view
 from debir_jax.types import CameraColor
-from slow_lpips import slow_lpips, state_dict
 
 SIDES, RULES = (34, 32), MetricRules(border=3)  # Packed px.
 

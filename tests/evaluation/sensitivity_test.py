@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from debir_jax.depthwise_conv import depthwise_conv3x3
 from debir_jax.evaluation import sensitivity
+from debir_jax.kernels.depthwise_conv import depthwise_conv3x3
 from debir_jax.simulator import PoissonGaussianNoise, simulate_burst, target_of
 from debir_jax.types import BurstTiming
 

@@ -3,8 +3,8 @@
 import pathlib
 import shutil
 
-import nbformat
 from nbclient import NotebookClient
+import nbformat
 import pytest
 
 from experiments.notebooks import colab

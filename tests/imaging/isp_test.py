@@ -5,9 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from debir_jax.imaging import bayer
-from debir_jax.imaging import color
-from debir_jax.imaging import isp
+from debir_jax.imaging import bayer, color, isp
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,7 @@ import pytest
 import scipy.ndimage
 import skimage.data
 
-from debir_jax.motion import lucas_kanade
-from debir_jax.motion import LucasKanade
-from debir_jax.motion import mean_flow_magnitude
+from debir_jax.motion import LucasKanade, lucas_kanade, mean_flow_magnitude
 
 PHOTOS = ("astronaut", "coffee", "chelsea")
 _TRANSLATION, _ROTATION = np.zeros((2, 2)), np.array([[0.3, -1.0], [1.0, 0.3]])  # the latter zooms by 30 % of it too

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from configs import quickstart
-from debir_jax.policies import ActiveSL, BAENetPolicy, LIGHT_BLOCKS, init_baenet, pair_loss, pair_set
-from debir_jax.training import build, runner
+from debir_jax.config.networks import bae_of
+from debir_jax.policies import LIGHT_BLOCKS, ActiveSL, BAENetPolicy, init_baenet, pair_loss, pair_set
+from debir_jax.training import runner
 from debir_jax.types import BurstTiming, Observation
 
 TIMING = BurstTiming.paper(2)
@@ -50,7 +51,7 @@ def test_four_frames_and_the_gradient_stage_are_refused(tmp_path):
   config = quickstart.get_config("debug")
   config.bae.network = "active_sl"
   with pytest.raises(ValueError, match="two frames"):
-    build.bae_of(config)
+    bae_of(config)
   with pytest.raises(ValueError, match="leave out stage2"):
     runner.run(config, str(tmp_path / "run"))
   assert not (tmp_path / "run").exists()

@@ -8,15 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from debir_jax.policies import BAENet
-from debir_jax.policies import BAENetPolicy
-from debir_jax.policies import DigitalGimbal
-from debir_jax.policies import init_baenet
-from debir_jax.policies import LIGHT_BLOCKS
-from debir_jax.policies import network_planes
-from debir_jax.policies import predict_exposure_times
-from debir_jax.types import BurstTiming
-from debir_jax.types import Observation
+from debir_jax.policies import (
+  LIGHT_BLOCKS,
+  BAENet,
+  BAENetPolicy,
+  DigitalGimbal,
+  init_baenet,
+  network_planes,
+  predict_exposure_times,
+)
+from debir_jax.types import BurstTiming, Observation
 
 KEY, TIMING = jax.random.key(0), BurstTiming.paper()
 MODULE = BAENet(width=0.25)

@@ -7,9 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from debir_jax.policies import bounded_softmax
-from debir_jax.policies import exposure_times_from_shares
-from debir_jax.policies import predict_exposure_times
+from debir_jax.policies import bounded_softmax, exposure_times_from_shares, predict_exposure_times
 from debir_jax.types import BurstTiming
 
 NUM_FRAMES = (2, 4, 6, 8)

@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 
 from configs import quickstart
-from debir_jax.policies import (LIGHT_BLOCKS, BAENetPolicy, BurstSizeBAENet, check_burst_sizes, init_baenet,
-                                predict_exposure_times)
-from debir_jax.training import build, runner
+from debir_jax.config.networks import bae_of
+from debir_jax.policies import (
+  LIGHT_BLOCKS,
+  BAENetPolicy,
+  BurstSizeBAENet,
+  check_burst_sizes,
+  init_baenet,
+  predict_exposure_times,
+)
+from debir_jax.training import runner
 from debir_jax.types import BurstTiming, Observation
 
 SIZES, TIMING = (2, 4, 6, 8), BurstTiming.paper(8)
@@ -77,7 +84,7 @@ def test_a_network_without_sizes_and_a_warm_up_are_refused(tmp_path):
   config = quickstart.get_config("debug")
   config.bae.network = "burst_size"
   with pytest.raises(ValueError, match="capture.burst_sizes, which is empty"):
-    build.bae_of(config)
+    bae_of(config)
   with pytest.raises(ValueError, match="no set of candidates"):
     runner.run(config, str(tmp_path / "run"))
   assert not (tmp_path / "run").exists()

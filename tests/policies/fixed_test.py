@@ -4,13 +4,15 @@ import jax
 import numpy as np
 import pytest
 
-from debir_jax.policies import bracket
-from debir_jax.policies import candidate_set
-from debir_jax.policies import Fixed
-from debir_jax.policies import first_frames
-from debir_jax.policies import format_exposure_times
-from debir_jax.policies import random_exposure_times
-from debir_jax.policies import uniform
+from debir_jax.policies import (
+  Fixed,
+  bracket,
+  candidate_set,
+  first_frames,
+  format_exposure_times,
+  random_exposure_times,
+  uniform,
+)
 from debir_jax.types import BurstTiming
 
 KEY = jax.random.key(0)

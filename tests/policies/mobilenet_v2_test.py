@@ -7,10 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from debir_jax.policies import BAENet
-from debir_jax.policies import init_baenet
-from debir_jax.policies import LIGHT_BLOCKS
-from debir_jax.policies import MobileNetV2
+from debir_jax.policies import LIGHT_BLOCKS, BAENet, MobileNetV2, init_baenet
 
 WIDTH = 0.25  # The narrowest that keeps a residual block of every kind; 16 px keep the spatial sizes 8, 4, 2 and 1.
 

@@ -10,11 +10,8 @@ import pytest
 
 from debir_jax.imaging import binned_srgb, srgb_to_linear, view
 from debir_jax.motion import LucasKanade
-from debir_jax.policies import network_planes
-from debir_jax.policies import num_planes
-from debir_jax.policies import observe
-from debir_jax.types import BurstTiming
-from debir_jax.types import CameraColor
+from debir_jax.policies import network_planes, num_planes, observe
+from debir_jax.types import BurstTiming, CameraColor
 
 COLOUR = CameraColor(white_balance=jnp.array([2.0, 1.0, 1.7]), ccm=jnp.array(
     [[1.5, -0.4, -0.1], [-0.2, 1.4, -0.2], [0.0, -0.5, 1.5]]))

@@ -5,10 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from debir_jax.restoration import flat_attention
+from debir_jax.kernels import flat_attention
+from debir_jax.kernels.channel_attention import channel_attention, layer_norm
 from debir_jax.restoration.attention import (
-    AttentionWeights, BurstFeatureAttention, FeedForwardWeights, attend, feed_forward)
-from debir_jax.restoration.channel_attention import channel_attention, layer_norm
+  AttentionWeights,
+  BurstFeatureAttention,
+  FeedForwardWeights,
+  attend,
+  feed_forward,
+)
 
 
 @pytest.mark.parametrize("num_heads", [1, 2])

@@ -3,11 +3,11 @@
 One small network is compiled for the laws; the published one only for the reference numbers.
 """
 
+from flax import traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import traverse_util
 
 from debir_jax.convert import burstormer_params, burstormer_path, conv_kernel
 from debir_jax.restoration import Burstormer, deform_conv2d, light_burstormer

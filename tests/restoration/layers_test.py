@@ -1,12 +1,14 @@
 """Layers with a gradient of their own against what JAX derives."""
 
 import jax
+from jax import lax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import lax
 
-from debir_jax.restoration.layers import Conv3x3, UpConv3x3, conv, conv3x3, dense, gelu
+from debir_jax.kernels.conv import conv, conv3x3
+from debir_jax.kernels.dense import dense, gelu
+from debir_jax.restoration.layers import Conv3x3, UpConv3x3
 
 
 def gradients(fn, *args):

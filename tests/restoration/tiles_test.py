@@ -6,9 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from debir_jax.restoration import TiledRestorer, restore_in_tiles
-from debir_jax.restoration import tiles
-
+from debir_jax.restoration import TiledRestorer, restore_in_tiles, tiles
 
 
 def _frames(height, width, leading=(2,)):

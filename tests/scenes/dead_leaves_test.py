@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from debir_jax.imaging import bayer
-from debir_jax.scenes import camera_path
-from debir_jax.scenes import dead_leaves
+from debir_jax.scenes import camera_path, dead_leaves
 from debir_jax.types import CameraColor
 
 _CROP = 24  # One whole tile of 16 pixels and one in part.

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from debir_jax.imaging import bayer
-from debir_jax.scenes import camera_path
-from debir_jax.scenes import photo_motion
+from debir_jax.scenes import camera_path, photo_motion
 from debir_jax.types import CameraColor
 
 _CROP = 16

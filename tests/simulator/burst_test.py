@@ -7,15 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from debir_jax.simulator import IsoNoise
-from debir_jax.simulator import PaperNoise
-from debir_jax.simulator import PoissonGaussianNoise
-from debir_jax.simulator import capture_time
-from debir_jax.simulator import frame_mask
-from debir_jax.simulator import gains_for
-from debir_jax.simulator import simulate_burst
-from debir_jax.simulator import simulate_previews
-from debir_jax.simulator import target_of
+from debir_jax.simulator import (
+  IsoNoise,
+  PaperNoise,
+  PoissonGaussianNoise,
+  capture_time,
+  frame_mask,
+  gains_for,
+  simulate_burst,
+  simulate_previews,
+  target_of,
+)
 from debir_jax.types import BurstTiming
 
 _S = 1 / 1920  # One subframe in s.

@@ -5,12 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from debir_jax.simulator import CaptureSetup
-from debir_jax.simulator import IsoNoise
-from debir_jax.simulator import PaperNoise
-from debir_jax.simulator import draw_shot
-from debir_jax.simulator import simulate_burst
-from debir_jax.simulator import simulate_previews
+from debir_jax.simulator import CaptureSetup, IsoNoise, PaperNoise, draw_shot, simulate_burst, simulate_previews
 from debir_jax.types import BurstTiming
 
 PAPER = BurstTiming.paper()

@@ -7,11 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from debir_jax.simulator import IsoNoise
-from debir_jax.simulator import PaperNoise
-from debir_jax.simulator import PoissonGaussianNoise
-from debir_jax.simulator import add_noise
-from debir_jax.simulator import gains_for
+from debir_jax.simulator import IsoNoise, PaperNoise, PoissonGaussianNoise, add_noise, gains_for
 from debir_jax.types import BurstTiming
 
 _S = 1 / 1920  # One subframe in s.

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from debir_jax.simulator import clip
-from debir_jax.simulator import quantize
+from debir_jax.simulator import clip, quantize
 
 BITS = pytest.mark.parametrize("bits", (10, 12, 14))
 

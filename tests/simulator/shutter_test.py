@@ -10,16 +10,11 @@ import itertools
 
 import jax
 import jax.numpy as jnp
+from jax.test_util import check_grads
 import numpy as np
 import pytest
-from jax.test_util import check_grads
 
-from debir_jax.simulator import burst_windows
-from debir_jax.simulator import integrate
-from debir_jax.simulator import integrate_windows
-from debir_jax.simulator import preview_windows
-from debir_jax.simulator import shutter
-from debir_jax.simulator import window_weights
+from debir_jax.simulator import burst_windows, integrate, integrate_windows, preview_windows, shutter, window_weights
 from debir_jax.types import BurstTiming
 
 _S = 1 / 1920  # One subframe in s.

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from toy import toy_config, toy_experiment, toy_state, toy_step
 
-from debir_jax.training.logs import StageLog, told
+from debir_jax.runtime.progress import with_progress
+from debir_jax.runtime.workdir import WorkdirError, locked
 from debir_jax.training.guard import NonFiniteError
+from debir_jax.training.logs import StageLog
 from debir_jax.training.loop import INTERRUPTED, train_stage
 from debir_jax.training.stages import STAGES
-from debir_jax.training.workdir import WorkdirError, locked
 
 
 def _train(directory, num_steps=10, step_fn=toy_step, config=None):
@@ -231,6 +232,6 @@ def test_long_evaluations_tell_how_far_they_are(capsys, monkeypatch):
   """Every item comes once; items of 20 s are told of at most every 30 s, with the time that the others will take."""
   clock = iter(np.arange(0, 1000, 20.0))
   monkeypatch.setattr("time.monotonic", lambda: next(clock))
-  assert list(told("abcdef", 6, "scenes")) == list("abcdef")
+  assert list(with_progress("abcdef", 6, "scenes")) == list("abcdef")
   assert capsys.readouterr().err.splitlines() == ["  1/6 scenes, 200 s left", "  3/6 scenes, 80 s left",
                                                   "  5/6 scenes, 24 s left"]

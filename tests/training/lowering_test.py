@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import pytest
 
 from configs import default
-from debir_jax.training import build
-from debir_jax.training.optimizer import CosineDecay
+from debir_jax.config.capture import capture_setup_of
+from debir_jax.config.networks import models_of
+from debir_jax.config.optimizers import CosineDecay, optimizers_of
 from debir_jax.training.state import create_state
 from debir_jax.training.step import Steps
 from debir_jax.types import CameraColor, Scene
@@ -22,9 +23,9 @@ def test_exposure_step_is_lowered_for_accelerators(platform, dtype, remat, lower
   config = default.get_config("debug")
   config.restorer.update(dict(blocks_per_level=1, fusion_blocks=1, deform_groups=8))
   config.compute.update(dict(dtype=dtype, remat=remat, deform_reach=2 if platform == "tpu" else None))
-  models = build.models_of(config)
-  setup = build.capture_setup_of(config, training=True)
-  optimizers = build.optimizers_of(config)
+  models = models_of(config)
+  setup = capture_setup_of(config, training=True)
+  optimizers = optimizers_of(config)
   steps = Steps(models, setup, optimizers, mesh=gpu_mesh)
   state = jax.eval_shape(lambda key: create_state(key, models, optimizers, setup.timing, config.data.crop_size),
                          jax.random.key(0))

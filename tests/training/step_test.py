@@ -9,16 +9,24 @@ import numpy as np
 import optax
 import pytest
 
+from debir_jax.config.networks import Models
+from debir_jax.config.optimizers import CosineDecay, adamw_direction
 from debir_jax.evaluation.metrics import psnr
 from debir_jax.motion import LucasKanade
-from debir_jax.policies import (LIGHT_BLOCKS, AverageAE, BAENet, BAENetPolicy, BurstSizeBAENet, init_baenet,
-                                network_planes, observe)
+from debir_jax.policies import (
+  LIGHT_BLOCKS,
+  AverageAE,
+  BAENet,
+  BAENetPolicy,
+  BurstSizeBAENet,
+  init_baenet,
+  network_planes,
+  observe,
+)
 from debir_jax.restoration import BurstPlanes
 from debir_jax.simulator import CaptureSetup, PoissonGaussianNoise, simulate_burst, simulate_previews, target_of
-from debir_jax.training.build import Models
 from debir_jax.training.guard import Limits
 from debir_jax.training.losses import restoration_loss, warmup_loss
-from debir_jax.training.optimizer import CosineDecay, adamw_direction
 from debir_jax.training.state import TrainState
 from debir_jax.training.step import Steps
 from debir_jax.types import BurstTiming, CameraColor, Scene

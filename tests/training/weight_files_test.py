@@ -8,7 +8,7 @@ import pytest
 from toy import PURPOSES, toy_state
 
 from debir_jax.training.weight_files import is_weight_folder, load_weight_files
-from debir_jax.weights import BAENET_FILE, RESTORER_FILE, save_weights
+from debir_jax.weights.weight_file import BAENET_FILE, RESTORER_FILE, save_weights
 
 _BOTH = ("restoration", "bae")
 

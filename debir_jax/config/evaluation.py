@@ -1,0 +1,28 @@
+"""How restored images are measured: `config.evaluation`."""
+
+import ml_collections
+
+from debir_jax.evaluation.rules import MetricRules
+from debir_jax.restoration import Restorer, TiledRestorer
+
+
+def metric_rules_of(config: ml_collections.ConfigDict) -> MetricRules:
+  """How `config.evaluation` measures restored images."""
+  section = config.evaluation
+  return MetricRules(border=section.border, mse_floor=section.mse_floor, lpips_rule=section.lpips_rule)
+
+
+def patch_restorer_of(config: ml_collections.ConfigDict, restorer: Restorer) -> Restorer | None:
+  """The restorer in patches of `config.evaluation`; None where it asks for none.
+
+  Raises:
+    ValueError: patches do not fit the scenes or the network.
+  """
+  size, overlap = config.evaluation.patch_size, config.evaluation.patch_overlap
+  if not size:
+    return None
+  if size < 0 or size % 8 or size > config.data.crop_size or overlap < 0 or overlap % 8 or 2 * overlap > size:
+    raise ValueError(
+        f"config.evaluation.patch_size={size} and patch_overlap={overlap} must be multiples of 8 px of the mosaic, "
+        f"patches not larger than config.data.crop_size={config.data.crop_size}, overlaps at most half of a patch.")
+  return TiledRestorer(restorer, tile_size=size // 2, overlap=overlap // 2)

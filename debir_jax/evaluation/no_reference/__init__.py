@@ -1,0 +1,1 @@
+"""Metrics of an image alone, without the true one."""

@@ -1,0 +1,165 @@
+"""Deterministic, sharded, resumable batches of scenes.
+
+`batches` shuffles the indices of a `SceneSource`, renders ahead of the consumer in threads, and starts at any step:
+batch s is the same bit for bit whether or not the run was interrupted, and however many devices and processes share the
+work.
+"""
+
+import collections
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+import functools
+import threading
+import time
+
+from absl import logging
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding
+
+from debir_jax.scenes.photos import UnreadablePhotoError
+from debir_jax.scenes.source import SceneSource
+from debir_jax.types import Scene
+
+_MANY_EPOCHS = 2**31  # Endless for all purposes; grain's own endless repeat overflows with batches of one.
+
+_empty = jax.jit(lambda scene, count: jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype), scene),
+                 static_argnums=1)
+_put = jax.jit(lambda batch, scene, index: jax.tree.map(lambda leaf, part: leaf.at[index].set(part), batch, scene),
+               donate_argnums=0)
+
+
+class SceneBatches(Iterator[Scene]):
+  """Iterates over batches and counts how long the consumer waited for them. An error while rendering is raised here.
+
+  Attributes:
+    step: index of the batch that comes next.
+    wait_s: time spent waiting in all; its difference between two moments over the time between them is the share
+      of time that data cost.
+    replaced: how often this process took another scene in the place of an unreadable one, so far; made ahead.
+  """
+
+  def __init__(self, iterator: Iterator[Scene], step: int, reader: "_Reader"):
+    self._iterator, self.step, self.wait_s, self._reader = iterator, step, 0.0, reader
+
+  def __next__(self) -> Scene:
+    start = time.perf_counter()
+    batch = next(self._iterator)
+    self.wait_s += time.perf_counter() - start
+    self.step += 1
+    return batch
+
+  @property
+  def replaced(self) -> int:
+    return self._reader.replaced
+
+  def close(self) -> None:
+    """Stops rendering ahead and lets go of batches that are ready. Nothing can be read afterwards."""
+    self._iterator.close()
+    self._reader.close()
+
+
+def batches(
+    source: SceneSource, batch_size: int, seed: int, *, start_step: int = 0, sharding: NamedSharding | None = None,
+    num_threads: int = 1, num_prefetched: int = 2, on_unreadable: str = "stop") -> SceneBatches:
+  """Endless batches of scenes, each epoch in a new order; every leaf of `Scene` gets a leading batch axis.
+
+  Scenes are made on the device that works on them and stay there. For a small set of scenes wrap the source in
+  `CachedScenes`.
+
+  Args:
+    source: where scenes come from.
+    batch_size: scenes per step over all devices.
+    seed: of the order of scenes.
+    start_step: index of the first batch; a resumed run passes its step.
+    sharding: how a batch is spread over devices, of this and other processes, each of which makes its own part; None:
+      all on this process's first device.
+    num_threads: threads that make the scenes of a batch; so many scenes may be in memory beside it.
+    num_prefetched: batches that may be ready or in the making, each in memory in full.
+    on_unreadable: what to do about a scene whose photo cannot be read any more: "stop", or "skip", which logs it and
+      takes the next scene that can be read in its place.
+
+  Raises:
+    ValueError: batch_size cannot be spread evenly or exceeds the number of scenes, or an option is unknown.
+  """
+  import grain  # pylint: disable=g-import-not-at-top
+  if batch_size < 1:
+    raise ValueError(f"batch_size={batch_size} must be positive.")
+  if sharding is not None and batch_size % sharding.mesh.size:
+    raise ValueError(f"batch_size={batch_size} must be a multiple of the number of devices, {sharding.mesh.size}.")
+  if batch_size > len(source):
+    raise ValueError(f"batch_size={batch_size} exceeds the {len(source)} scenes. Use more scenes or a smaller batch.")
+  if num_threads < 1 or num_prefetched < 1:
+    raise ValueError(f"num_threads={num_threads} and num_prefetched={num_prefetched} must be positive.")
+  if start_step < 0:
+    raise ValueError(f"start_step must not be negative, got {start_step}.")
+  reader = _Reader(source, on_unreadable, num_threads)
+  make = reader.batch if sharding is None else functools.partial(reader.sharded_batch, sharding=sharding)
+  stream = (grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat(_MANY_EPOCHS).batch(batch_size).map(make))
+  iterator = iter(stream.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=num_prefetched)))
+  if start_step:
+    grain.experimental.set_next_index(iterator, start_step)
+  return SceneBatches(iterator, start_step, reader)
+
+
+class _Reader:
+  """Makes scenes of a source in threads, with the remedy for unreadable ones."""
+
+  def __init__(self, source, on_unreadable, num_threads):
+    if on_unreadable not in ("stop", "skip"):
+      raise ValueError(f"on_unreadable must be 'stop' or 'skip', got {on_unreadable!r}.")
+    self._source, self._skip, self.replaced = source, on_unreadable == "skip", 0
+    self._pool, self._num_threads, self._counting = ThreadPoolExecutor(num_threads), num_threads, threading.Lock()
+
+  def batch(self, indices, device=None):
+    """The scenes of these indices, stacked on the device."""
+    with jax.default_device(device):
+      return stack_scenes(self._scenes(indices, device), len(indices))
+
+  def sharded_batch(self, indices, sharding):
+    """The same over devices: those of this process make their scenes, one device after the other."""
+    parts = [jax.device_put(self.batch(indices[part], device), device)
+             for device, (part,) in sharding.addressable_devices_indices_map((len(indices),)).items()]
+    join = lambda *leaves: jax.make_array_from_single_device_arrays(
+        (len(indices), *leaves[0].shape[1:]), sharding, list(leaves))
+    return jax.tree.map(join, *parts)
+
+  def close(self):
+    self._pool.shutdown(wait=False, cancel_futures=True)
+
+  def _scenes(self, indices, device):
+    """In their order, no more of them ahead than there are threads."""
+    making = collections.deque()
+    for index in indices:
+      making.append(self._pool.submit(self._scene, int(index), device))
+      if len(making) == self._num_threads:
+        yield making.popleft().result()
+    while making:
+      yield making.popleft().result()
+
+  def _scene(self, index, device):
+    for offset in range(len(self._source)):
+      try:
+        with jax.default_device(device):
+          return self._source.scene((index + offset) % len(self._source))
+      except UnreadablePhotoError as error:
+        if not self._skip:
+          raise
+        with self._counting:
+          self.replaced += 1
+        logging.warning("scene %d is replaced by the next one: %s", index + offset, error)
+    raise UnreadablePhotoError("Not one scene can be read.")
+
+
+def stack_scenes(scenes: Iterable[Scene], count: int) -> Scene:
+  """One `Scene` with a leading batch axis, computed to the end (so that no work is left to the consumer).
+
+  Args:
+    scenes: made one at a time if they are a generator: beside the batch, one of them is in memory.
+    count: how many there are, at least one.
+  """
+  batch = None
+  for index, scene in enumerate(scenes):
+    batch = _put(_empty(scene, count) if batch is None else batch, scene, index)
+    del scene
+  return jax.block_until_ready(batch)

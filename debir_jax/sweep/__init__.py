@@ -1,0 +1,1 @@
+"""Many trials of one config: `python -m debir_jax.sweep`."""

@@ -1,0 +1,1 @@
+"""Weights of networks as files that say what they are for."""

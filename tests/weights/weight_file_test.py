@@ -1,0 +1,35 @@
+"""Weight files: round trip, and clear errors for what is no such file."""
+
+import jax
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from debir_jax.weights.weight_file import load_weights, save_weights
+
+VARIABLES = {"params": {"conv": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3).T, "bias": np.zeros(3)}},
+             "batch_stats": {"norm": {"mean": np.ones(2, np.float32)}}}
+
+
+def test_round_trip(tmp_path):
+  """Arrays come back with value, type and shape, also those that are not contiguous; so does the description."""
+  path = tmp_path / "net.safetensors"
+  save_weights(path, VARIABLES, dict(network=dict(width=1.0)))
+  variables, description = load_weights(path)
+  jax.tree.map(np.testing.assert_array_equal, variables, VARIABLES)
+  assert jax.tree.map(lambda a: a.dtype, variables) == jax.tree.map(lambda a: a.dtype, VARIABLES)
+  assert description == dict(network=dict(width=1.0))
+  assert [file.name for file in tmp_path.iterdir()] == ["net.safetensors"]
+
+
+def test_what_is_no_weight_file_is_refused(tmp_path):
+  path = tmp_path / "net.safetensors"
+  with pytest.raises(FileNotFoundError, match="no weights at .*net.safetensors"):
+    load_weights(path)
+  save_weights(path, VARIABLES, {})
+  path.write_bytes(path.read_bytes()[:-5])
+  with pytest.raises(ValueError, match="net.safetensors is damaged"):
+    load_weights(path)
+  safetensors.numpy.save_file({"a": np.zeros(2)}, path)
+  with pytest.raises(ValueError, match="not written by debir_jax"):
+    load_weights(path)
