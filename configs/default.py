@@ -32,8 +32,8 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
   config.capture = d(dict(
       timing="paper",  # "paper" or "release", see BurstTiming.
       num_frames=4,  # n, even.
-      # Sizes of bursts that one pair of networks is for, e.g. (2, 4, 6, 8) with num_frames=8: frames behind the last one
-      # are left out. Wants bae.network="burst_size". (): all bursts have num_frames.
+      # Sizes of bursts that one pair of networks is for, e.g. (2, 4, 6, 8) with num_frames=8: frames behind the last
+      # one are left out. Wants bae.network="burst_size". (): all bursts have num_frames.
       burst_sizes=(),
       noise="iso",  # "iso", "paper" or "poisson_gaussian", see simulator/noise.py.
       min_preview_gain=512.0,  # Linear; ISO 51,200 at base ISO 100.
@@ -43,18 +43,23 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
 
   # Where scenes come from.
   config.data = d(dict(
+      # What training scenes are made of, names joined by "+": "photos" (in motion), "dead_leaves", or one of your own
+      # (debir_jax.config.scenes.register_scenes).
+      source="photos+dead_leaves",
+      # The same for held-out scenes; None: "clips" where eval_clips names a folder, else source without dead leaves.
+      eval_source=config_dict.placeholder(str),
       photos="builtin",  # "builtin" (scikit-image's photos) or a folder with photos.
       crop_size=256,  # Side of the mosaic, px.
-      # Folder with a subfolder of frames, 1920 per second, for every clip: held-out scenes are windows of these clips, as
-      # the paper's are of GoPro's. "": photos in motion.
+      # Folder with a subfolder of frames, 1920 per second, for every clip: held-out scenes are windows of these clips,
+      # as the paper's are of GoPro's. "": photos in motion.
       eval_clips="",
       eval_clips_crop=0,  # Side of what is taken of their frames, from the middle, px; 0: whole frames.
       num_restore_scenes=4092,  # D_restore, paper Sec. 5.1.
       num_bae_scenes=1127,  # D_BAENet.
       num_eval_scenes=532,
-      dead_leaves_share=0.25,  # Of the training scenes; the rest are photos in motion.
-      static_share=0.15,  # Of the photo scenes; without any motion.
-      foreground_share=0.3,  # Of the photo scenes; with a layer that moves on its own.
+      dead_leaves_fraction=0.25,  # Of the training scenes; the rest are photos in motion.
+      static_fraction=0.15,  # Of the photo scenes; without any motion.
+      foreground_fraction=0.3,  # Of the photo scenes; with a layer that moves on its own.
       speed_scale=1.0,  # 1: median about 150 px/s for a 256 px crop, in proportion to the crop.
       seed=0,  # Of the scenes and of the split of the photos.
       cache=False,  # Keep rendered scenes in memory (small data sets only).
@@ -76,13 +81,14 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
       on_bad_batch="skip",  # Beyond one of the following four: "skip" or "stop".
       max_grad_norm=config_dict.placeholder(float),  # Before clipping.
       max_grad_norm_ratio=100.0,  # The same over its mean (of about the last thousand steps).
-      max_saturated_share=0.9,  # Of the batch's targets at white.
-      min_level=1e-4,  # Mean of the batch's targets, white = 1.
+      max_saturated_fraction=0.9,  # Of the batch's targets at white.
+      min_mean_intensity=1e-4,  # Mean of the batch's targets, white = 1.
       max_bad_steps=20,  # In a row; then the run stops in any case.
       # BAENet predicts one pattern for all scenes, or the restorer looks at the first frame alone: "log" or "stop".
       on_collapse="log",
       min_times_spread=0.02,  # Largest standard deviation of an exposure time that is a collapse, 1/1920 s.
-      min_other_frames=1e-4,  # Share of the restored image that all other frames make up; less is a collapse.
+      # What all alternate frames make up of the restored image; less is a collapse.
+      min_alternate_frame_sensitivity=1e-4,
       collapse_after=0.2,  # Share of a stage after which either is looked for.
   ))
   config.profile = d(dict(first_step=10, num_steps=0))  # Trace so many steps of each stage with JAX's profiler.
@@ -94,7 +100,7 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
       fusion_blocks=2,  # Attention blocks in each of the six fusion modules.
       deform_groups=8,  # Blocks of channels that the alignment moves together.
       identity_alignment=False,  # Start with alignments that change nothing.
-      global_skip=False,  # Add the base frame to the result.
+      global_skip=False,  # Add the reference frame to the result.
   ))
   config.restorer_inputs = d(dict(  # What it sees of a frame beside its RAW planes.
       noise_map=False,  # Standard deviation of the noise, 4 planes.
@@ -104,12 +110,10 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
   config.compute = d(dict(  # How it is computed; does not change what its weights mean.
       dtype="float32",  # Or "bfloat16": norms, softmax, positions, losses and the result stay float32.
       remat="none",  # "blocks" or "stages": compute again in the backward pass instead of storing.
-      # For TPUs: read points that moved by fewer pixels than this without gathers and scatters.
-      deform_reach=config_dict.placeholder(int),
   ))
   config.bae = d(dict(
-      # "one_time": a single exposure time for all frames; "digital_gimbal": times that are the same for all scenes.
-      # "active_sl": chooses among pairs; two frames, without stage2. "burst_size": exposure times for each of
+      # "uniform_exposure": a single exposure time for all frames; "digital_gimbal": times that are the same for all
+      # scenes. "active_sl": chooses among pairs; two frames, without stage2. "burst_size": exposure times for each of
       # capture.burst_sizes, and which of these to take; without stage2_warmup.
       network="baenet",
       blocks="mobilenet_v2",  # Or "light": its first four blocks, for small previews.
@@ -138,17 +142,17 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
   config.restoration_optimizer = adamw(offset_rate=1.0)
   config.bae_optimizer = adamw()
   config.clamp_loss = False  # True: clamp the restored image before the loss, as the authors' release does.
-  config.stage1 = d(dict(num_steps=511_500, learning_rate=3e-4, final_learning_rate=1e-8, rise_steps=0))
-  config.stage2_warmup = d(dict(num_steps=9_861, learning_rate=1e-7, final_learning_rate=1e-8, rise_steps=0,
-                                label_draws=1))  # Shots per scene that get a pseudo-ground-truth label.
-  config.stage2 = d(dict(num_steps=18_314, learning_rate=1e-7, final_learning_rate=1e-8, rise_steps=0,
+  config.stage1 = d(dict(num_steps=511_500, learning_rate=3e-4, final_learning_rate=1e-8, lr_warmup_steps=0))
+  config.stage2_warmup = d(dict(num_steps=9_861, learning_rate=1e-7, final_learning_rate=1e-8, lr_warmup_steps=0,
+                                label_draws=1))  # Captures per scene that get a pseudo-ground-truth label.
+  config.stage2 = d(dict(num_steps=18_314, learning_rate=1e-7, final_learning_rate=1e-8, lr_warmup_steps=0,
                          noise_draws=1,  # Bursts per prediction, alike but for their noise; the loss is their mean.
                          # Added to the loss: per second that a burst takes, gaps included, and per frame. For scale:
                          # the L1 loss of a restored image is about 0.02.
-                         time_cost=0.0, frame_cost=0.0))
-  config.stage3 = d(dict(num_steps=51_150, learning_rate=1e-5, final_learning_rate=1e-7, rise_steps=0))
+                         exposure_time_penalty=0.0, frame_penalty=0.0))
+  config.stage3 = d(dict(num_steps=51_150, learning_rate=1e-5, final_learning_rate=1e-7, lr_warmup_steps=0))
   # Both networks at once, in place of stage 3 or of all stages (Table 5); not among the stages unless asked for.
-  config.end_to_end = d(dict(num_steps=51_150, learning_rate=1e-5, final_learning_rate=1e-7, rise_steps=0,
+  config.end_to_end = d(dict(num_steps=51_150, learning_rate=1e-5, final_learning_rate=1e-7, lr_warmup_steps=0,
                              bae_learning_rate=1e-7, bae_final_learning_rate=1e-8))
 
   # Evaluation on the held-out scenes.
@@ -159,7 +163,7 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
       lpips="",  # File of converted LPIPS weights, see debir_jax/evaluation/lpips.py; without it LPIPS is left out.
       lpips_rule="published",  # Or "release": as the authors took it, see debir_jax/evaluation/rules.py.
       mse_floor=0.0,  # Added to the mean squared error before the PSNR; 1e-6 in the authors' release.
-      patch_size=0,  # Side of the mosaic, px: restore and measure every shot also in patches of this size; 0: do not.
+      patch_size=0,  # Side of the mosaic, px: restore and measure captures also in patches of this size; 0: do not.
       patch_overlap=0,  # Of neighbouring patches, px of the mosaic.
       watched_scenes=4,  # Restored at every checkpoint, for curves and images in TensorBoard.
   ))
@@ -184,8 +188,8 @@ def shrunk(config: ml_collections.ConfigDict, mode: str) -> ml_collections.Confi
     # Every config shrinks to the same numbers, so that they share compiled programs.
     config.update(config_dict.ConfigDict(dict(
         batch_size=2, log_every_steps=1, checkpoint_every_steps=1, start_from_scratch=True,
-        data=dict(crop_size=32, num_restore_scenes=4, num_bae_scenes=4, num_eval_scenes=2, dead_leaves_share=0.5,
-                  static_share=0.3, speed_scale=2.0, cache=True),
+        data=dict(crop_size=32, num_restore_scenes=4, num_bae_scenes=4, num_eval_scenes=2, dead_leaves_fraction=0.5,
+                  static_fraction=0.3, speed_scale=2.0, cache=True),
         restorer=dict(num_features=8, blocks_per_level=0, fusion_blocks=0, deform_groups=1, identity_alignment=True),
         bae=dict(blocks="light", width=0.5, classifier_scale=0.0, dropout_rate=0.0),
         motion=dict(full_scale_px_per_s=200.0),

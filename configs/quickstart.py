@@ -17,15 +17,15 @@ def get_config(mode: str = ""):
   config.log_every_steps = 25
   config.checkpoint_every_steps = 200
   config.data.update(dict(
-      crop_size=64, num_restore_scenes=240, num_bae_scenes=96, num_eval_scenes=48, cache=True, dead_leaves_share=0.5,
-      static_share=0.3, speed_scale=2.0))
+      crop_size=64, num_restore_scenes=240, num_bae_scenes=96, num_eval_scenes=48, cache=True, dead_leaves_fraction=0.5,
+      static_fraction=0.3, speed_scale=2.0))
   config.motion.full_scale_px_per_s *= 0.5
   config.restorer.update(dict(
       num_features=16, blocks_per_level=0, fusion_blocks=0, deform_groups=1, identity_alignment=True))
   config.bae.update(dict(blocks="light", width=0.5, classifier_scale=0.0, dropout_rate=0.0))
   config.restoration_optimizer.clip_norm = 1.0
   config.bae_optimizer.clip_norm = 1.0
-  config.stage1.update(dict(num_steps=1150, learning_rate=3e-3, final_learning_rate=1e-4, rise_steps=20))
+  config.stage1.update(dict(num_steps=1150, learning_rate=3e-3, final_learning_rate=1e-4, lr_warmup_steps=20))
   config.stage2_warmup.update(dict(num_steps=800, learning_rate=1e-3, final_learning_rate=2e-4, label_draws=4))
   config.stage2.update(dict(num_steps=300, learning_rate=3e-4, final_learning_rate=1e-5))
   config.stage3.update(dict(num_steps=100, learning_rate=3e-4, final_learning_rate=1e-5))

@@ -11,7 +11,7 @@ the README). LPIPS, by the release's rule, needs its VGG weights (`--config.eval
 `debir_jax/evaluation/lpips.py`).
 
 Trained from scratch (this config itself), it differs from the release in what is listed in the README's design notes:
-exact exposure gradients, warm-up labels of every shot, batches of 4, and no synthetic saturation in stage 1. The
+exact exposure gradients, warm-up labels of every capture, batches of 4, and no synthetic saturation in stage 1. The
 numbers of epochs are the release's, the learning rates the paper's.
 
 Motion needs RAFT's weights, which conversion finds in the checkpoint; elsewhere `--config.motion.weights=<file>`.

@@ -13,8 +13,10 @@ t_u `budget_s`, t_min `min_exposure_s`.
 
 import dataclasses
 import math
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 SUBFRAME_RATE_HZ = 1920  # GoPro at 240 frames per second, interpolated by 8 (paper, Sec. 5.1).
 
@@ -140,6 +142,11 @@ class CameraColor:
   white_balance: jax.Array
   ccm: jax.Array
 
+  @classmethod
+  def neutral(cls) -> "CameraColor":
+    """A camera that sees sRGB's own colors, balanced as they are."""
+    return cls(white_balance=jnp.ones(3), ccm=jnp.eye(3))
+
 
 @_pytree
 class Scene:
@@ -147,12 +154,12 @@ class Scene:
 
   Attributes:
     radiance: `[num_subframes, h, w, 4]`, packed camera RAW.
-    colour: how to view it.
+    color: how to view it.
     scene_id: integer, unique within a data set.
   """
 
   radiance: jax.Array
-  colour: CameraColor
+  color: CameraColor
   scene_id: jax.Array
 
 
@@ -165,15 +172,14 @@ class Observation:
     preview_gain: g_p, linear.
     mean_flow_px: mean length of the flow between the previews, in pixels of the half-size preview.
     motion_magnitude: m_p, `mean_flow_px` scaled and clipped to [0, 1].
-    white_balance, ccm: see `CameraColor`.
+    color: how to develop the previews.
   """
 
   previews: jax.Array
   preview_gain: jax.Array
   mean_flow_px: jax.Array
   motion_magnitude: jax.Array
-  white_balance: jax.Array
-  ccm: jax.Array
+  color: CameraColor
 
 
 @_pytree
@@ -184,10 +190,12 @@ class Burst:
     raw: `[n, h, w, 4]`, packed RAW in [0, 1].
     exposure_times: `[n]`, s.
     gains: `[n]`, linear.
-    frame_mask: `[n]`, 1 where a frame was taken.
+    frame_mask: `[n]`, True where a frame was taken.
+    noise_model: of the camera, see `simulator/noise.py`; None where it is not known.
   """
 
   raw: jax.Array
   exposure_times: jax.Array
   gains: jax.Array
   frame_mask: jax.Array
+  noise_model: Any = None

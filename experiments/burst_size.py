@@ -6,73 +6,83 @@
 The paper trains a pair of networks for every burst length and leaves the joint prediction of exposure times and burst
 size to future work. Here one pair is for all of them (config.capture.burst_sizes). Frames behind the last one are left
 out with their gaps; in their place the restorer sees the frames that were taken, in turns, and a plane that says so.
-BAENet has exposure times for every size, and predicts what the restored image will lose with each; the size is taken
-that loses and costs least. Its loss is the mean over the sizes plus the error of these predictions.
+BAENet has exposure times for every size, and predicts what the restored image will lose with each; the size with the
+smallest sum of loss and penalty is taken. Its loss is the mean over the sizes plus the error of these predictions.
 
-First table: that pair against pairs for one length each, on the same scenes, without any price. It gets twice their
-steps in stage 1; a third row gives them as many. Second table: stage 2 goes on with a price per second of capture, gaps
-included, or per frame; what the choice then pays (mean absolute error of the restored image plus the price) against
-always taking the size that is best on the whole, and against the best size of each shot in hindsight. Written to
+First table: that pair against pairs for one length each, on the same scenes, without any penalty. It gets twice their
+steps in stage 1; a third row gives them as many. Second table: stage 2 goes on with a penalty per second of capture,
+gaps included, or per frame; the loss of the choice (mean absolute error of the restored image plus the penalty) against
+always taking the size that is best on the whole, and against the best size of each capture in hindsight. Written to
 <workdir>/burst_size: both tables, JSON, records, a figure.
 """
 
 import dataclasses
 import json
 import pathlib
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 import ml_collections
 import numpy as np
 
-from debir_jax.evaluation import Method, Record, plots, records_path, summarize, write_records
+from debir_jax.evaluation import Method, Record, records_path, summarize, write_records
 from debir_jax.evaluation.candidates import mean_and_error
 from debir_jax.evaluation.records import by_method
 from debir_jax.evaluation.summary import interval_of_mean
-from debir_jax.policies.burst_size import burst_cost
+from debir_jax.policies import BurstPenalty
 from debir_jax.runtime.files import write_text
 from debir_jax.runtime.platform import prepare_memory
 from debir_jax.runtime.progress import log
 from debir_jax.runtime.workdir import locked
 from debir_jax.simulator import capture_time
 from debir_jax.training.experiment import Experiment
+from debir_jax.training.state import TrainState
 from debir_jax.types import BurstTiming
-from experiments import networks, scales, tables
+from experiments import networks, plots, scales, tables
 
 SIZES = (2, 4, 6, 8)
 _ALL, _OWN, _OWN_LONGER = "one pair for all", "a pair for this length", "the same, twice the steps"
 _MORE_STEPS = 2  # In stage 1, for four sizes.
 _CHOICE = "chosen"
-# (per second, per frame), in units of the loss; for scale: the mean absolute error of a restored image is about 0.02.
-_PRICES = {"free": (0.0, 0.0), "0.01 per second": (0.01, 0.0), "0.03 per second": (0.03, 0.0),
-           "0.1 per second": (0.1, 0.0), "0.0005 per frame": (0.0, 0.0005)}
+# In units of the loss; for scale: the mean absolute error of a restored image is about 0.02.
+_PENALTIES = {
+    "none": BurstPenalty(), "0.01 per second": BurstPenalty(exposure_time=0.01),
+    "0.03 per second": BurstPenalty(exposure_time=0.03), "0.1 per second": BurstPenalty(exposure_time=0.1),
+    "0.0005 per frame": BurstPenalty(frame=0.0005)}
 
 
 def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
   """Trains what is missing, measures, writes the results; returns the tables."""
-  its_config, root = _for_all_sizes(config), workdir / "all_burst_sizes"
-  networks.pretrained(its_config, root)
-  networks.trained(its_config, root, networks.DEBIR, {}, stages=("stage2",))
-  priced = {}
-  for name, (per_second, per_frame) in _PRICES.items():
-    changes = {"stage2.time_cost": per_second, "stage2.frame_cost": per_frame,
-               "stage2.num_steps": max(1, its_config.stage2.num_steps // 2)}
-    priced[name] = networks.trained(its_config, root, name, changes, stages=("stage2", "stage3"),
-                                    start=(networks.DEBIR, "stage2"))
-  by_length = _by_length(config, workdir, *priced["free"])
-  records = {name: _of_sizes(*network) for name, network in priced.items()}
+  penalized = _penalized(config, workdir / "all_burst_sizes")
+  experiment, state = penalized["none"]
+  by_length = _by_length(config, workdir, experiment, state)
+  records = {name: _of_sizes(*network) for name, network in penalized.items()}
   with locked(str(workdir / "burst_size")) as path:
     summaries = {length: summarize(rows, reference=_OWN) for length, rows in by_length.items()}
     first = tables.write_conditions(summaries, path, reference=_OWN)
-    timing = priced["free"][0].setup.timing
-    of_prices = {name: paid(rows, _PRICES[name], timing) for name, rows in records.items()}
-    write_text(path / "paid.json", json.dumps(of_prices, indent=2) + "\n")
-    second = _table(of_prices)
+    timing = experiment.setup.timing
+    choices = {name: compare_choice(rows, _PENALTIES[name], timing) for name, rows in records.items()}
+    write_text(path / "penalties.json", json.dumps(choices, indent=2) + "\n")
+    second = format_choices(choices)
     write_text(path / "table.md", f"{(path / 'table.md').read_text()}\n{second}\n")
     named = [dataclasses.replace(record, method=f"{record.method}, {name}")
              for name, rows in records.items() for record in rows]
-    write_records(records_path(path, "prices"), named)
-    _draw(path / "burst_size.png", summarize(named, reference=f"{_CHOICE}, free"), timing)
+    write_records(records_path(path, "penalties"), named)
+    _draw(path / "burst_size.png", summarize(named, reference=f"{_CHOICE}, none"), timing)
   return f"{first}\n\n{second}"
+
+
+def _penalized(config, root) -> dict[str, tuple[Experiment, TrainState]]:
+  """The pair for all sizes under every penalty; all of them start from the one that was trained without any."""
+  config = _for_all_sizes(config)
+  networks.pretrained(config, root)
+  networks.trained(config, root, networks.DEBIR, {}, stages=("stage2",))
+  found = {}
+  for name, penalty in _PENALTIES.items():
+    changes = {"stage2.exposure_time_penalty": penalty.exposure_time, "stage2.frame_penalty": penalty.frame,
+               "stage2.num_steps": max(1, config.stage2.num_steps // 2)}
+    found[name] = networks.trained(config, root, name, changes, stages=("stage2", "stage3"),
+                                   start=(networks.DEBIR, "stage2"))
+  return found
 
 
 def _for_all_sizes(config):
@@ -120,50 +130,48 @@ def _always(name, size, experiment, state) -> Method:
   return dataclasses.replace(method, policy=policy)
 
 
-def paid(records: Sequence[Record], price: tuple[float, float], timing: BurstTiming) -> dict[str, Any]:
-  """What the choice and its alternatives lose and pay; JSON.
+def compare_choice(records: Sequence[Record], penalty: BurstPenalty, timing: BurstTiming) -> dict[str, Any]:
+  """Losses, with their penalties, of the choice and of its alternatives; JSON.
 
   Args:
-    records: of the choice and of every size always, on the same shots.
-    price: per second of capture and per frame, in units of the loss.
+    records: of the choice and of every size always, on the same captures.
+    penalty: of a burst.
     timing: of the bursts.
   """
-  per_second, per_frame = price
-  groups = by_method(records)
-  costs, psnr = {}, {}
-  for name, rows in groups.items():
-    rows = sorted(rows, key=lambda row: (row.scene_id, row.draw))
+  losses, psnr = {}, {}
+  for name, rows in by_method(records).items():
     times = np.array([row.exposure_times for row in rows])
-    paid_for = np.asarray(burst_cost(times, timing, time_cost=per_second, frame_cost=per_frame))
-    by_scene = lambda values, count=len({row.scene_id for row in rows}): np.reshape(values, (count, -1))
-    costs[name] = by_scene([row.l1 for row in rows] + paid_for)
+    of_captures = np.array([row.l1 for row in rows]) + np.asarray(penalty(times, timing))
+    losses[name] = of_captures.reshape(len({row.scene_id for row in rows}), -1)
+    psnr[name] = float(np.mean([row.psnr for row in rows]))
     if name == _CHOICE:
       seconds, frames = np.asarray(capture_time(times, timing)), np.count_nonzero(times, axis=1)
       taken = dict(frames=float(frames.mean()), seconds=float(seconds.mean()),
-                   shares={str(size): float(np.mean(frames == size)) for size in SIZES})
-    psnr[name] = float(np.mean([row.psnr for row in rows]))
-  always = {name: cost for name, cost in costs.items() if name != _CHOICE}
+                   fractions={str(size): float(np.mean(frames == size)) for size in SIZES})
+  always = {name: loss for name, loss in losses.items() if name != _CHOICE}
   best = min(always, key=lambda name: always[name].mean())
   hindsight = np.min(list(always.values()), axis=0)
-  more = (always[best] - costs[_CHOICE]).mean(1)
+  more = (always[best] - losses[_CHOICE]).mean(1)
   (mean, error), (low, high) = mean_and_error(more), interval_of_mean(more)
-  return dict(chosen=float(costs[_CHOICE].mean()), chosen_psnr=psnr[_CHOICE], best_always=best,
-              best_always_paid=float(always[best].mean()), best_always_psnr=psnr[best],
-              hindsight=float(hindsight.mean()), difference=float(mean), difference_error=float(error),
+  return dict(chosen_loss=float(losses[_CHOICE].mean()), chosen_psnr=psnr[_CHOICE], best_always=best,
+              best_always_loss=float(always[best].mean()), best_always_psnr=psnr[best],
+              hindsight_loss=float(hindsight.mean()), difference=float(mean), difference_error=float(error),
               difference_low=low, difference_high=high, **taken)
 
 
-def _table(of_prices) -> str:
-  lines = ["| price | chosen: frames | capture, ms | PSNR | pays | best size always | PSNR | pays more | best per shot "
-           "pays less |", "|---|---|---|---|---|---|---|---|---|"]
-  for name, row in of_prices.items():
+def format_choices(choices: Mapping[str, Mapping[str, Any]]) -> str:
+  """What `compare_choice` found, by penalty, as a Markdown table."""
+  lines = ["| penalty | chosen: frames | capture, ms | PSNR | loss | best size always | PSNR | more loss | best per "
+           "capture: less loss |", "|---|---|---|---|---|---|---|---|---|"]
+  for name, row in choices.items():
     interval = f" [{1e3 * row['difference_low']:+.2f}, {1e3 * row['difference_high']:+.2f}]"
     lines.append(
         f"| {name} | {row['frames']:.2f} | {1e3 * row['seconds']:.0f} | {row['chosen_psnr']:.2f} | "
-        f"{1e3 * row['chosen']:.2f} | {row['best_always'].removeprefix('always ')} | {row['best_always_psnr']:.2f} | "
-        f"{1e3 * row['difference']:+.2f} ± {1e3 * row['difference_error']:.2f}"
-        f"{interval if np.isfinite(row['difference_low']) else ''} | {1e3 * (row['chosen'] - row['hindsight']):.2f} |")
-  return "\n".join([*lines, "", "Paid: mean absolute error of the restored image plus the price of its burst, in "
+        f"{1e3 * row['chosen_loss']:.2f} | {row['best_always'].removeprefix('always ')} | "
+        f"{row['best_always_psnr']:.2f} | {1e3 * row['difference']:+.2f} ± {1e3 * row['difference_error']:.2f}"
+        f"{interval if np.isfinite(row['difference_low']) else ''} | "
+        f"{1e3 * (row['chosen_loss'] - row['hindsight_loss']):.2f} |")
+  return "\n".join([*lines, "", "Loss: mean absolute error of the restored image plus the penalty of its burst, in "
                     "thousandths of white; ± one standard error over scenes [95 % interval]."])
 
 

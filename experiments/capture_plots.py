@@ -17,7 +17,7 @@ from experiments.image_scores import HIGHER_IS_BETTER, ScoreSummary
 _IMAGE_SIDE_INCHES = 1.5
 _PANEL_INCHES = (2.9, 0.35)
 _DETAIL_SHARE = 4  # The magnified part has a fourth of the shorter side.
-_BOX_COLOUR = "yellow"
+_BOX_COLOR = "yellow"
 
 
 def burst_sheet(path: str | os.PathLike, examples: Sequence[Example]) -> None:
@@ -38,10 +38,10 @@ def burst_sheet(path: str | os.PathLike, examples: Sequence[Example]) -> None:
   figure, axes = figure_and_axes(num_rows, len(titles), size)
   rows = iter(axes)
   for scene_id, of_scene in scenes.items():
-    truth, = developed(of_scene[0].target[None], of_scene[0].colour)
+    truth, = developed(of_scene[0].target[None], of_scene[0].color)
     corner, side = _detail_of(truth)
     for example, row in zip(of_scene, rows):
-      *frames, restored = developed(np.stack([*example.raw, example.restored]), example.colour)
+      *frames, restored = developed(np.stack([*example.raw, example.restored]), example.color)
       for axis, image, time, gain in zip(row, frames, example.exposure_times, example.gains):
         _show(axis, image, f"{time * SUBFRAME_RATE_HZ:.1f}/1920 s, gain {gain:.0f}")
       _show_with_detail(row[-2:], restored, corner, side, f"{example.psnr:.2f} dB")
@@ -119,7 +119,7 @@ def _show_with_detail(axes, image, corner, side, caption) -> None:
   from matplotlib.patches import Rectangle
   row, column = corner
   _show(axes[0], image, caption)
-  axes[0].add_patch(Rectangle((column - 0.5, row - 0.5), side, side, fill=False, edgecolor=_BOX_COLOUR, linewidth=1))
+  axes[0].add_patch(Rectangle((column - 0.5, row - 0.5), side, side, fill=False, edgecolor=_BOX_COLOR, linewidth=1))
   _show(axes[1], image[row:row + side, column:column + side], "")
 
 

@@ -18,14 +18,22 @@ import numpy as np
 from debir_jax.evaluation import Example, Method
 from debir_jax.imaging import view
 from debir_jax.scenes import photo_folder
-from debir_jax.simulator import target_of
+from debir_jax.simulator import CaptureConditions, target_of
 from debir_jax.training.experiment import Experiment
+from debir_jax.types import Observation, Scene
 from experiments import networks, scales
+
+
+def first_of(scene: Scene, experiment: Experiment) -> tuple[CaptureConditions, Observation]:
+  """Conditions of the first capture of one scene, as in every evaluation, and what a policy sees of it."""
+  batch = jax.tree.map(lambda leaf: leaf[None], scene)
+  both = experiment.evaluator.conditions(batch.scene_id, 0), experiment.evaluator.observe(batch, 0)
+  return jax.tree.map(lambda leaf: leaf[0], both)
 
 
 def simulated(config: ml_collections.ConfigDict, methods: Sequence[Method], *, scenes: Sequence[int] | None = None,
               num_draws: int = 1) -> Iterator[list[Example]]:
-  """What every method makes of one large held-out shot after the other.
+  """What every method makes of one large held-out capture after the other.
 
   Args:
     config: of the experiments, under which the methods were trained.
@@ -50,9 +58,9 @@ def pristine(config: ml_collections.ConfigDict, count: int) -> list[np.ndarray]:
     count: of scenes, where there are so many.
   """
   config = scales.for_viewing(config)
-  config.data.dead_leaves_share = 0.0
+  config.data.dead_leaves_fraction = 0.0
   experiment, border = Experiment(config), 2 * config.evaluation.border
-  shown = jax.jit(jax.vmap(lambda scene: view(target_of(scene.radiance, experiment.setup.timing), scene.colour)))
+  shown = jax.jit(jax.vmap(lambda scene: view(target_of(scene.radiance, experiment.setup.timing), scene.color)))
   images = [np.asarray(shown(scene))[0] for split in ("restore", "bae")
             for scene in experiment.all_scenes(split, count // 2)]
   return [image[border:image.shape[0] - border, border:image.shape[1] - border] for image in images]

@@ -13,39 +13,55 @@ needs DEBIR's networks of Table 1, and writes for one of the held-out scenes int
 All at the exposure times that BAENet predicts. --photos takes photos of your own.
 """
 
+import dataclasses
 import functools
 import json
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from debir_jax.config.scenes import scene_sources_of
-from debir_jax.evaluation import plots, sensitivity
+from debir_jax.evaluation import sensitivity
 from debir_jax.imaging import view
+from debir_jax.pipeline import Chain, capture, restore, restorer_inputs
 from debir_jax.policies import search_exposure_times
 from debir_jax.runtime.files import write_text
 from debir_jax.runtime.platform import prepare_memory
-from debir_jax.simulator import target_of
-from debir_jax.types import SUBFRAME_RATE_HZ
-from experiments import networks, scales
+from debir_jax.simulator import CaptureConditions, target_of
+from debir_jax.training.losses import restoration_loss
+from debir_jax.types import SUBFRAME_RATE_HZ, Scene
+from experiments import captures, networks, plots, scales
 
 _NAME = "exposure_sensitivity"
 
 
-class Chain:
-  """Simulator and restorer for one shot of one scene."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class Capture:
+  """A capture of one scene, taken and restored at whatever exposure times.
 
-  def __init__(self, experiment, params, scene, shot):
-    models, timing = experiment.models, experiment.setup.timing
+  Attributes:
+    chain: that it goes through.
+    variables: of the restorer.
+    scene: radiance `[num_subframes, h, w, 4]`.
+    conditions: all but the noise.
+  """
 
-    def image_of(times, key):
-      frames = models.burst_planes.take(key, scene.radiance, times, shot, timing)
-      return models.restorer.apply({"params": params}, frames)
+  chain: Chain
+  variables: Any
+  scene: Scene
+  conditions: CaptureConditions
 
-    target = target_of(scene.radiance, timing)
-    self.image_of = image_of
-    self.loss_of = lambda times, key: jnp.mean(jnp.abs(image_of(times, key) - target))
+  def image_of(self, times: jax.Array, key: jax.Array) -> jax.Array:
+    """The restored image `[h, w, 4]` of exposure times `[n]`, s, under this noise."""
+    burst = capture(key, self.scene.radiance, times, self.conditions.preview_gain, self.conditions.noise_model,
+                    self.chain.setup.timing)
+    return restore(self.chain.restorer, self.variables, restorer_inputs(burst, self.chain.restorer_inputs))
+
+  def loss_of(self, times: jax.Array, key: jax.Array) -> jax.Array:
+    """Its loss (Eq. 13)."""
+    return restoration_loss(self.image_of(times, key), target_of(self.scene.radiance, self.chain.setup.timing))
 
 
 def run(args) -> dict:
@@ -55,14 +71,15 @@ def run(args) -> dict:
     config.data.photos = args.photos
   experiment, state = networks.load(config, args.workdir, networks.DEBIR)
   keys = jax.random.split(jax.random.key(args.seed), args.draws)
-  chain_of = functools.partial(_chain, experiment, state, args.scene)
-  chain, times, scene = chain_of(1.0)
+  capture_of = functools.partial(_capture_at_speed, experiment, state, args.scene)
+  captured, times = capture_of(1.0)
   path = args.workdir / _NAME
   path.mkdir(parents=True, exist_ok=True)
-  gradients = {f"{factor:g} x": _gradients(*chain_of(factor)[:2], keys) for factor in args.speeds}
-  landscape, descent = _landscape(experiment, chain, times, keys, args.points)
-  maps = sensitivity.image_derivatives(chain.image_of, times, keys[0]) / SUBFRAME_RATE_HZ
-  _draw(path, experiment, chain, scene, times, gradients, landscape, descent, maps, keys)
+  gradients = {f"{factor:g} x": _gradients(*capture_of(factor), keys) for factor in args.speeds}
+  landscape, descent = _landscape(captured, times, keys, args.points)
+  maps = sensitivity.image_derivatives(captured.image_of, times, keys[0]) / SUBFRAME_RATE_HZ
+  _draw(path, times, gradients, landscape, descent)
+  _draw_maps(path, captured, times, maps, keys[0])
   subframes = lambda values: (np.asarray(values) * SUBFRAME_RATE_HZ).tolist()
   found = dict(
       scene=args.scene, draws=args.draws, predicted_times=subframes(times), speeds=gradients,
@@ -74,49 +91,51 @@ def run(args) -> dict:
   return found
 
 
-def _chain(experiment, state, index, factor):
-  """The chain of a scene at a multiple of its speed, and the times that BAENet predicts for it."""
+def _capture_at_speed(experiment, state, index, factor) -> tuple[Capture, jax.Array]:
+  """The capture of a scene at a multiple of its speed, and the times that BAENet predicts for it."""
   config = experiment.config.copy_and_resolve_references()
   config.data.update(dict(speed_scale=config.data.speed_scale * factor, cache=False))
   scene = scene_sources_of(config)["eval"].scene(index)
-  batch = jax.tree.map(lambda leaf: leaf[None], scene)
-  shot = jax.tree.map(lambda leaf: leaf[0], experiment.evaluator.shots(batch.scene_id, 0))
-  observation = jax.tree.map(lambda leaf: leaf[0], experiment.evaluator.observe_shots(batch, 0))
-  times = experiment.bae_policy(state)(shot.exposure_key, observation, experiment.setup.timing)
-  return Chain(experiment, state.restoration_params, scene, shot), times, scene
+  conditions, observation = captures.first_of(scene, experiment)
+  times = experiment.bae_policy(state)(conditions.exposure_key, observation, experiment.setup.timing)
+  return Capture(experiment.chain(), state.restoration_variables, scene, conditions), times
 
 
-def _gradients(chain, times, keys):
+def _gradients(captured, times, keys):
   """Per 1/1920 s."""
-  losses, gradients = sensitivity.loss_gradients(chain.loss_of, times, keys)
+  losses, gradients = sensitivity.loss_gradients(captured.loss_of, times, keys)
   gradients = np.asarray(gradients) / SUBFRAME_RATE_HZ
   return dict(times=(np.asarray(times) * SUBFRAME_RATE_HZ).tolist(), loss=float(losses.mean()),
               mean=gradients.mean(0).tolist(), deviation=gradients.std(0, ddof=1).tolist())
 
 
-def _landscape(experiment, chain, times, keys, points):
+def _landscape(captured, times, keys, points):
   """Over the first two frames, the others at their predicted times; and a descent of these two from {8, 8}."""
-  timing = experiment.setup.timing
+  timing = captured.chain.setup.timing
   longest = timing.budget_s - times[2:].sum() - timing.min_exposure_s
   values = np.linspace(timing.min_exposure_s, float(longest), points)
-  landscape = sensitivity.loss_landscape(chain.loss_of, times, keys, frames=(0, 1), first=values, second=values,
+  landscape = sensitivity.loss_landscape(captured.loss_of, times, keys, frames=(0, 1), first=values, second=values,
                                          budget_s=timing.budget_s)
-  mean_loss = lambda t: jnp.mean(jax.lax.map(lambda key: chain.loss_of(jnp.append(t[:2], times[2:]), key), keys))
+  mean_loss = lambda t: jnp.mean(jax.lax.map(lambda key: captured.loss_of(jnp.append(t[:2], times[2:]), key), keys))
   start = jnp.full((1, timing.num_frames), timing.min_exposure_s * 1.05)
   descent = jax.jit(lambda: search_exposure_times(mean_loss, start, timing, num_steps=80))().path
   # The search shares the budget of the whole burst; what belongs to the frames that stay is not free.
   return landscape, [step[:2] for step in np.asarray(descent) if step[:2].sum() + times[2:].sum() <= timing.budget_s]
 
 
-def _draw(path, experiment, chain, scene, times, gradients, landscape, descent, maps, keys):
+def _draw(path, times, gradients, landscape, descent):
   in_subframes = lambda values: np.asarray(values) * SUBFRAME_RATE_HZ
   plots.gradient_bars(path / "gradients.png", gradients)
   plots.landscape(path / "landscape.png", in_subframes(landscape.first), in_subframes(landscape.second),
                   landscape.loss, in_subframes(descent), in_subframes(times[:2]))
-  restored = jax.jit(chain.image_of)(times, keys[0])
-  images = {"restored": np.asarray(view(restored, scene.colour)),
-            "target": np.asarray(view(target_of(scene.radiance, experiment.setup.timing), scene.colour))}
-  plots.derivative_maps(path / "maps.png", images, np.asarray(jnp.abs(maps).mean(-1)), in_subframes(times))
+
+
+def _draw_maps(path, captured, times, maps, key):
+  scene, timing = captured.scene, captured.chain.setup.timing
+  images = {"restored": jax.jit(captured.image_of)(times, key), "target": target_of(scene.radiance, timing)}
+  views = {name: np.asarray(view(image, scene.color)) for name, image in images.items()}
+  plots.derivative_maps(path / "maps.png", views, np.asarray(jnp.abs(maps).mean(-1)),
+                        np.asarray(times) * SUBFRAME_RATE_HZ)
 
 
 def main() -> None:

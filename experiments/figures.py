@@ -5,7 +5,7 @@
   python -m experiments.figures --scenes 0 7 21   # other held-out scenes in Figures 2 and 4
   python -m experiments.figures --captures my_captures    # Figure 4 alone, of images restored elsewhere; trains nothing
 
-Figure 2: what DEBIR, bracketing and the longest uniform exposure make of the same shots, each with its fine-tuned
+Figure 2: what DEBIR, bracketing and the longest uniform exposure make of the same captures, each with its fine-tuned
 restorer; the first held-out scenes, not chosen ones. Figure 3: exposure times that BAENet predicts against motion, at
 the lowest gain of training, and histograms of t_1 at the lowest and the highest. Figure 4, in the paper of real
 cameras: bursts and results of the same methods on large scenes, with the detail that has the strongest gradients; or
@@ -19,10 +19,10 @@ from typing import Sequence
 
 import ml_collections
 
-from debir_jax.evaluation import plots, records_path, write_records
+from debir_jax.evaluation import records_path, write_records
 from debir_jax.runtime.platform import prepare_memory
 from debir_jax.runtime.workdir import locked
-from experiments import capture_plots, captures, networks, scales
+from experiments import capture_plots, captures, networks, plots, scales
 
 _NUM_SCENES = 4
 _NUM_LARGE_SCENES = 1
@@ -47,8 +47,8 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path, scenes: Sequen
       write_records(records_path(path, f"gain {gain:.0f}"), records[gain])
     plots.times_at_gains(path / "figure3.png", records)
     large = captures.simulated(config, methods, scenes=range(_NUM_LARGE_SCENES) if scenes is None else scenes)
-    capture_plots.burst_sheet(path / "figure4.png", [example for of_shot in large for example in of_shot])
-  return ("figure2.png: the same shots by every method; figure3.png: exposure times against motion, and by gain; "
+    capture_plots.burst_sheet(path / "figure4.png", [example for of_capture in large for example in of_capture])
+  return ("figure2.png: the same captures by every method; figure3.png: exposure times against motion, and by gain; "
           "figure4.png: bursts and details of large scenes.")
 
 

@@ -13,11 +13,11 @@ import pathlib
 
 import ml_collections
 
-from debir_jax.evaluation import plots, summarize
+from debir_jax.evaluation import summarize
 from debir_jax.runtime.platform import prepare_memory
 from debir_jax.runtime.progress import log
 from debir_jax.runtime.workdir import locked
-from experiments import networks, scales, tables
+from experiments import networks, plots, scales, tables
 
 _FACTORS = (0.5, 0.71, 1, 1.41, 2, 2.83, 4)  # Of the lowest gain of training; the highest is 2.
 

@@ -10,7 +10,8 @@ import itertools
 import numpy as np
 
 from debir_jax.evaluation.candidates import mean_and_error
-from debir_jax.evaluation.summary import comparison_in_words, interval_of_mean
+from debir_jax.evaluation.summary import interval_of_mean
+from experiments.tables import comparison_in_words
 
 HIGHER_IS_BETTER = {"PSNR": True, "NIQE": False, "BRISQUE": False, "TOPIQ": True}
 
@@ -41,7 +42,7 @@ class ScoreSummary:
     mean, error: over images, with one standard error (NaN for a single image).
     difference, difference_error: to the reference method on the same images.
     difference_low, difference_high: its 95 % interval, by resampling of images; NaN for fewer than three.
-    win_rate: share of the images on which it beats the reference method; a tie counts half.
+    win_rate: fraction of the images on which it beats the reference method; a tie counts half.
     num_images: measured on.
   """
 
@@ -84,10 +85,10 @@ def summarize_scores(rows: Sequence[ImageScores], metric: str, *, reference: str
 
 
 def agreement(rows: Sequence[ImageScores], metric: str, *, with_metric: str = "PSNR") -> tuple[float, float, float]:
-  """How often two metrics prefer the same one of two methods on an image: a share, 0.5 for chance.
+  """How often two metrics prefer the same one of two methods on an image: a fraction, 0.5 for chance.
 
   Returns:
-    The mean over images of the share of pairs of methods; and its 95 % interval, by resampling of images.
+    The mean over images of the fraction of pairs of methods; and its 95 % interval, by resampling of images.
 
   Raises:
     ValueError: fewer than two methods have scores of both.
@@ -97,12 +98,12 @@ def agreement(rows: Sequence[ImageScores], metric: str, *, with_metric: str = "P
   if len(methods) < 2:
     raise ValueError(f"{metric} and {with_metric} have {methods} in common; there must be two methods to choose from.")
   sign = 1 if HIGHER_IS_BETTER[metric] == HIGHER_IS_BETTER[with_metric] else -1
-  shares = []
+  fractions = []
   for image in first[methods[0]]:
     products = [sign * (first[a][image] - first[b][image]) * (second[a][image] - second[b][image])
                 for a, b in itertools.combinations(methods, 2)]
-    shares.append(np.mean([(product > 0) + (product == 0) / 2 for product in products]))
-  return float(np.mean(shares)), *interval_of_mean(np.array(shares))
+    fractions.append(np.mean([(product > 0) + (product == 0) / 2 for product in products]))
+  return float(np.mean(fractions)), *interval_of_mean(np.array(fractions))
 
 
 def verdict(summaries: Sequence[ScoreSummary], metric: str) -> str:

@@ -15,6 +15,7 @@ from debir_jax.training.state import TrainState
 from debir_jax.types import SUBFRAME_RATE_HZ
 
 DEBIR = "DEBIR"
+UNIFORM_EXPOSURE = "uniform exposure (BAENet)"
 _RESTORER = "restorer"
 STAGES = ("stage2_warmup", "stage2", "stage3")
 
@@ -89,7 +90,7 @@ def finetuned(experiment: Experiment, start: TrainState, workdir: pathlib.Path,
 
 def method(name: str, experiment: Experiment, state: TrainState) -> Method:
   """A trained network with the restorer that was fine-tuned for it."""
-  return Method(name, experiment.bae_policy(state), state.restoration_params)
+  return Method(name, experiment.bae_policy(state), state.restoration_variables)
 
 
 def _folder(workdir, name) -> pathlib.Path:

@@ -3,8 +3,8 @@
   python -m experiments.table1
   python -m experiments.oracle      # 15 minutes on 2 busy CPU cores
 
-The oracle tries a coarse set and descends along the exact gradient through simulator and restorer, for every shot
-(scene and gain), on noise of its own; what it finds is measured on the very shots of Table 1, with the restorer of
+The oracle tries a coarse set and descends along the exact gradient through simulator and restorer, for every capture
+(scene and gain), on noise of its own; what it finds is measured on the very captures of Table 1, with the restorer of
 stage 1 for all. It is a bound for policies under this restorer, up to how well the search converges. Written
 to <workdir>/oracle: table.md, records and a figure. The same command goes on with what was stopped.
 """
@@ -36,13 +36,11 @@ _COLUMN = "one restorer"
 
 
 def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
-  """Searches for every shot, compares with the records of Table 1; returns the table."""
+  """Searches for every capture, compares with the records of Table 1; returns the table."""
   others = _records_of(records_path(workdir / "table1", _COLUMN))
   experiment, state = networks.pretrained(config, workdir)
-  timing = experiment.setup.timing
-  oracle = Oracle(restorer=experiment.models.restorer, timing=timing,
-                  candidates=candidate_set(timing).exposure_times, burst_planes=experiment.models.burst_planes)
-  method = Method(ORACLE, oracle, state.restoration_params, sees_scenes=True)
+  oracle = Oracle(chain=experiment.chain(), candidates=candidate_set(experiment.setup.timing).exposure_times)
+  method = Method(ORACLE, oracle, state.restoration_variables, uses_ground_truth=True)
   with locked(str(workdir / ORACLE)) as path:
     found = _search(experiment, method, records_path(path, ORACLE))
     summaries = {_COLUMN: summarize(found + others, reference=ORACLE)}

@@ -5,10 +5,10 @@
 
 Two restorers after stage 1: one without attention blocks, one with them (the quickstart's has none, so another one with
 a block per level and fusion is trained, by the same steps). Attention between channels sums over all pixels of an
-image, and has seen images of the training crop only. Both restore the same shots, of the longest uniform exposure, on
-scenes of once, twice and four times the training crop: as whole images, in patches of the training crop side by side,
-and in such patches that share half of their width. What patches change without attention is due to their borders, as
-convolutions see zeros beyond them; what they change beyond that with attention is due to the size.
+image, and has seen images of the training crop only. Both restore the same captures, of the longest uniform exposure,
+on scenes of once, twice and four times the training crop: as whole images, in patches of the training crop side by
+side, and in such patches that share half of their width. What patches change without attention is due to their
+borders, as convolutions see zeros beyond them; what they change beyond that with attention is due to the size.
 
 Scenes of every size move at the same speed in px/s. Written to <workdir>/patches: a table, JSON, records and a figure.
 """
@@ -19,7 +19,7 @@ from typing import Any, Mapping, Sequence
 import ml_collections
 import numpy as np
 
-from debir_jax.evaluation import Method, Record, plots, records_path, summarize, write_records
+from debir_jax.evaluation import Method, Record, records_path, summarize, write_records
 from debir_jax.evaluation.candidates import mean_and_error
 from debir_jax.evaluation.summary import interval_of_mean, scene_means
 from debir_jax.runtime.files import folder_name, write_text
@@ -28,11 +28,11 @@ from debir_jax.runtime.progress import log
 from debir_jax.runtime.workdir import locked
 from debir_jax.training.experiment import Experiment
 from debir_jax.types import SUBFRAME_RATE_HZ
-from experiments import networks, scales, tables
+from experiments import networks, plots, scales, tables
 
 _CONTROL, _WITH_ATTENTION = "without attention", "with attention"
 _FACTORS = (1, 2, 4)  # Side of the scenes over the training crop.
-_OVERLAPS = {"side by side": 0.0, "overlapping": 0.5}  # Share of a patch.
+_OVERLAPS = {"side by side": 0.0, "overlapping": 0.5}  # Fraction of a patch.
 
 
 def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
@@ -47,41 +47,41 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
       write_records(records_path(path, condition.replace(",", "")), rows)
     _draw(path / "patches.png", summaries, config.data.crop_size)
     table = tables.write_conditions(summaries, path, reference=_CONTROL)
-    shares = _shares_of_attention(records)
-    write_text(path / "table.md", f"{(path / 'table.md').read_text()}\n{shares}\n")
-    return f"{table}\n\n{shares}"
+    effect = _effect_of_attention(records)
+    write_text(path / "table.md", f"{(path / 'table.md').read_text()}\n{effect}\n")
+    return f"{table}\n\n{effect}"
 
 
 def _restorer(config, workdir, name) -> tuple[ml_collections.ConfigDict, Any]:
-  """Config and weights of a network; one that the config does not have of itself has a folder of its own."""
+  """Config and variables of a network; one that the config does not have of itself has a folder of its own."""
   its_config, section = config.copy_and_resolve_references(), config.restorer
   blocks = (0, 0) if name == _CONTROL else (section.blocks_per_level or 1, section.fusion_blocks or 1)
   its_config.restorer.update(dict(zip(("blocks_per_level", "fusion_blocks"), blocks)))
   root = workdir if its_config.restorer == section else workdir / folder_name(name)
-  return its_config, networks.pretrained(its_config, root)[1].restoration_params
+  return its_config, networks.pretrained(its_config, root)[1].restoration_variables
 
 
 def _measured(restorers, factor) -> dict[str, list[Record]]:
   """Records of both networks by condition, at one size."""
   patch = restorers[_CONTROL][0].data.crop_size
   records, scenes = {}, None
-  for heading, share in _OVERLAPS.items() if factor > 1 else [("side by side", 0.0)]:
+  for heading, fraction in _OVERLAPS.items() if factor > 1 else [("side by side", 0.0)]:
     condition = f"{factor * patch} px, patches {heading}" if factor > 1 else f"{patch} px, the training size"
     log(f"measuring: {condition} ...")
     records[condition] = []
-    for name, (config, params) in restorers.items():
+    for name, (config, variables) in restorers.items():
       config = scales.with_crop_size(config, factor * patch)
-      config.evaluation.update(dict(patch_size=patch, patch_overlap=int(share * patch)))
+      config.evaluation.update(dict(patch_size=patch, patch_overlap=int(fraction * patch)))
       config.data.update(dict(num_restore_scenes=1, num_bae_scenes=1))  # Nothing is trained: none of them in a cache.
       experiment = Experiment(config)
       scenes = scenes or experiment.all_scenes  # The first one's: they are rendered once where there is a cache.
       timing = experiment.setup.timing
       (policy,) = networks.uniforms([SUBFRAME_RATE_HZ * timing.budget_s / timing.num_frames]).values()
-      records[condition] += experiment.evaluator.evaluate([Method(name, policy, params)], scenes("eval"))
+      records[condition] += experiment.evaluator.evaluate([Method(name, policy, variables)], scenes("eval"))
   return records
 
 
-def _shares_of_attention(records: Mapping[str, Sequence[Record]]) -> str:
+def _effect_of_attention(records: Mapping[str, Sequence[Record]]) -> str:
   """What patches change with attention beyond what they change without, by condition, as a Markdown list."""
   lines = []
   for condition, rows in records.items():

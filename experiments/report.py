@@ -17,12 +17,13 @@ import math
 import pathlib
 import sys
 
-from debir_jax.evaluation.summary import comparison_in_words
 from debir_jax.runtime.files import write_text
+from experiments.tables import comparison_in_words
 
 # In the order of the paper; what is found beside them comes after.
 _ORDER = ("table1", "table2", "active_sl", "figures", "table3", "uniform_vs_nonuniform", "table4", "table5",
-          "gain_range", "robustness", "patches", "time_cost", "burst_size", "speed", "oracle", "exposure_sensitivity")
+          "gain_range", "robustness", "patches", "exposure_time_penalty", "burst_size", "speed", "oracle",
+          "exposure_sensitivity")
 
 
 def page(results: pathlib.Path) -> str:
@@ -65,7 +66,7 @@ def _interval(row) -> tuple[float, float]:
 
 
 def _section(folder) -> str:
-  title, command = _purpose(folder.name)
+  title, command = _title_and_command(folder.name)
   parts = [f"## {title}"]
   if command:
     parts.append(f"`{command}`{_measured(folder)}")
@@ -79,7 +80,7 @@ def _section(folder) -> str:
   return "\n\n".join(parts)
 
 
-def _purpose(name) -> tuple[str, str]:
+def _title_and_command(name) -> tuple[str, str]:
   """First sentence of the experiment's docstring, and its command."""
   if importlib.util.find_spec(f"experiments.{name}") is None:
     return name.replace("_", " "), ""

@@ -24,13 +24,13 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from debir_jax.evaluation import Method, plots, summarize
+from debir_jax.evaluation import Method, summarize
 from debir_jax.policies import Policy
 from debir_jax.runtime.platform import prepare_memory
 from debir_jax.runtime.progress import log
 from debir_jax.runtime.workdir import locked
 from debir_jax.types import BurstTiming, Observation, Scene
-from experiments import networks, scales, tables
+from experiments import networks, plots, scales, tables
 
 _FLICKER_HZ, _FLICKER = 100, 0.3
 _JOLT_PX, _JOLT_S = 2.0, 0.02  # Packed px, downwards and back.
@@ -61,27 +61,25 @@ class Misled:
 
 def motion_stops(scene: Scene, timing: BurstTiming) -> Scene:
   """From the start of the burst on, the sequence shows what it shows then."""
-  start = _burst_start(timing)
-  return _with_entries(scene, lambda entries: jnp.minimum(entries, start))
+  return _with_entries(scene, lambda entries: jnp.minimum(entries, timing.target_index))
 
 
 def motion_starts(scene: Scene, timing: BurstTiming) -> Scene:
   """Up to the start of the burst, the sequence shows what it shows then."""
-  start = _burst_start(timing)
-  return _with_entries(scene, lambda entries: jnp.maximum(entries, start))
+  return _with_entries(scene, lambda entries: jnp.maximum(entries, timing.target_index))
 
 
 def jolt(scene: Scene, timing: BurstTiming) -> Scene:
   """From the start of the burst on the camera swings downwards and back once, by half a sine; edges are repeated."""
-  times_s = (jnp.arange(scene.radiance.shape[1]) - _burst_start(timing)) * timing.subframe_interval_s
+  times_s = (jnp.arange(scene.radiance.shape[1]) - timing.target_index) * timing.subframe_interval_s
   shifts = _JOLT_PX * jnp.sin(jnp.pi * jnp.clip(times_s / _JOLT_S, 0, 1))
   height = scene.radiance.shape[2]
   rows = jnp.clip(jnp.arange(height) + shifts[:, None], 0, height - 1)
   above = jnp.floor(rows).astype(jnp.int32)
-  share = (rows - above)[None, :, :, None, None]
+  fraction = (rows - above)[None, :, :, None, None]
   entries = jnp.arange(len(shifts))[:, None]
   upper, lower = (scene.radiance[:, entries, index] for index in (above, jnp.minimum(above + 1, height - 1)))
-  return dataclasses.replace(scene, radiance=(1 - share) * upper + share * lower)
+  return dataclasses.replace(scene, radiance=(1 - fraction) * upper + fraction * lower)
 
 
 def flicker(scene: Scene, timing: BurstTiming) -> Scene:
@@ -89,10 +87,6 @@ def flicker(scene: Scene, timing: BurstTiming) -> Scene:
   times_s = (jnp.arange(scene.radiance.shape[1]) + 0.5) * timing.subframe_interval_s
   light = 1 + _FLICKER * jnp.sin(2 * jnp.pi * _FLICKER_HZ * times_s)
   return dataclasses.replace(scene, radiance=scene.radiance * light[None, :, None, None, None])
-
-
-def _burst_start(timing):
-  return round(timing.burst_start_s / timing.subframe_interval_s)
 
 
 def _with_entries(scene, entry_of):

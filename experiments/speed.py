@@ -4,8 +4,8 @@
   python -m experiments.speed                   # the quickstart's networks
   python -m experiments.speed --scale=paper     # the paper's: 0.023 s for BAENet with its flow, on a GPU
 
-One shot at a time, compiled, on this machine's first device; medians and the range of the middle half. Speed does not
-depend on what the weights are, so nothing is trained. Written to <workdir>/speed.
+One capture at a time, compiled, on this machine's first device; medians and the range of the middle half. Speed does
+not depend on what the weights are, so nothing is trained. Written to <workdir>/speed.
 """
 
 import json
@@ -17,41 +17,23 @@ import jax
 import ml_collections
 import numpy as np
 
+from debir_jax.pipeline import capture, restore, restorer_inputs
 from debir_jax.policies import AverageAE, GradientAE, MotionMetering, bracket, observe
 from debir_jax.runtime.files import write_text
 from debir_jax.runtime.platform import prepare_memory
 from debir_jax.runtime.workdir import locked
 from debir_jax.training.experiment import Experiment
-from experiments import scales, tables
+from experiments import captures, scales, tables
 
 _RUNS = 30
 
 
 def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
   """Measures and writes table.md and speed.json; returns the table."""
-  config.data.update(dict(num_restore_scenes=1, num_bae_scenes=1, num_eval_scenes=1, dead_leaves_share=0.0))
+  config.data.update(dict(num_restore_scenes=1, num_bae_scenes=1, num_eval_scenes=1, dead_leaves_fraction=0.0))
   experiment = Experiment(config)
-  state, timing, models = experiment.initial_state(), experiment.setup.timing, experiment.models
-  scene = jax.tree.map(lambda leaf: leaf[0], next(iter(experiment.all_scenes("eval"))))
-  batch = jax.tree.map(lambda leaf: leaf[None], scene)
-  shot = jax.tree.map(lambda leaf: leaf[0], experiment.evaluator.shots(batch.scene_id, 0))
-  seen = jax.tree.map(lambda leaf: leaf[0], experiment.evaluator.observe_shots(batch, 0))
-  frames = models.burst_planes.take(shot.burst_key, scene.radiance, bracket(timing)(None, seen, timing), shot, timing)
-
-  def look(previews):
-    return observe(previews, seen.preview_gain, scene.colour, models.flow_estimator, timing,
-                   flow_variables=models.flow_variables, full_scale_px_per_s=models.full_scale_px_per_s)
-
-  policies = {"BAENet": experiment.bae_policy(state), "motion metering": MotionMetering(max_blur_px=1.5),
-              "Average AE": AverageAE(reference_gain=512.0), "Gradient AE": GradientAE(reference_gain=512.0)}
-  flow = f"previews to motion, {models.flow_estimator.name}"
-  programs = {flow: (lambda previews: look(previews).mean_flow_px, seen.previews)}
-  for name, policy in policies.items():
-    programs[f"previews to exposure times, {name}"] = (
-        lambda previews, policy=policy: policy(shot.exposure_key, look(previews), timing), seen.previews)
-  restore = lambda frames: models.restorer.apply({"params": state.restoration_params}, frames)
-  programs["burst to image"] = (restore, frames)
-  rows = {name: _milliseconds(*program) for name, program in programs.items()}
+  timing = experiment.setup.timing
+  rows = {name: _milliseconds(*program) for name, program in _programs(experiment).items()}
   table = "\n".join(["| what | ms, median | middle half |", "|---|---|---|"] + [
       f"| {name} | {middle:.2f} | {low:.2f} to {high:.2f} |" for name, (low, middle, high) in rows.items()])
   side = config.data.crop_size
@@ -61,6 +43,25 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
     write_text(path / "speed.json", json.dumps(rows, indent=2) + "\n")
     write_text(path / "table.md", table + "\n")
   return table
+
+
+def _programs(experiment: Experiment) -> dict[str, tuple[Callable, jax.Array]]:
+  """By name, functions and what they are called with."""
+  state, timing, models = experiment.initial_state(), experiment.setup.timing, experiment.models
+  scene = experiment.scenes["eval"].scene(0)
+  conditions, seen = captures.first_of(scene, experiment)
+  look = lambda previews: observe(previews, seen.preview_gain, scene.color, models.motion, timing)
+  found = {f"previews to motion, {models.motion.estimator.name}": (
+      lambda previews: look(previews).mean_flow_px, seen.previews)}
+  policies = {"BAENet": experiment.bae_policy(state), "motion metering": MotionMetering(max_blur_px=1.5),
+              "Average AE": AverageAE(reference_gain=512.0), "Gradient AE": GradientAE(reference_gain=512.0)}
+  for name, policy in policies.items():
+    found[f"previews to exposure times, {name}"] = (
+        lambda previews, policy=policy: policy(conditions.exposure_key, look(previews), timing), seen.previews)
+  burst = capture(conditions.burst_key, scene.radiance, bracket(timing)(None, seen, timing), conditions.preview_gain,
+                  conditions.noise_model, timing)
+  restored = lambda inputs: restore(models.restorer, state.restoration_variables, inputs)
+  return found | {"burst to image": (restored, restorer_inputs(burst, models.restorer_inputs))}
 
 
 def _milliseconds(fn: Callable, argument: jax.Array) -> list[float]:

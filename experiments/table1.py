@@ -18,21 +18,20 @@ from typing import Any, Sequence
 import ml_collections
 
 from debir_jax.evaluation import Method, calibrate
-from debir_jax.policies import AverageAE, GradientAE, MotionMetering, Policy, bracket, uniform
+from debir_jax.policies import AverageAE, GradientAE, MotionMetering, Policy, bracket
 from debir_jax.runtime.files import write_text
 from debir_jax.runtime.platform import prepare_memory
 from debir_jax.runtime.progress import log
 from debir_jax.runtime.workdir import locked
-from debir_jax.training import comparison
 from debir_jax.training.experiment import Experiment
 from experiments import networks, scales, tables
 
 REFERENCE = networks.DEBIR
 # PSNR, SSIM, LPIPS of the paper's Table 1; Sec. 6.3 for the single exposure time. It does not say which Gradient AE.
 PAPER = {
-    REFERENCE: (35.32, 0.9519, 0.154), "one time (BAENet)": (35.01,), "Digital Gimbal": (33.87, 0.9309, 0.187),
+    REFERENCE: (35.32, 0.9519, 0.154), networks.UNIFORM_EXPOSURE: (35.01,), "Digital Gimbal": (33.87, 0.9309, 0.187),
     "Average AE": (34.69, 0.9484, 0.157), "Gradient AE": (34.86, 0.9494, 0.156), "bracketing": (35.04, 0.9481, 0.164)}
-_LEARNED = {REFERENCE: "baenet", "one time (BAENet)": "one_time", "Digital Gimbal": "digital_gimbal"}
+_LEARNED = {REFERENCE: "baenet", networks.UNIFORM_EXPOSURE: "uniform_exposure", "Digital Gimbal": "digital_gimbal"}
 _REFERENCE_GAINS = [2.0 ** (exponent / 2) for exponent in range(12, 27)]  # 64 to 8192
 _HAND_MADE = {
     "Average AE": (lambda gain: AverageAE(reference_gain=gain), _REFERENCE_GAINS),
@@ -40,8 +39,7 @@ _HAND_MADE = {
     "Gradient AE 2018": (lambda gain: GradientAE(reference_gain=gain, update="2018"), _REFERENCE_GAINS),
     "motion metering": (lambda blur_px: MotionMetering(max_blur_px=blur_px), [0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6]),
 }
-_UNIFORM_SUBFRAMES = (8, 16, 24, 32)
-_UNIFORM = [f"uniform {{{count}}}" for count in _UNIFORM_SUBFRAMES]
+_UNIFORM = networks.uniforms((8, 16, 24, 32))  # In 1/1920 s.
 METHODS = [*_LEARNED, *_HAND_MADE, "bracketing", *_UNIFORM]
 
 
@@ -51,21 +49,23 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path, methods: Seque
   learned = [networks.method(name, *networks.trained(config, workdir, name, {"bae.network": _LEARNED[name]}))
              for name in _LEARNED if name in methods]
   policies = {method.name: method.policy for method in learned}
-  restorers = {method.name: method.restorer_params for method in learned}
+  restorers = {method.name: method.restorer_variables for method in learned}
   with locked(str(workdir / "table1")) as path:
-    policies |= _hand_made(experiment, start.restoration_params, path, methods)
-    policies |= {name: policy for name, policy in _fixed(experiment).items() if name in methods}
-    restorers |= {name: comparison.finetuned(experiment, name, policy, start, path)
-                  for name, policy in policies.items() if name not in restorers}
-    columns = {"one restorer": dict.fromkeys(policies, start.restoration_params), "fine-tuned": restorers}
+    policies |= _hand_made(experiment, start.restoration_variables, path, methods)
+    fixed = {"bracketing": bracket(experiment.setup.timing), **_UNIFORM}
+    policies |= {name: policy for name, policy in fixed.items() if name in methods}
+    unlearned = {name: policy for name, policy in policies.items() if name not in restorers}
+    restorers |= {method.name: method.restorer_variables
+                  for method in networks.finetuned(experiment, start, workdir, unlearned)}
+    columns = {"one restorer": dict.fromkeys(policies, start.restoration_variables), "fine-tuned": restorers}
     records = {}
-    for column, params in columns.items():
+    for column, variables in columns.items():
       log(f"measuring {len(policies)} methods on the held-out scenes, {column} ...")
-      records[column] = experiment.evaluate([Method(name, policies[name], params[name]) for name in policies])
+      records[column] = experiment.evaluate([Method(name, policies[name], variables[name]) for name in policies])
     return tables.write(records, path, reference=REFERENCE, paper=PAPER)
 
 
-def _hand_made(experiment: Experiment, restoration_params: Any, path: pathlib.Path,
+def _hand_made(experiment: Experiment, restorer_variables: Any, path: pathlib.Path,
                methods: Sequence[str]) -> dict[str, Policy]:
   """Policies whose free number is the best one on BAENet's training scenes; kept in calibration.json."""
   record, policies = path / "calibration.json", {}
@@ -75,18 +75,12 @@ def _hand_made(experiment: Experiment, restoration_params: Any, path: pathlib.Pa
   for name in [name for name in _HAND_MADE if name in methods]:
     policy_of, values = _HAND_MADE[name]
     if name not in known:
-      found = calibrate(policy_of, values, evaluate, restoration_params)
+      found = calibrate(policy_of, values, evaluate, restorer_variables)
       known[name] = dict(best=found.best, values=found.values, l1=found.l1.tolist(), at_the_end=found.at_the_end)
       log(f"{name}: best at {found.best:g}{', the end of what was tried' if found.at_the_end else ''}")
       write_text(record, json.dumps(known, indent=2))
     policies[name] = policy_of(known[name]["best"])
   return policies
-
-
-def _fixed(experiment) -> dict[str, Policy]:
-  timing = experiment.setup.timing
-  times = (count * timing.subframe_interval_s for count in _UNIFORM_SUBFRAMES)
-  return {"bracketing": bracket(timing)} | dict(zip(_UNIFORM, map(uniform, times)))
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ of training, by DEBIR, bracketing and the longest uniform exposure, each with it
 image is known, so PSNR stands beside the metrics and tells whether they agree. `--captures` measures a folder of your
 own instead, with a subfolder for every method (see experiments/captures.py).
 
-NIQE, BRISQUE and TOPIQ rest on other people's files, see debir_jax/evaluation/{niqe,brisque,topiq}.py. Without --niqe a
+NIQE, BRISQUE and TOPIQ rest on other people's files, see debir_jax/evaluation/no_reference. Without --niqe a
 pristine model is fitted on the true images of scenes of training, of photos that no held-out scene shows (and kept as
 niqe_fitted.npz); its values are not comparable with published ones. Metrics without files are left out. Results go into
 <workdir>/table2.
@@ -114,14 +114,14 @@ def _all_metrics(config, given, path) -> tuple[dict[str, Metric], list[str]]:
 
 def _of_simulated(config, methods, metrics) -> list[ImageScores]:
   rows, shown, border = [], jax.jit(view), 2 * config.evaluation.border
-  for of_shot in captures.simulated(config, methods, num_draws=config.evaluation.num_draws):
-    first = of_shot[0]
+  for of_capture in captures.simulated(config, methods, num_draws=config.evaluation.num_draws):
+    first = of_capture[0]
     if not first.draw:
       log(f"measuring scene {first.scene_id} ...")
-      truth = np.asarray(shown(first.target, first.colour))
+      truth = np.asarray(shown(first.target, first.color))
       of_truth = ImageScores(method=_TRUTH, image=f"scene {first.scene_id}", scores=_scores(truth, metrics, border))
-    for example in of_shot:
-      scores = _scores(np.asarray(shown(example.restored, example.colour)), metrics, border)
+    for example in of_capture:
+      scores = _scores(np.asarray(shown(example.restored, example.color)), metrics, border)
       rows.append(ImageScores(method=example.method, image=f"scene {example.scene_id}", draw=example.draw,
                               scores={"PSNR": example.psnr, **scores}))
     if not first.draw:
@@ -153,9 +153,9 @@ def _table(summaries: Mapping[str, Sequence[ScoreSummary]], agreements, notes, r
            f"{count} images, ± one standard error; vs {reference}: paired difference [95 % interval].", ""]
   compared = {metric: [row for row in rows if row.method != _TRUTH] for metric, rows in summaries.items()}
   lines += [f"- {verdict(rows, metric)}" for metric, rows in compared.items() if len(rows) > 1]
-  for metric, (share, low, high) in agreements.items():
+  for metric, (fraction, low, high) in agreements.items():
     interval = f" [{100 * low:.0f}, {100 * high:.0f}]" if np.isfinite(low) else ""
-    lines.append(f"- Of two methods on one image, {metric} prefers the one of higher PSNR in {100 * share:.0f} %"
+    lines.append(f"- Of two methods on one image, {metric} prefers the one of higher PSNR in {100 * fraction:.0f} %"
                  f"{interval} of all pairs; 50 % is chance.")
   return "\n".join([*lines, *(f"- {note}." for note in notes)])
 
@@ -179,8 +179,8 @@ def _write_numbers(path, summaries, agreements, notes) -> None:
                      for row in rows)
   write_text(path / "table2.json", json.dumps(dict(
       metrics={metric: list(map(dataclasses.asdict, rows)) for metric, rows in summaries.items()},
-      agreement_with_psnr={metric: dict(share=share, low=low, high=high)
-                           for metric, (share, low, high) in agreements.items()}, notes=notes), indent=2) + "\n")
+      agreement_with_psnr={metric: dict(fraction=fraction, low=low, high=high)
+                           for metric, (fraction, low, high) in agreements.items()}, notes=notes), indent=2) + "\n")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Table 3 of the paper: what each input of BAENet is worth; and, of Sec. 6.3, times of their own for the frames.
+"""Table 3 of the paper: what each input of BAENet is worth; and, of Sec. 6.3, an exposure time for each frame.
 
   python -m experiments.table3 --scale=tiny      # minutes; its numbers say nothing
   python -m experiments.table3                   # the quickstart's networks and scenes
@@ -16,11 +16,11 @@ from debir_jax.runtime.workdir import locked
 from experiments import networks, scales, tables
 
 PAPER = {networks.DEBIR: (35.32,), "without preview": (34.80,), "without gain": (35.21,), "without motion": (35.13,),
-         "one time (BAENet)": (35.01,)}
+         networks.UNIFORM_EXPOSURE: (35.01,)}
 _CHANGES = {
     networks.DEBIR: {"bae.network": "baenet"}, "without preview": {"bae.use_preview": False},
     "without gain": {"bae.use_gain": False}, "without motion": {"bae.use_motion": False},
-    "one time (BAENet)": {"bae.network": "one_time"}}
+    networks.UNIFORM_EXPOSURE: {"bae.network": "uniform_exposure"}}
 
 
 def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:

@@ -60,7 +60,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
 def _from_scratch(config):
   return {"init_from": "", "start_from_scratch": True,
           "end_to_end.num_steps": config.stage1.num_steps + config.stage3.num_steps,
-          "end_to_end.rise_steps": config.stage1.rise_steps,
+          "end_to_end.lr_warmup_steps": config.stage1.lr_warmup_steps,
           "end_to_end.learning_rate": config.stage1.learning_rate,
           "end_to_end.final_learning_rate": config.stage1.final_learning_rate}
 
@@ -69,7 +69,7 @@ def _uniform_alone(config, folder) -> Method:
   """The longest uniform exposure with a restorer that has seen nothing else, for the steps and at the rates of E2E."""
   config = config.copy_and_resolve_references()
   config.stage3.num_steps += config.stage1.num_steps
-  for field in ("rise_steps", "learning_rate", "final_learning_rate"):
+  for field in ("lr_warmup_steps", "learning_rate", "final_learning_rate"):
     config.stage3[field] = config.stage1[field]
   experiment = Experiment(config)
   timing = experiment.setup.timing

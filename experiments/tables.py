@@ -69,6 +69,19 @@ def paper_table(paper: Paper, columns: Sequence[str]) -> str:
   return "\n".join([f"| method | {' | '.join(columns)} |", "| --- " * (1 + len(columns)) + "|", *rows])
 
 
+def comparison_in_words(gains: Mapping[str, tuple[float, float]]) -> str:
+  """"is ahead of A, B; is **behind** C; cannot be told apart from D", those that there are.
+
+  Args:
+    gains: of each other method, the interval of what it is better by.
+  """
+  groups: dict[str, list[str]] = {"is ahead of": [], "is **behind**": [], "cannot be told apart from": []}
+  for method, (low, high) in gains.items():
+    words = "is ahead of" if high < 0 else "is **behind**" if low > 0 else "cannot be told apart from"
+    groups[words].append(method)
+  return "; ".join(f"{words} {', '.join(methods)}" for words, methods in groups.items() if methods)
+
+
 def _write_csv(path, summaries: Mapping[str, Sequence[MethodSummary]]) -> None:
   fields = [field.name for field in dataclasses.fields(MethodSummary)]
   with open(path, "w", newline="") as file:

@@ -1,11 +1,11 @@
-"""Sec. 6.3 of the paper: times of their own for the frames against one time for all.
+"""Sec. 6.3 of the paper: an exposure time for each frame against one for all of them.
 
   python -m experiments.uniform_vs_nonuniform --scale=tiny      # minutes; its numbers say nothing
   python -m experiments.uniform_vs_nonuniform                   # the quickstart's networks and scenes
 
 DEBIR, BAENet with a single exposure time for all frames, the longest uniform exposure and bracketing, each with a
-restorer of its own from the same start: is it the times of their own, or the choice by scene, that helps? Results go
-into <workdir>/uniform_vs_nonuniform.
+restorer of its own from the same start: is it the times of single frames, or the choice by scene, that helps? Results
+go into <workdir>/uniform_vs_nonuniform.
 """
 
 import pathlib
@@ -16,15 +16,15 @@ from debir_jax.runtime.platform import prepare_memory
 from debir_jax.runtime.workdir import locked
 from experiments import networks, scales, tables
 
-ONE_TIME = "one time (BAENet)"  # The name under which Table 1 and 3 train it.
-PAPER = {networks.DEBIR: (35.32, 0.9519, 0.154), ONE_TIME: (35.01,), "bracketing": (35.04, 0.9481, 0.164)}
+PAPER = {networks.DEBIR: (35.32, 0.9519, 0.154), networks.UNIFORM_EXPOSURE: (35.01,),
+         "bracketing": (35.04, 0.9481, 0.164)}
 
 
 def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
   """Trains what is missing, measures, writes the results; returns the table."""
   plain, start = networks.pretrained(config, workdir)
   records = []
-  for name, network in ((networks.DEBIR, "baenet"), (ONE_TIME, "one_time")):
+  for name, network in ((networks.DEBIR, "baenet"), (networks.UNIFORM_EXPOSURE, "uniform_exposure")):
     experiment, state = networks.trained(config, workdir, name, {"bae.network": network})
     records += experiment.evaluate([networks.method(name, experiment, state)])
   with locked(str(workdir / "uniform_vs_nonuniform")) as path:

@@ -113,7 +113,7 @@ def test_the_release_trains(tmp_path):
 
 
 def test_networks_of_a_run_are_evaluated_without_training(workdir, tmp_path):
-  """One column, every shot with every method, pictures; no stage and no fine-tuning."""
+  """One column, every capture with every method, pictures; no stage and no fine-tuning."""
   _run("evaluate", tmp_path, f"--config.init_from={workdir}", "--config.start_from_scratch=False", mode="default,debug")
   results = tmp_path / "results"
   assert "DEBIR" in (table := (results / "table.md").read_text()) and "uniform {32}" in table

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from debir_jax.simulator import PoissonGaussianNoise
 from debir_jax.types import Burst, BurstTiming, CameraColor, Observation, Scene
 
 _S = 1 / 1920  # One subframe in s.
@@ -110,24 +111,34 @@ def test_timing_is_static():
 
 
 def _examples():
-  colour = CameraColor(white_balance=jnp.ones(3), ccm=jnp.eye(3))
+  color = CameraColor(white_balance=jnp.ones(3), ccm=jnp.eye(3))
+  burst = Burst(raw=jnp.ones((4, 2, 2, 4)), exposure_times=jnp.ones(4), gains=jnp.ones(4), frame_mask=jnp.ones(4))
   return {
-      "CameraColor": colour,
-      "Scene": Scene(radiance=jnp.ones((5, 2, 2, 4)), colour=colour, scene_id=jnp.int32(7)),
+      "CameraColor": color,
+      "Scene": Scene(radiance=jnp.ones((5, 2, 2, 4)), color=color, scene_id=jnp.int32(7)),
       "Observation": Observation(
           previews=jnp.ones((2, 2, 2, 4)), preview_gain=jnp.float32(512), mean_flow_px=jnp.float32(1),
-          motion_magnitude=jnp.float32(0.1), white_balance=jnp.ones(3), ccm=jnp.eye(3)),
-      "Burst": Burst(raw=jnp.ones((4, 2, 2, 4)), exposure_times=jnp.ones(4), gains=jnp.ones(4), frame_mask=jnp.ones(4)),
+          motion_magnitude=jnp.float32(0.1), color=color),
+      "Burst": burst,
+      "Burst of a known camera": dataclasses.replace(
+          burst, noise_model=PoissonGaussianNoise(jnp.float32(1e-4), jnp.float32(1e-8))),
   }
 
 
-@pytest.mark.parametrize("name", ("CameraColor", "Scene", "Observation", "Burst"))
+@pytest.mark.parametrize("name", ("CameraColor", "Scene", "Observation", "Burst", "Burst of a known camera"))
 def test_data_types_pass_through_jit_and_vmap(name):
-  """Every field is a leaf, so a batch is the same type with one more axis on each."""
+  """Every field is a leaf, or a few of them, so a batch is the same type with one more axis on each."""
   example = _examples()[name]
   batch = jax.tree.map(lambda x: jnp.stack([x, 2 * x]), example)
   doubled = jax.jit(jax.vmap(lambda x: jax.tree.map(lambda leaf: 2 * leaf, x)))(batch)
   assert type(doubled) is type(example)
   jax.tree.map(lambda got, x: np.testing.assert_array_equal(got, np.stack([2 * x, 4 * x])), doubled, example)
-  num_leaves = sum(2 if field.name == "colour" else 1 for field in dataclasses.fields(example))
-  assert len(jax.tree.leaves(example)) == num_leaves
+  of_field = dict(color=2, noise_model=0 if name == "Burst" else 2)  # Leaves; a noise that is not known has none.
+  assert len(jax.tree.leaves(example)) == sum(of_field.get(field.name, 1) for field in dataclasses.fields(example))
+
+
+def test_a_neutral_color_changes_nothing():
+  """White balance of 1 and the unit matrix, whose rows sum to 1."""
+  neutral = CameraColor.neutral()
+  np.testing.assert_array_equal(neutral.white_balance, np.ones(3))
+  np.testing.assert_array_equal(neutral.ccm, np.eye(3))

@@ -23,7 +23,7 @@ def get_config(mode: str = ""):
   config.bae_optimizer.clip_norm = 0.01
   for stage, steps in (("stage2_warmup", _STEPS["warmup"]), ("stage2", _STEPS["main"])):
     config[stage].update(dict(num_steps=1 if mode else steps, learning_rate=1e-7, final_learning_rate=1e-8,
-                              rise_steps=0))
+                              lr_warmup_steps=0))
   config.stage2_warmup.label_draws = 1
   config.comparison.update(dict(enabled=True, finetune=False, headroom_scenes=0))
   return config
@@ -37,7 +37,7 @@ def sweep():
   others = {
       "no warm-up": {"stage2_warmup.num_steps": 0},
       "4 labels per scene": {"stage2_warmup.label_draws": 4},
-      "rising over 50 steps": {"stage2_warmup.rise_steps": 50, "stage2.rise_steps": 50},
+      "rising over 50 steps": {"stage2_warmup.lr_warmup_steps": 50, "stage2.lr_warmup_steps": 50},
       "clipped to 1": {"bae_optimizer.clip_norm": 1.0},
       "not clipped": {"bae_optimizer.clip_norm": None},
       "4 noise draws": {"stage2.noise_draws": 4},

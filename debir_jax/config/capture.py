@@ -4,11 +4,11 @@ import ml_collections
 
 from debir_jax.config.choices import chosen
 from debir_jax.policies import CandidateSet, candidate_set, check_burst_sizes, pair_set
-from debir_jax.simulator import CaptureSetup, IsoNoise, PaperNoise, PoissonGaussianNoise
+from debir_jax.simulator import CaptureSetup
 from debir_jax.types import BurstTiming
+from debir_jax.weights.descriptions import NOISE_MODELS
 
 _TIMINGS = dict(paper=BurstTiming.paper, release=BurstTiming.release)
-_NOISE_MODELS = dict(iso=IsoNoise, paper=PaperNoise, poisson_gaussian=PoissonGaussianNoise)
 
 
 def timing_of(config: ml_collections.ConfigDict) -> BurstTiming:
@@ -20,7 +20,7 @@ def capture_setup_of(config: ml_collections.ConfigDict, *, training: bool) -> Ca
   """Conditions of `config.capture`; cameras are jittered in training only."""
   capture = config.capture
   return CaptureSetup(
-      timing=timing_of(config), noise_model=chosen(_NOISE_MODELS, capture.noise, "capture.noise")(),
+      timing=timing_of(config), noise_model=chosen(NOISE_MODELS, capture.noise, "capture.noise")(),
       min_preview_gain=capture.min_preview_gain, max_preview_gain=capture.max_preview_gain,
       camera_jitter=training and capture.camera_jitter)
 

@@ -3,49 +3,49 @@
 Networks that are used under other conditions than they were trained for give wrong results without any other sign.
 """
 
-import dataclasses
 import json
-from typing import Any
+from typing import Any, Iterator
 
 import ml_collections
 
-from debir_jax.config.capture import burst_sizes_of, timing_of
+from debir_jax.config.capture import capture_setup_of
+from debir_jax.config.networks import Models
+from debir_jax.weights.descriptions import describe_conditions, describe_motion, describe_predictor, describe_restorer
+
+# What a network is told anew in every use, and may be: its weights mean the same under any penalty.
+_CHOSEN_IN_USE = ("architecture.penalties.",)
 
 
-def purposes_of(config: ml_collections.ConfigDict, flow_estimator: str | None = None) -> dict[str, Any]:
-  """What each part of a checkpoint is trained for; JSON. A part is used under the same purpose only.
+def compatibility_of(config: ml_collections.ConfigDict, models: Models) -> dict[str, Any]:
+  """By part of a checkpoint, the architecture of its network and what it is trained for; JSON.
 
   Args:
     config: of the run.
-    flow_estimator: name of the one that measures the motion, where it may differ from `config.motion.estimator`, as
-      `flow_of` says.
+    models: its networks.
   """
-  timing = dataclasses.asdict(timing_of(config))
-  capture = {name: config.capture[name] for name in ("noise", "min_preview_gain", "max_preview_gain")}
-  conditions = dict(timing=timing, **capture)
-  if sizes := burst_sizes_of(config):
-    conditions["burst_sizes"] = list(sizes)
-  motion = dict(estimator=flow_estimator or config.motion.estimator,
-                full_scale_px_per_s=config.motion.full_scale_px_per_s)
-  network = dict(**config.restorer, inputs=config.restorer_inputs.to_dict())
-  return dict(restoration=dict(conditions=conditions, network=network),
-              bae=dict(conditions=conditions, network=config.bae.to_dict(), motion=motion))
+  trained_for = describe_conditions(capture_setup_of(config, training=True), models.burst_sizes)
+  return dict(
+      restoration=dict(architecture=describe_restorer(models.restorer, models.restorer_inputs),
+                       trained_for=trained_for),
+      bae=dict(architecture=describe_predictor(models.bae, models.bae_inputs),
+               trained_for=trained_for | dict(motion=describe_motion(models.motion))))
 
 
-def check_purpose(found: dict[str, Any] | None, wanted: dict[str, Any], where: str) -> None:
-  """Raises a ValueError that lists every field in which the purposes differ."""
+def check_compatible(found: dict[str, Any] | None, wanted: dict[str, Any], where: str) -> None:
+  """Raises a ValueError that lists every field in which two descriptions differ."""
   if not found:
     raise ValueError(f"The {where} does not say what it was trained for; it was not written by debir_jax.")
   found, wanted = dict(flatten(found)), dict(flatten(json.loads(json.dumps(wanted))))
   missing = object()
-  different = [name for name in sorted(found | wanted) if found.get(name, missing) != wanted.get(name, missing)]
+  different = [name for name in sorted(found | wanted) if not name.startswith(_CHOSEN_IN_USE)
+               and found.get(name, missing) != wanted.get(name, missing)]
   if different:
     lines = [f"  {name}: {found.get(name, 'absent')} there, {wanted.get(name, 'absent')} here" for name in different]
     raise ValueError("\n".join([f"The {where} was made for something else:", *lines,
                                 "Use the settings it was made with, or another --workdir or --config.init_from."]))
 
 
-def flatten(tree: dict[str, Any], prefix: str = ""):
+def flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
   """Yields (dotted name, value) for every leaf of a nested dictionary."""
   for name, value in tree.items():
     if isinstance(value, dict):

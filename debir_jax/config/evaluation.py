@@ -2,8 +2,16 @@
 
 import ml_collections
 
+from debir_jax.evaluation.evaluate import Metrics
+from debir_jax.evaluation.lpips import load_lpips
 from debir_jax.evaluation.rules import MetricRules
 from debir_jax.restoration import Restorer, TiledRestorer
+
+
+def metrics_of(config: ml_collections.ConfigDict, restorer: Restorer) -> Metrics:
+  """Rules, weights of LPIPS and the restorer in patches."""
+  lpips = load_lpips(config.evaluation.lpips) if config.evaluation.lpips else None
+  return Metrics(rules=metric_rules_of(config), lpips=lpips, patch_restorer=patch_restorer_of(config, restorer))
 
 
 def metric_rules_of(config: ml_collections.ConfigDict) -> MetricRules:

@@ -1,10 +1,9 @@
-"""AdamW with cosine decay, split so that one compiled step serves every stage.
+"""AdamW and its learning rates, made of optax, in a form that lets one compiled step serve every stage.
 
-The learning rate is not baked into the optimizer: it is computed from the step and a `CosineDecay`, whose numbers are
-arguments of the compiled program. Stage 1, stage 3 and the fine-tuning of every baseline then share one program.
+The learning rate is not baked into the optimizer: it is an argument of the compiled step. Stage 1, stage 3 and the
+fine-tuning of every baseline then share one program.
 """
 
-import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -16,34 +15,36 @@ _NORM_DECAY = 0.999
 _MIN_STEPS = 20
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class CosineDecay:
-  """Cosine annealing from `initial` to `final` over `num_steps`, after a linear rise over `rise_steps`.
-
-  Attributes:
-    initial, final: learning rates.
-    num_steps: steps of the whole stage; constant `final` afterwards.
-    rise_steps: steps over which the rate rises from 0 (0: none, as in the paper).
-  """
-
-  initial: float
-  final: float
-  num_steps: int
-  rise_steps: int = 0
-
-  def learning_rate(self, step: jax.Array) -> jax.Array:
-    """Learning rate of the step with this index, counted from 0."""
-    progress = jnp.clip(step / self.num_steps, 0, 1)
-    decayed = self.final + (self.initial - self.final) * (1 + jnp.cos(jnp.pi * progress)) / 2
-    rise = jnp.minimum((step + 1) / jnp.maximum(self.rise_steps, 1), 1)
-    return decayed * jnp.where(self.rise_steps > 0, rise, 1)
-
-
 def optimizers_of(config: ml_collections.ConfigDict) -> dict[str, Any]:
   """The three optimizers of `state.OPTIMIZERS`."""
   restoration = adamw_direction(**config.restoration_optimizer)
   return dict(restoration=restoration, finetune=restoration, bae=adamw_direction(**config.bae_optimizer))
+
+
+def cosine_schedule(initial: float, final: float, num_steps: int, warmup_steps: int = 0) -> optax.Schedule:
+  """Learning rate by step, counted from 0: cosine annealing from `initial` to `final`, which stays afterwards.
+
+  Args:
+    initial, final: learning rates.
+    num_steps: of the whole stage.
+    warmup_steps: over which the rate rises linearly beside that, 1/n of it in the first step; 0: none, as in the paper.
+
+  Raises:
+    ValueError: a rate that is not positive, or no step.
+  """
+  if not 0 < initial < float("inf") or not 0 <= final < float("inf") or num_steps < 1 or warmup_steps < 0:
+    raise ValueError(f"A schedule wants a positive learning_rate and num_steps, got learning_rate={initial}, "
+                     f"final_learning_rate={final}, num_steps={num_steps} and lr_warmup_steps={warmup_steps}.")
+  return lambda step: _cosine_rate(step, initial, final, num_steps, warmup_steps)
+
+
+# Written out, with its numbers as arguments: optax's own schedules round the last digit otherwise, and at high rates
+# training amplifies that until no number of an earlier run comes back.
+@jax.jit
+def _cosine_rate(step, initial, final, num_steps, warmup_steps):
+  decayed = final + (initial - final) * (1 + jnp.cos(jnp.pi * jnp.clip(step / num_steps, 0, 1))) / 2
+  warmup = jnp.minimum((step + 1) / jnp.maximum(warmup_steps, 1), 1)
+  return decayed * jnp.where(warmup_steps > 0, warmup, 1)
 
 
 def adamw_direction(*, clip_norm: float | None, weight_decay: float, decay_all: bool = False,
@@ -67,28 +68,21 @@ def adamw_direction(*, clip_norm: float | None, weight_decay: float, decay_all: 
   decay = optax.add_decayed_weights(weight_decay, mask=None if decay_all else _is_kernel)
   if not 0 < offset_rate < float("inf"):
     raise ValueError(f"config.restoration_optimizer.offset_rate={offset_rate} must be a positive number.")
-  # Not a part at rate 1: checkpoints of earlier versions have no place for it.
-  slow_down = optax.stateless(lambda direction, _: _scale_offsets(direction, offset_rate))
-  parts = [_follow_grad_norm(), clip, optax.scale_by_adam(), decay]
-  return optax.chain(*parts, *([] if offset_rate == 1 else [slow_down]))
+  slow_offsets = optax.masked(optax.scale(offset_rate), _is_offset)
+  return optax.chain(_follow_grad_norm(), clip, optax.scale_by_adam(), decay, slow_offsets)
 
 
-def usual_grad_norm(moments) -> jax.Array:
+def usual_grad_norm(opt_state) -> jax.Array:
   """Mean norm of the gradient over about the last thousand steps, before clipping, of an optimizer state.
 
   Infinite where nothing is known: until there were 20 steps, where all gradients were 0, and for optimizers other than
   `adamw_direction`.
   """
-  history = optax.tree_utils.tree_get(moments, "grad_norm_history")
+  history = optax.tree_utils.tree_get(opt_state, "grad_norm_history")
   if history is None:
     return jnp.array(jnp.inf)
   mean = history["mean"] / (1 - _NORM_DECAY ** jnp.maximum(history["count"], 1))
   return jnp.where((history["count"] < _MIN_STEPS) | (mean == 0), jnp.inf, mean)
-
-
-def apply_direction(params, direction, learning_rate):
-  """One descent step along an `adamw_direction`."""
-  return jax.tree.map(lambda p, d: p - (learning_rate * d).astype(p.dtype), params, direction)
 
 
 class _NormState(NamedTuple):
@@ -112,6 +106,6 @@ def _is_kernel(params):
   return jax.tree_util.tree_map_with_path(lambda path, _: str(path[-1].key).endswith("kernel"), params)
 
 
-def _scale_offsets(direction, factor):
-  is_offset = lambda path: any(getattr(key, "key", None) == "offset_conv" for key in path)
-  return jax.tree_util.tree_map_with_path(lambda path, d: factor * d if is_offset(path) else d, direction)
+def _is_offset(params):
+  is_offset = lambda path, _: any(getattr(key, "key", None) == "offset_conv" for key in path)
+  return jax.tree_util.tree_map_with_path(is_offset, params)

@@ -1,5 +1,12 @@
-"""Where scenes come from, and how they are handed to the training: `config.data`."""
+"""Where scenes come from, and how they are handed to the training: `config.data`.
 
+`config.data.source` names what training scenes are made of, `config.data.eval_source` what held-out scenes are; several
+names are joined by "+". A source of your own takes part under a name of its own, see `register_scenes`.
+"""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+import functools
 import os
 
 from jax.sharding import Mesh
@@ -13,37 +20,93 @@ from debir_jax.scenes import (
   ClipScenes,
   DeadLeavesScenes,
   MixedScenes,
+  Photo,
   PhotoMotionScenes,
   SceneBatches,
   SceneSource,
   batches,
   builtin_photos,
+  check_sequence_length,
   clip_folder,
   photo_folder,
   split_photos,
 )
 from debir_jax.scenes.camera_path import REFERENCE_CROP_SIZE
+from debir_jax.types import BurstTiming
 
-_NUM_SPLITS = 3
+SPLITS = ("restore", "bae", "eval")
 _MAX_THREADS = 8  # That make scenes: each has one in the device's memory.
 
 
-def scene_sources_of(config: ml_collections.ConfigDict) -> dict[str, SceneSource]:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SceneRequest:
+  """What is asked of a source of scenes.
+
+  Attributes:
+    split: "restore" (D_restore), "bae" (D_BAENet) or "eval" (held out).
+    num_scenes: how many are wanted; a data set of a size of its own may have others.
+    num_subframes: the least length of their sequences.
+    seed: of all that is drawn at random; another one for every split.
+    timing: of the bursts that are taken of them.
+    photos: gives the photos of the split.
+  """
+
+  split: str
+  num_scenes: int
+  num_subframes: int
+  seed: int
+  timing: BurstTiming
+  photos: Callable[[], list[Photo]]
+
+
+SceneMaker = Callable[[ml_collections.ConfigDict, SceneRequest], SceneSource]
+
+
+def register_scenes(name: str, make: SceneMaker) -> None:
+  """Makes a source of scenes known by a name, for `config.data.source` and `config.data.eval_source`.
+
+  Args:
+    name: without "+".
+    make: maps `config.data` and a `SceneRequest` to a `SceneSource`.
+
+  Raises:
+    ValueError: the name is taken, or no name.
+  """
+  if not name or "+" in name or name in _MAKERS:
+    raise ValueError(f"A source of scenes needs a name of its own without '+', got {name!r}; there are "
+                     f"{', '.join(_MAKERS)}.")
+  _MAKERS[name] = make
+
+
+def scene_sources_of(config: ml_collections.ConfigDict,
+                     given: Mapping[str, SceneSource] | None = None) -> dict[str, SceneSource]:
   """Scenes of the splits "restore", "bae" and "eval", from photos that no two splits share.
 
   Sequences of "restore" hold every burst with random exposure times (stage 1), the others every burst within the
   budget.
-  Held-out scenes are photos in motion only, or windows of clips.
+
+  Args:
+    config: of the run.
+    given: sources in the place of the config's, by split.
+
+  Raises:
+    ValueError: an unknown split or name, or sequences that are too short.
   """
-  data, timing = config.data, timing_of(config)
-  photos = builtin_photos() if data.photos == "builtin" else photo_folder(data.photos)
-  splits = split_photos(photos, seed=data.seed)
-  longest_s = max(timing.num_frames * timing.max_exposure_s, timing.budget_s)
-  return dict(
-      restore=_scenes(data, splits.restore, data.num_restore_scenes, timing.num_subframes(longest_s), 0),
-      bae=_scenes(data, splits.bae, data.num_bae_scenes, timing.num_subframes(timing.budget_s), 1),
-      eval=_clip_scenes(data, timing) if data.eval_clips else _scenes(
-          data, splits.held_out, data.num_eval_scenes, timing.num_subframes(timing.budget_s), 2, dead_leaves_share=0.0))
+  data, timing, given = config.data, timing_of(config), given or {}
+  if unknown := sorted(set(given) - set(SPLITS)):
+    raise ValueError(f"There are no splits {', '.join(map(repr, unknown))}; scenes can be given for "
+                     f"{', '.join(map(repr, SPLITS))}.")
+  longest_s = dict.fromkeys(SPLITS, timing.budget_s) | dict(
+      restore=max(timing.num_frames * timing.max_exposure_s, timing.budget_s))
+  photos = functools.cache(lambda: _photos_by_split(data))
+  sources = {}
+  for index, split in enumerate(SPLITS):
+    request = SceneRequest(
+        split=split, num_scenes=data[f"num_{split}_scenes"], num_subframes=timing.num_subframes(longest_s[split]),
+        seed=len(SPLITS) * data.seed + index, timing=timing, photos=lambda split=split: photos()[split])
+    sources[split] = given[split] if split in given else _source_of(data, request)
+    check_sequence_length(sources[split], timing, longest_s[split])
+  return sources
 
 
 def batches_of(config: ml_collections.ConfigDict, source: SceneSource, first_step: int, mesh: Mesh) -> SceneBatches:
@@ -54,25 +117,66 @@ def batches_of(config: ml_collections.ConfigDict, source: SceneSource, first_ste
                  num_threads=num_threads, num_prefetched=data.num_prefetched, on_unreadable=data.on_unreadable)
 
 
-def _scenes(data, photos, num_scenes, num_subframes, split, *, dead_leaves_share=None):
-  share = data.dead_leaves_share if dead_leaves_share is None else dead_leaves_share
-  num_leaves = round(share * num_scenes)
-  options = dict(crop_size=data.crop_size, num_subframes=num_subframes, seed=_NUM_SPLITS * data.seed + split,
-                 static_share=data.static_share, speed_scale=data.speed_scale * data.crop_size / REFERENCE_CROP_SIZE)
-  sources = []
-  if num_leaves < num_scenes:
-    sources.append(PhotoMotionScenes(
-        photos, num_scenes=num_scenes - num_leaves, foreground_share=data.foreground_share, **options))
-  if num_leaves:
-    sources.append(DeadLeavesScenes(num_scenes=num_leaves, **options))
-  source = sources[0] if len(sources) == 1 else MixedScenes(sources)
-  return CachedScenes(source, use_16_bits=True) if data.cache else source
+def _source_of(data, request):
+  names = _names_of(data, request.split)
+  counts = _counts_of(names, request.num_scenes, data.dead_leaves_fraction)
+  made = [_MAKERS[name](data, dataclasses.replace(request, num_scenes=counts[name])) for name in names if counts[name]]
+  source = made[0] if len(made) == 1 else MixedScenes(made)
+  return CachedScenes(source, use_16_bits=True) if data.cache and names != ["clips"] else source
 
 
-def _clip_scenes(data, timing):
+def _names_of(data, split) -> list[str]:
+  """Names of the sources of a split; held-out scenes are real ones unless they are asked for."""
+  field, given = ("eval_source", data.eval_source) if split == "eval" else ("source", data.source)
+  if given is None:
+    given = "clips" if data.eval_clips else "+".join(n for n in data.source.split("+") if n != "dead_leaves")
+  names = given.split("+")
+  for name in names:
+    if name not in _MAKERS or names.count(name) > 1:
+      raise ValueError(f"config.data.{field}={given!r} must be names of sources of scenes, joined by '+'; there are "
+                       f"{', '.join(map(repr, _MAKERS))} (a source of your own: "
+                       "debir_jax.config.scenes.register_scenes).")
+  return names
+
+
+def _counts_of(names, num_scenes, dead_leaves_fraction) -> dict[str, int]:
+  """Dead leaves have their fraction of the scenes, all others share the rest evenly."""
+  others = [name for name in names if name != "dead_leaves"]
+  num_leaves = (round(dead_leaves_fraction * num_scenes) if others else num_scenes) if others != names else 0
+  parts = [(num_scenes - num_leaves + place) // len(others) for place in range(len(others))][::-1]
+  return dict(zip(others, parts)) | {"dead_leaves": num_leaves}
+
+
+def _photos_by_split(data):
+  photos = builtin_photos() if data.photos == "builtin" else photo_folder(data.photos)
+  splits = split_photos(photos, seed=data.seed)
+  return dict(restore=splits.restore, bae=splits.bae, eval=splits.held_out)
+
+
+def _photo_motion(data, request):
+  return PhotoMotionScenes(request.photos(), num_scenes=request.num_scenes,
+                           foreground_fraction=data.foreground_fraction, **_motion_options(data, request))
+
+
+def _dead_leaves(data, request):
+  return DeadLeavesScenes(num_scenes=request.num_scenes, **_motion_options(data, request))
+
+
+def _motion_options(data, request):
+  return dict(crop_size=data.crop_size, num_subframes=request.num_subframes, seed=request.seed,
+              static_fraction=data.static_fraction, speed_scale=data.speed_scale * data.crop_size / REFERENCE_CROP_SIZE)
+
+
+def _clips(data, request):
   """Bursts start at frames that are no interpolation where the timing allows it: the paper's, not the release's."""
-  burst_start = round(timing.burst_start_s / timing.subframe_interval_s)
+  if request.split != "eval" or not data.eval_clips:
+    raise ValueError("Clips are held-out scenes: set config.data.eval_clips to their folder and leave them out of "
+                     "config.data.source.")
+  burst_start = round(request.timing.burst_start_s / request.timing.subframe_interval_s)
   return ClipScenes(
-      clip_folder(data.eval_clips), num_subframes=timing.num_subframes(timing.budget_s),
-      num_scenes=data.num_eval_scenes, crop_size=data.eval_clips_crop,
-      start_multiple=1 if burst_start % FRAMES_PER_CAPTURE else FRAMES_PER_CAPTURE, seed=_NUM_SPLITS * data.seed + 2)
+      clip_folder(data.eval_clips), num_subframes=request.num_subframes, num_scenes=request.num_scenes,
+      crop_size=data.eval_clips_crop, start_multiple=1 if burst_start % FRAMES_PER_CAPTURE else FRAMES_PER_CAPTURE,
+      seed=request.seed)
+
+
+_MAKERS: dict[str, SceneMaker] = dict(photos=_photo_motion, dead_leaves=_dead_leaves, clips=_clips)

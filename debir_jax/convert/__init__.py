@@ -1,4 +1,5 @@
-"""Weights of published PyTorch models -> Flax variables. Names and shapes are checked against the network, one by one."""
+"""Weights of published PyTorch models -> Flax variables. Names and shapes are checked against the network, one by
+one."""
 
 from debir_jax.convert.baenet import baenet_config, baenet_params, baenet_path
 from debir_jax.convert.burstormer import burstormer_config, burstormer_params, burstormer_path

@@ -27,8 +27,8 @@ import jax
 import ml_collections
 import numpy as np
 
-from debir_jax.config.compatibility import purposes_of
-from debir_jax.config.networks import bae_of, num_planes_of, restorer_of
+from debir_jax.config.compatibility import compatibility_of
+from debir_jax.config.networks import Models, models_of, named_motion_of
 from debir_jax.convert.baenet import baenet_config, baenet_params
 from debir_jax.convert.burstormer import burstormer_config, burstormer_frames, burstormer_params
 from debir_jax.convert.lpips import lpips_network, lpips_params
@@ -36,7 +36,6 @@ from debir_jax.convert.parts import split_parts
 from debir_jax.convert.raft import raft_params, raft_size
 from debir_jax.convert.run import run_networks
 from debir_jax.convert.torch_files import read_state_dict
-from debir_jax.restoration import BurstPlanes
 from debir_jax.runtime.command_line import load_config
 from debir_jax.weights.weight_file import BAENET_FILE, LPIPS_FILE, RAFT_FILE, RESTORER_FILE, save_weights
 
@@ -57,7 +56,7 @@ def main(argv: Sequence[str]) -> None:
     sys.exit(f"Error: {error}")
   for name, (variables, description) in networks.items():
     count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
-    settings = ", ".join(f"{field} {value}" for field, value in description["network"].items())
+    settings = ", ".join(f"{field} {value}" for field, value in description["architecture"].items())
     print(f"{name:9s}{count:>10,} parameters  ({settings})")
   print(f"Written: {', '.join(map(str, written))}\n{_next_step(networks, options)}")
 
@@ -74,20 +73,22 @@ def convert(state_dict: Mapping[str, np.ndarray], config: ml_collections.ConfigD
   Raises:
     ValueError: weights that belong to no network, do not fit it or are not finite; networks other than the config's.
   """
-  purposes, networks = purposes_of(config), {}
+  models, networks = models_of(config, motion=named_motion_of(config)), {}
+  compatibility = compatibility_of(config, models)
   for part, weights in split_parts(state_dict, ignored=ignored).items():
     _check_finite(weights)
     if part == "restorer":
-      variables, description = burstormer_params(weights), purposes["restoration"]
-      _check_network(part, _restorer_shapes(config), variables,
+      variables, description = burstormer_params(weights), compatibility["restoration"]
+      _check_network(part, _restorer_shapes(models), variables,
                      burstormer_config(weights) | {"num_frames": burstormer_frames(weights)})
     elif part == "baenet":
-      variables, description = baenet_params(weights), purposes["bae"]
-      _check_network(part, _bae_shapes(config), variables, baenet_config(weights))
+      variables, description = baenet_params(weights), compatibility["bae"]
+      _check_network(part, _bae_shapes(models), variables, baenet_config(weights))
     elif part == "raft":
-      variables, description = raft_params(weights), {"network": {"name": "raft", "size": raft_size(weights)}}
+      variables, description = raft_params(weights), {"architecture": {"name": "raft", "size": raft_size(weights)}}
     else:
-      variables, description = lpips_params(weights), {"network": {"name": "lpips", "size": lpips_network(weights)}}
+      variables = lpips_params(weights)
+      description = {"architecture": {"name": "lpips", "size": lpips_network(weights)}}
     networks[part] = variables, description
   if not networks:
     raise ValueError("No weights are left to convert.")
@@ -124,15 +125,14 @@ def _parser() -> argparse.ArgumentParser:
   return parser
 
 
-def _restorer_shapes(config: ml_collections.ConfigDict) -> Any:
-  channels = BurstPlanes(**config.restorer_inputs).num_channels
-  frames = jax.ShapeDtypeStruct((config.capture.num_frames, 8, 8, channels), np.float32)
-  return jax.eval_shape(restorer_of(config).init, jax.random.key(0), frames)
+def _restorer_shapes(models: Models) -> Any:
+  frames = jax.ShapeDtypeStruct((models.bae.num_frames, 8, 8, models.restorer_inputs.num_channels), np.float32)
+  return jax.eval_shape(models.restorer.init, jax.random.key(0), frames)
 
 
-def _bae_shapes(config: ml_collections.ConfigDict) -> Any:
-  planes = jax.ShapeDtypeStruct((1, 32, 32, num_planes_of(config)), np.float32)
-  return jax.eval_shape(lambda planes: bae_of(config).init(jax.random.key(0), planes, train=False), planes)
+def _bae_shapes(models: Models) -> Any:
+  planes = jax.ShapeDtypeStruct((1, 32, 32, models.bae_inputs.num_channels), np.float32)
+  return jax.eval_shape(lambda planes: models.bae.init(jax.random.key(0), planes, train=False), planes)
 
 
 def _check_network(part: str, expected: Any, variables: dict, found: dict[str, Any]) -> None:
@@ -155,7 +155,7 @@ def _next_step(networks: Mapping[str, Any], options: argparse.Namespace) -> str:
   """The command to run next; under the same config, as the weights refuse any other."""
   run = f"  python -m debir_jax.main --config={options.config} --config.init_from={options.to}"
   if list(networks) == ["raft"]:
-    size = networks["raft"][1]["network"]["size"]
+    size = networks["raft"][1]["architecture"]["size"]
     return ("Next, add this to any run with crops of 256 px or more:\n"
             f"  --config.motion.estimator=raft_{size} --config.motion.weights={options.to}/{RAFT_FILE}")
   if list(networks) == ["lpips"]:

@@ -25,8 +25,7 @@ def run_networks(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> di
     raise FileNotFoundError(f"{workdir} is not the workdir of a run: there are no checkpoints of a stage in it.")
   experiment, last = Experiment(config), stages[-1]
   state = experiment.load_stage(last.name, workdir, experiment.initial_state())
-  networks: dict[str, Any] = {"restorer": ({"params": state.restoration_params}, experiment.purposes["restoration"])}
+  networks: dict[str, Any] = {"restorer": (state.restoration_variables, experiment.compatibility["restoration"])}
   if last.starts_from is not None:
-    variables = {"params": state.bae_params} | ({"batch_stats": state.bae_stats} if state.bae_stats else {})
-    networks["baenet"] = variables, experiment.purposes["bae"]
+    networks["baenet"] = state.bae_variables, experiment.compatibility["bae"]
   return networks

@@ -19,8 +19,9 @@ import safetensors
 from debir_jax.convert.state_dict import listed
 
 # Types of numbers, by their names in safetensors.
-_TYPES = dict(F64=np.float64, F32=np.float32, F16=np.float16, BF16=jnp.bfloat16, I64=np.int64, I32=np.int32, I16=np.int16,
-              I8=np.int8, U64=np.uint64, U32=np.uint32, U16=np.uint16, U8=np.uint8, BOOL=np.bool_)
+_TYPES = dict(F64=np.float64, F32=np.float32, F16=np.float16, BF16=jnp.bfloat16, I64=np.int64, I32=np.int32,
+              I16=np.int16, I8=np.int8, U64=np.uint64, U32=np.uint32, U16=np.uint16, U8=np.uint8,
+              BOOL=np.bool_)
 _REFUSED = "Weights only load failed"  # How PyTorch's restricted reader begins where it refuses.
 
 

@@ -29,14 +29,14 @@ class Calibration:
 
 
 def calibrate(policy_of: Callable[[float], Policy], values: Sequence[float],
-              evaluate: Callable[[list[Method]], list[Record]], restorer_params: Any) -> Calibration:
+              evaluate: Callable[[list[Method]], list[Record]], restorer_variables: Any) -> Calibration:
   """Tries a policy with every value.
 
   Args:
     policy_of: makes the policy of a value.
     values: to try, in ascending order.
     evaluate: measures methods on training scenes, such as a partial `Evaluator.evaluate`.
-    restorer_params: of the restorer that all are measured with.
+    restorer_variables: of the restorer that all are measured with.
 
   Raises:
     ValueError: there are no values, or they do not ascend.
@@ -44,7 +44,7 @@ def calibrate(policy_of: Callable[[float], Policy], values: Sequence[float],
   values = tuple(map(float, values))
   if not values or any(value >= following for value, following in zip(values, values[1:])):
     raise ValueError(f"values must ascend and be at least one, got {values}.")
-  records = by_method(evaluate([Method(repr(value), policy_of(value), restorer_params) for value in values]))
+  records = by_method(evaluate([Method(repr(value), policy_of(value), restorer_variables) for value in values]))
   l1 = np.array([np.mean([record.l1 for record in records[repr(value)]]) for value in values])
   index = int(np.argmin(l1))
   return Calibration(values=values, l1=l1, best=values[index], at_the_end=index in (0, len(values) - 1))

@@ -1,6 +1,6 @@
 """What fixed choices of exposure times are worth: pseudo-ground-truth (Sec. 5.3) and the headroom of any policy.
 
-Arrays are `[S, D, m]`: scenes, draws of each, candidates. All candidates of a shot share its gain and noise draws.
+Arrays are `[S, D, m]`: scenes, draws of each, candidates. All candidates of a capture share its gain and noise draws.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CandidateScores:
-  """Every candidate measured on every shot.
+  """Every candidate measured on every capture.
 
   Attributes:
     candidates: exposure times `[m, n]`, s.
@@ -39,13 +39,14 @@ def merge_scores(parts: Sequence[dict[str, Any]]) -> CandidateScores:
 
 
 def pseudo_ground_truth(scores: CandidateScores, *, average_draws: bool = False) -> tuple[np.ndarray, np.ndarray]:
-  """The best candidate of every shot: the labels of the warm-up (Sec. 5.3).
+  """The best candidate of every capture: the labels of the warm-up (Sec. 5.3).
 
   Best is the lowest L1, because L1 to the same target is what the main step goes on to minimise (Eq. 13); PSNR
   would be led by the few worst pixels.
 
-  A label belongs to one shot, with its gain and noise, as in the paper: train on the shots `Evaluator.shots(scene_ids,
-  draw)` that were scored. Averaging over draws would tell BAENet that the gain does not matter.
+  A label belongs to one capture, with its gain and noise, as in the paper: train on the captures
+  `Evaluator.conditions(scene_ids, draw)` that were scored. Averaging over draws would tell BAENet that the gain does
+  not matter.
 
   Args:
     scores: from `Evaluator.score_candidates`.
@@ -69,13 +70,14 @@ class Headroom:
 
   Attributes:
     mean_psnr, psnr_error: of each candidate, `[m]`, dB, draws averaged within a scene.
-    best_fixed: the candidate that is best in the mean over all shots.
+    best_fixed: the candidate that is best in the mean over all captures.
     best_per_scene: the best candidate of each scene, `[S]`, in the mean over its draws.
-    share_best: share of the scenes for which each candidate is best, `[m]`.
+    best_fraction: fraction of the scenes for which each candidate is best, `[m]`.
     per_scene, per_scene_error: gain of the best candidate per scene. Optimistic, because it is chosen on the draws it
       is measured on; never negative.
-    per_shot, per_shot_error: gain of the best candidate per shot: an upper bound of what any policy that chooses among
-      the candidates gains on these shots. It adapts to the gain too, and to the noise, which nobody can know.
+    per_capture, per_capture_error: gain of the best candidate per capture: an upper bound of what any policy that
+      chooses among the candidates gains on these captures. It adapts to the gain too, and to the noise, which nobody
+      can know.
     unbiased, unbiased_error: gain where both choices, fixed and per scene, are made on one half of the draws and
       measured on the other half, both ways round. What knowing the scene but not the gain is worth; it can be negative.
       NaN for a single draw.
@@ -86,11 +88,11 @@ class Headroom:
   psnr_error: np.ndarray
   best_fixed: int
   best_per_scene: np.ndarray
-  share_best: np.ndarray
+  best_fraction: np.ndarray
   per_scene: float
   per_scene_error: float
-  per_shot: float
-  per_shot_error: float
+  per_capture: float
+  per_capture_error: float
   unbiased: float
   unbiased_error: float
   num_scenes: int
@@ -111,13 +113,13 @@ def headroom(psnr: np.ndarray) -> Headroom:
   best_per_scene = np.argmax(of_scene, axis=1)
   mean_psnr, psnr_error = mean_and_error(of_scene)
   per_scene, per_scene_error = mean_and_error(of_scene.max(axis=1) - of_scene[:, best_fixed])
-  per_shot, per_shot_error = mean_and_error((psnr.max(axis=2) - psnr[..., best_fixed]).mean(axis=1))
+  per_capture, per_capture_error = mean_and_error((psnr.max(axis=2) - psnr[..., best_fixed]).mean(axis=1))
   unbiased, unbiased_error = mean_and_error(_cross_validated_gains(psnr))
   num_scenes, num_draws, num_candidates = psnr.shape
   return Headroom(
       mean_psnr=mean_psnr, psnr_error=psnr_error, best_fixed=best_fixed, best_per_scene=best_per_scene,
-      share_best=np.bincount(best_per_scene, minlength=num_candidates) / num_scenes, per_scene=per_scene,
-      per_scene_error=per_scene_error, per_shot=per_shot, per_shot_error=per_shot_error, unbiased=unbiased,
+      best_fraction=np.bincount(best_per_scene, minlength=num_candidates) / num_scenes, per_scene=per_scene,
+      per_scene_error=per_scene_error, per_capture=per_capture, per_capture_error=per_capture_error, unbiased=unbiased,
       unbiased_error=unbiased_error, num_scenes=num_scenes, num_draws=num_draws)
 
 

@@ -15,9 +15,9 @@ _DOTS_PER_INCH = 130
 _view_all = jax.jit(jax.vmap(view, in_axes=(0, None)))
 
 
-def developed(images: np.ndarray, colour: CameraColor) -> np.ndarray:
+def developed(images: np.ndarray, color: CameraColor) -> np.ndarray:
   """Viewing images `[N, 2 h, 2 w, 3]`, sRGB, of packed RAW `[N, h, w, 4]`."""
-  return np.asarray(_view_all(images, colour))
+  return np.asarray(_view_all(images, color))
 
 
 def figure_and_axes(num_rows: int, num_columns: int, size_inches: tuple[float, float], **options: Any) -> tuple:

@@ -1,6 +1,6 @@
 """One evaluator with common random numbers: every method sees the same scenes, gains, previews and noise draws.
 
-A shot is one scene under one draw of the conditions (gain, camera, noise). Its key is
+A capture is one scene under one draw of the conditions (gain, camera, noise). Its key is
 `fold_in(fold_in(key(seed), scene_id), draw)`, so it depends neither on the methods that are compared, nor on their
 order, nor on how scenes are batched. Differences between methods are therefore paired.
 
@@ -23,11 +23,12 @@ from debir_jax.evaluation.candidates import CandidateScores
 from debir_jax.evaluation.lpips import Lpips
 from debir_jax.evaluation.records import Record
 from debir_jax.evaluation.rules import MetricRules
-from debir_jax.motion import FlowEstimator
-from debir_jax.policies import FULL_SCALE_PX_PER_S, Policy, format_exposure_times, is_pytree, observe
-from debir_jax.restoration import BurstPlanes, Restorer
-from debir_jax.simulator import CaptureSetup, Shot, draw_shot, gains_for, simulate_burst, simulate_previews, target_of
-from debir_jax.types import BurstTiming, CameraColor, Observation, Scene
+from debir_jax.pipeline import Chain, capture, observe_scene, restore, restorer_inputs
+from debir_jax.policies import Policy, format_exposure_times, is_pytree
+from debir_jax.restoration import Restorer
+from debir_jax.runtime.protocols import check_hashable
+from debir_jax.simulator import CaptureConditions, sample_conditions, target_of
+from debir_jax.types import Burst, BurstTiming, CameraColor, Observation, Scene
 
 _AXIS = "scenes"
 _MAX_OVERHANG_SUBFRAMES = 1e-3  # Rounding of times in float32.
@@ -40,32 +41,32 @@ class Method:
 
   Attributes:
     name: unique among the methods of an evaluation.
-    policy: `policy(key, observation, timing) -> exposure_times [n]`, for one shot. If it is a pytree, its arrays are
+    policy: `policy(key, observation, timing) -> exposure_times [n]`, for one capture. If it is a pytree, its arrays are
       arguments of the compiled program, so that new weights do not compile again.
-    restorer_params: parameters of the evaluator's restorer.
-    sees_scenes: the policy is `policy(scenes, shots, restorer_params) -> exposure_times [B, n]` instead: an oracle,
-      which looks at the scenes of a batch themselves.
+    restorer_variables: of the evaluator's restorer, {"params": ...}.
+    uses_ground_truth: the policy is `policy(scenes, conditions, restorer_variables) -> exposure_times [B, n]` instead:
+      an oracle, which looks at the scenes of a batch themselves.
   """
 
   name: str
   policy: Policy
-  restorer_params: Any
-  sees_scenes: bool = False
+  restorer_variables: Any
+  uses_ground_truth: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Example:
-  """One shot with all its images, to look at.
+  """One capture with all its images, to look at.
 
   Attributes:
     method, scene_id, draw, psnr: see `Record`.
     previews: `[2, h, w, 4]`; preview_gain: linear.
     raw: `[n, h, w, 4]`; exposure_times: `[n]`, s; gains: `[n]`, linear.
     restored, target: `[h, w, 4]`.
-    colour: how to view them.
-    other_frames: what the restored image owes to the frames behind the first: root mean square of what changes in it
-      when those are mirrored, left to right, over that of the image. 0 where the restorer looks at the first frame
-      alone; None unless asked for.
+    color: how to view them.
+    alternate_frame_sensitivity: what the restored image owes to the frames behind the first: root mean square of what
+      changes in it when those are mirrored, left to right, over that of the image. 0 where the restorer looks at the
+      first frame alone; None unless asked for.
   """
 
   method: str
@@ -79,8 +80,24 @@ class Example:
   gains: np.ndarray
   restored: np.ndarray
   target: np.ndarray
-  colour: CameraColor
-  other_frames: float | None = None
+  color: CameraColor
+  alternate_frame_sensitivity: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Metrics:
+  """How restored images are measured.
+
+  Attributes:
+    rules: borders and the like.
+    lpips: measures in `Evaluator.evaluate` what the rules say.
+    patch_restorer: the restorer in patches, such as a `TiledRestorer`: `Evaluator.evaluate` restores and measures every
+      capture by it too.
+  """
+
+  rules: MetricRules = MetricRules()
+  lpips: Lpips | None = None
+  patch_restorer: Restorer | None = None
 
 
 class Evaluator:
@@ -90,53 +107,42 @@ class Evaluator:
   it is gone through once and regrouped. Scene ids must be unique.
   """
 
-  def __init__(self, restorer: Restorer, setup: CaptureSetup, flow_estimator: FlowEstimator, *, num_draws: int = 1,
-               seed: int = 0, batch_size: int = 4, rules: MetricRules = MetricRules(), flow_variables: Any = None,
-               full_scale_px_per_s: float = FULL_SCALE_PX_PER_S, burst_planes: BurstPlanes = BurstPlanes(),
-               devices: Sequence[jax.Device] = (), lpips: Lpips | None = None, patch_restorer: Restorer | None = None):
+  def __init__(self, chain: Chain, *, num_draws: int = 1, seed: int = 0, batch_size: int = 4,
+               metrics: Metrics = Metrics(), devices: Sequence[jax.Device] = ()):
     """
     Args:
-      restorer: a network for bursts `[B, n, h, w, c]`; hashable, as a Flax module is.
-      setup: conditions; switch its `camera_jitter` off to evaluate on the calibrated camera.
-      flow_estimator: where the motion magnitude comes from; hashable.
-      num_draws: shots per scene.
-      seed: of all shots.
+      chain: see `Chain`.
+      num_draws: captures per scene.
+      seed: of all captures.
       batch_size: scenes that go through a program at once, rounded up to a multiple of the devices; a matter of speed
         only.
-      rules: how restored images are measured.
-      flow_variables: weights of the flow estimator; none for Lucas-Kanade.
-      full_scale_px_per_s: speed at which the motion magnitude reaches 1, see `policies.observe`.
-      burst_planes: what the restorer sees of a burst.
+      metrics: see `Metrics`.
       devices: of this process, to share each batch; none: its first one.
-      lpips: measures in `evaluate` what the rules say.
-      patch_restorer: the restorer in patches, such as a `TiledRestorer`: `evaluate` restores and measures every shot
-        by it too.
     """
     if num_draws < 1 or batch_size < 1:
       raise ValueError(f"num_draws and batch_size must be at least 1, got {num_draws} and {batch_size}.")
+    check_hashable("restorer", chain.restorer)
     self._mesh = Mesh(np.array(devices or jax.local_devices()[:1]), (_AXIS,))
     self.num_draws, self.seed, self.batch_size = num_draws, seed, -(-batch_size // self._mesh.size) * self._mesh.size
-    self._restorer, self._setup, self._burst_planes = restorer, setup, burst_planes
-    self._observe = functools.partial(_observe, timing=setup.timing, flow_variables=self._on_all(flow_variables),
-                                      flow_estimator=flow_estimator, full_scale_px_per_s=full_scale_px_per_s)
-    rules.check_lpips(lpips)
-    self._lpips, self._rules, self._patch_restorer = self._on_all(lpips), rules, patch_restorer
+    metrics.rules.check_lpips(metrics.lpips)
+    self._chain = dataclasses.replace(chain, motion=self._on_all(chain.motion))
+    self._metrics = dataclasses.replace(metrics, lpips=self._on_all(metrics.lpips))
 
   @property
   def timing(self) -> BurstTiming:
     """Timing of the bursts."""
-    return self._setup.timing
+    return self._chain.setup.timing
 
-  def shots(self, scene_ids: jax.Array, draw: int) -> Shot:
-    """The shots `[B]` of scenes `[B]` at this draw: what every method and candidate is measured on."""
-    return _draw_shots(self._setup, self.seed, jnp.asarray(scene_ids), draw)
+  def conditions(self, scene_ids: jax.Array, draw: int) -> CaptureConditions:
+    """The captures `[B]` of scenes `[B]` at this draw: what every method and candidate is measured on."""
+    return _sample_conditions(self._chain.setup, self.seed, jnp.asarray(scene_ids), draw)
 
-  def observe_shots(self, scenes: Scene, draw: int = 0) -> Observation:
+  def observe(self, scenes: Scene, draw: int = 0) -> Observation:
     """What a policy sees of a batch of scenes at this draw; leaves have a leading axis `[B]`."""
-    return self._observe(scenes, self.shots(scenes.scene_id, draw))
+    return _observe(self._chain.motion, self.timing, scenes, self.conditions(scenes.scene_id, draw))
 
   def evaluate(self, methods: Sequence[Method], scenes: Scene | Iterable[Scene]) -> list[Record]:
-    """Measures every method on every shot.
+    """Measures every method on every capture.
 
     Returns:
       One record per scene, draw and method.
@@ -147,30 +153,30 @@ class Evaluator:
     """
     methods, records = self._placed(methods), []
     for batch in self._batches(scenes, range(self.num_draws)):
-      observations = self._observe(batch.scenes, batch.shots)
+      observations = _observe(self._chain.motion, self.timing, batch.scenes, batch.conditions)
       for method in methods:
         times = self._exposure_times(method, batch, observations)
-        scores = self._score_fully(_label(method), method.restorer_params, batch, times)
+        scores = self._score_fully(_label(method), method.restorer_variables, batch, times)
         records += _records_of(method, batch, observations, times, scores)
     return records
 
   def score_candidates(self, candidates: jax.Array, scenes: Scene | Iterable[Scene],
-                       restorer_params: Any) -> CandidateScores:
-    """Measures every fixed choice of exposure times on every shot, as the search of Sec. 5.3 needs it.
+                       restorer_variables: Any) -> CandidateScores:
+    """Measures every fixed choice of exposure times on every capture, as the search of Sec. 5.3 needs it.
 
     Args:
       candidates: exposure times `[m, n]`, s; the set E.
       scenes: see the class.
-      restorer_params: of the pre-trained restorer.
+      restorer_variables: of the pre-trained restorer.
     """
     candidates = np.asarray(candidates, np.float32)
     if candidates.ndim != 2 or candidates.shape[1] != self.timing.num_frames:
       raise ValueError(f"candidates must be exposure times [m, {self.timing.num_frames}] in s, got shape "
                        f"{candidates.shape}.")
-    restorer_params = self._on_all(restorer_params)
+    restorer_variables = self._on_all(restorer_variables)
     of_draw = [[] for _ in range(self.num_draws)]
     for batch in self._batches(scenes, range(self.num_draws)):
-      of_draw[batch.draw].append(self._score_candidates_of(batch, candidates, restorer_params))
+      of_draw[batch.draw].append(self._score_candidates_of(batch, candidates, restorer_variables))
     if not of_draw[0]:
       raise ValueError("There are no scenes to score candidates on.")
     gather = lambda name: np.stack([np.concatenate([part[name] for part in parts]) for parts in of_draw], axis=1)
@@ -178,24 +184,26 @@ class Evaluator:
                            preview_gain=gather("preview_gain"), psnr=gather("psnr"), l1=gather("l1"))
 
   def examples(self, methods: Sequence[Method], scenes: Scene | Iterable[Scene], *, draw: int = 0,
-               other_frames: bool = False) -> list[Example]:
+               alternate_frame_sensitivity: bool = False) -> list[Example]:
     """All images of one draw of each scene, scene by scene, methods in their order; for a few scenes only.
 
     Args:
       methods: see the class.
       scenes: see the class.
       draw: which one.
-      other_frames: also find out `Example.other_frames`, for which every burst is restored once more.
+      alternate_frame_sensitivity: also find out `Example.alternate_frame_sensitivity`, for which every burst is
+        restored once more.
     """
     methods, examples = self._placed(methods), []
     for batch in self._batches(scenes, [draw]):
-      observations = self._observe(batch.scenes, batch.shots)
+      observations = _observe(self._chain.motion, self.timing, batch.scenes, batch.conditions)
       of_methods = []
       for method in methods:
         times = self._exposure_times(method, batch, observations)
-        scores, raw, frames, restored = self._score(_label(method), method.restorer_params, batch, times)
-        effects = self._effects(method, batch, frames, restored) if other_frames else [None] * len(batch.scene_ids)
-        of_methods.append(self._examples_of(method, batch, observations, times, scores, raw, restored, effects))
+        measured = self._score(_label(method), method.restorer_variables, batch, times)
+        sensitivities = (self._sensitivities(method, batch, *measured[2:]) if alternate_frame_sensitivity else
+                         [None] * len(batch.scene_ids))
+        of_methods.append(self._examples_of(method, batch, observations, measured, sensitivities))
       examples += [example for of_scene in zip(*of_methods) for example in of_scene]
     return examples
 
@@ -209,12 +217,12 @@ class Evaluator:
       batch = jax.device_put(jax.tree.map(lambda *leaves: jnp.stack(leaves), *padded),
                              NamedSharding(self._mesh, PartitionSpec(_AXIS)))
       for draw in draws:
-        yield _Batch(batch, scene_ids, draw, self.shots(batch.scene_id, draw))
+        yield _Batch(batch, scene_ids, draw, self.conditions(batch.scene_id, draw))
 
   def _placed(self, methods):
     """The same methods with their arrays on all devices."""
     _check_names(methods)
-    return [dataclasses.replace(method, restorer_params=self._on_all(method.restorer_params),
+    return [dataclasses.replace(method, restorer_variables=self._on_all(method.restorer_variables),
                                 policy=self._on_all(method.policy) if is_pytree(method.policy) else method.policy)
             for method in methods]
 
@@ -222,78 +230,80 @@ class Evaluator:
     return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec()))
 
   def _exposure_times(self, method, batch, observations) -> np.ndarray:
-    if method.sees_scenes:
-      times = method.policy(batch.scenes, batch.shots, method.restorer_params)
+    if method.uses_ground_truth:
+      times = method.policy(batch.scenes, batch.conditions, method.restorer_variables)
     else:
       predict = _predict if is_pytree(method.policy) else _predict_of_function
-      times = predict(method.policy, batch.shots, observations, self.timing)
+      times = predict(method.policy, batch.conditions, observations, self.timing)
     times = np.asarray(times)
-    for scene_id, times_of_shot in zip(batch.scene_ids, times):
+    for scene_id, times_of_capture in zip(batch.scene_ids, times):
       what = f"{_label(method)}, scene {scene_id}"
-      _check_times(what, times_of_shot, batch.scenes.radiance.shape[1], self.timing)
-      _check_limits(what, times_of_shot, self.timing)
+      _check_times(what, times_of_capture, batch.scenes.radiance.shape[1], self.timing)
+      _check_limits(what, times_of_capture, self.timing)
     return times
 
-  def _score_candidates_of(self, batch, candidates, restorer_params) -> dict[str, np.ndarray]:
+  def _score_candidates_of(self, batch, candidates, restorer_variables) -> dict[str, np.ndarray]:
     """One draw of a batch: `[B, m]` for the metrics, `[B]` for the rest."""
     all_scores = []
     for times in candidates:
       label = f"Candidate {format_exposure_times(times)}"
       _check_times(label, times, batch.scenes.radiance.shape[1], self.timing)
       repeated = np.broadcast_to(times, (self.batch_size, len(times)))
-      all_scores.append(self._score(label, restorer_params, batch, repeated)[0])
-    gains = np.asarray(batch.shots.preview_gain)[:len(batch.scene_ids)]
+      all_scores.append(self._score(label, restorer_variables, batch, repeated)[0])
+    gains = np.asarray(batch.conditions.preview_gain)[:len(batch.scene_ids)]
     return dict(scene_ids=batch.scene_ids, preview_gain=gains,
                 psnr=np.stack([scores["psnr"] for scores in all_scores], axis=1),
                 l1=np.stack([scores["l1"] for scores in all_scores], axis=1))
 
-  def _score(self, label, restorer_params, batch, times):
+  def _score(self, label, restorer_variables, batch, times):
     """RAW metrics of the true scenes of a batch as numpy arrays; bursts, what the restorer sees of them, images."""
-    raw, frames = self._take(batch, times)
-    restored = _restore(self._restorer, self._mesh, restorer_params, frames)
-    return self._measured(label, batch, restored), raw, frames, restored
+    burst, inputs = self._capture(batch, times)
+    restored = _restore(self._chain.restorer, self._mesh, restorer_variables, inputs)
+    return self._measured(label, batch, restored), burst, inputs, restored
 
-  def _score_fully(self, label, restorer_params, batch, times):
+  def _score_fully(self, label, restorer_variables, batch, times):
     """All metrics of the true scenes of a batch as numpy arrays."""
-    frames = self._take(batch, times)[1]
-    restored = _restore(self._restorer, self._mesh, restorer_params, frames)
-    scores = self._measured(label, batch, restored, batch.scenes.colour)
-    if self._patch_restorer is None:
+    inputs = self._capture(batch, times)[1]
+    restored = _restore(self._chain.restorer, self._mesh, restorer_variables, inputs)
+    scores = self._measured(label, batch, restored, batch.scenes.color)
+    if self._metrics.patch_restorer is None:
       return scores
     in_patches = self._measured(f"{label}, in patches", batch, _restore(
-        self._patch_restorer, self._mesh, restorer_params, frames))
+        self._metrics.patch_restorer, self._mesh, restorer_variables, inputs))
     return scores | {f"patch_{name}": in_patches[name] for name in ("psnr", "ssim")}
 
-  def _take(self, batch, times):
-    """The bursts `[B, n, h, w, 4]`, and what the restorer sees of them."""
-    raw = _take(batch.scenes.radiance, batch.shots, times, self.timing)
-    return raw, _frames(self._burst_planes, raw, batch.shots, times, self.timing)
+  def _capture(self, batch, times) -> tuple[Burst, jax.Array]:
+    """The bursts of a batch, and what the restorer sees of them, `[B, n, h, w, c]`."""
+    burst = _capture(batch.scenes.radiance, batch.conditions, times, self.timing)
+    return burst, _inputs(self._chain.restorer_inputs, burst)
 
-  def _effects(self, method, batch, frames, restored) -> list[float]:
-    """`Example.other_frames` of the true scenes of a batch."""
-    other = np.asarray(_restore(self._restorer, self._mesh, method.restorer_params, _others_mirrored(frames)))
+  def _sensitivities(self, method, batch, inputs, restored) -> list[float]:
+    """`Example.alternate_frame_sensitivity` of the true scenes of a batch."""
+    other = np.asarray(_restore(self._chain.restorer, self._mesh, method.restorer_variables,
+                                _alternates_mirrored(inputs)))
     restored = np.asarray(restored)
     rms = lambda images: np.sqrt(np.mean(np.square(images), (1, 2, 3)))[:len(batch.scene_ids)]
-    return [float(effect) for effect in rms(other - restored) / np.maximum(rms(restored), 1e-12)]
+    return [float(change) for change in rms(other - restored) / np.maximum(rms(restored), 1e-12)]
 
-  def _measured(self, label, batch, restored, colour=None) -> dict[str, np.ndarray]:
+  def _measured(self, label, batch, restored, color=None) -> dict[str, np.ndarray]:
     scores, finite = jax.tree.map(np.asarray, _measure(
-        restored, batch.scenes.radiance, colour, None if colour is None else self._lpips, timing=self.timing,
-        rules=self._rules))
+        restored, batch.scenes.radiance, color, None if color is None else self._metrics.lpips, timing=self.timing,
+        rules=self._metrics.rules))
     for scene_id, is_finite, quality in zip(batch.scene_ids, finite, scores["psnr"]):
       _check_result(f"{label}, scene {scene_id}, draw {batch.draw}", is_finite, quality)
     return {name: values[:len(batch.scene_ids)] for name, values in scores.items()}
 
-  def _examples_of(self, method, batch, observations, times, scores, raw, restored, effects) -> list[Example]:
+  def _examples_of(self, method, batch, observations, measured, sensitivities) -> list[Example]:
+    """Of one method; `measured` is what `_score` gives."""
+    scores, burst, _, restored = measured
     of_scene = lambda tree, index: jax.tree.map(lambda x: np.asarray(x[index]), tree)
     return [
         Example(method=method.name, scene_id=int(scene_id), draw=batch.draw, psnr=float(scores["psnr"][index]),
                 previews=of_scene(observations.previews, index), preview_gain=float(observations.preview_gain[index]),
-                raw=of_scene(raw, index), exposure_times=times[index],
-                gains=np.asarray(gains_for(times[index], observations.preview_gain[index], self.timing)),
-                restored=of_scene(restored, index),
+                raw=of_scene(burst.raw, index), exposure_times=of_scene(burst.exposure_times, index),
+                gains=of_scene(burst.gains, index), restored=of_scene(restored, index),
                 target=np.asarray(target_of(batch.scenes.radiance[index], self.timing)),
-                colour=of_scene(batch.scenes.colour, index), other_frames=effects[index])
+                color=of_scene(batch.scenes.color, index), alternate_frame_sensitivity=sensitivities[index])
         for index, scene_id in enumerate(batch.scene_ids)]
 
 
@@ -304,27 +314,26 @@ class _Batch:
   scenes: Scene
   scene_ids: np.ndarray
   draw: int
-  shots: Shot
+  conditions: CaptureConditions
 
 
 @jax.jit
-def _draw_shots(setup, seed, scene_ids, draw) -> Shot:
+def _sample_conditions(setup, seed, scene_ids, draw) -> CaptureConditions:
   key, fold_in = jax.random.key(seed), jax.random.fold_in
-  return jax.vmap(lambda scene_id: draw_shot(fold_in(fold_in(key, scene_id), draw), setup))(scene_ids)
+  return jax.vmap(lambda scene_id: sample_conditions(fold_in(fold_in(key, scene_id), draw), setup))(scene_ids)
 
 
-@functools.partial(jax.jit, static_argnames=("flow_estimator", "full_scale_px_per_s"))
-def _observe(scenes, shots, *, timing, flow_variables, flow_estimator, full_scale_px_per_s) -> Observation:
-  def observe_one(radiance, colour, shot):
-    previews = simulate_previews(shot.preview_key, radiance, shot.preview_gain, shot.noise_model, timing)
-    return observe(previews, shot.preview_gain, colour, flow_estimator, timing, flow_variables=flow_variables,
-                   full_scale_px_per_s=full_scale_px_per_s)
+@jax.jit
+def _observe(motion, timing, scenes, conditions) -> Observation:
+  def observe_one(scene, conditions):
+    return observe_scene(conditions.preview_key, scene.radiance, scene.color, conditions.preview_gain,
+                         conditions.noise_model, timing, motion)
 
-  return jax.vmap(observe_one)(scenes.radiance, scenes.colour, shots)
+  return jax.vmap(observe_one)(scenes, conditions)
 
 
-def _predict_times(policy, shots, observations, timing) -> jax.Array:
-  return jax.vmap(lambda key, observation: policy(key, observation, timing))(shots.exposure_key, observations)
+def _predict_times(policy, conditions, observations, timing) -> jax.Array:
+  return jax.vmap(lambda key, observation: policy(key, observation, timing))(conditions.exposure_key, observations)
 
 
 _predict = jax.jit(_predict_times)
@@ -332,41 +341,38 @@ _predict_of_function = jax.jit(_predict_times, static_argnums=0)
 
 
 @jax.jit
-def _take(radiance, shots, exposure_times, timing) -> jax.Array:
-  def take_one(radiance, shot, times):
-    return simulate_burst(shot.burst_key, radiance, times, shot.preview_gain, shot.noise_model, timing)
+def _capture(radiance, conditions, exposure_times, timing) -> Burst:
+  def capture_one(radiance, conditions, times):
+    return capture(conditions.burst_key, radiance, times, conditions.preview_gain, conditions.noise_model, timing)
 
-  return jax.vmap(take_one)(radiance, shots, exposure_times)
-
-
-@jax.jit
-def _others_mirrored(frames) -> jax.Array:
-  return frames.at[:, 1:].set(frames[:, 1:, :, ::-1])
+  return jax.vmap(capture_one)(radiance, conditions, exposure_times)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _frames(burst_planes, raw, shots, exposure_times, timing) -> jax.Array:
-  def frames_of_one(raw, shot, times):
-    return burst_planes(raw, times, gains_for(times, shot.preview_gain, timing), shot.noise_model)
+def _inputs(options, burst) -> jax.Array:
+  return jax.vmap(lambda burst: restorer_inputs(burst, options))(burst)
 
-  return jax.vmap(frames_of_one)(raw, shots, exposure_times)
+
+@jax.jit
+def _alternates_mirrored(inputs) -> jax.Array:
+  return inputs.at[:, 1:].set(inputs[:, 1:, :, ::-1])
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _restore(restorer, mesh, params, frames) -> jax.Array:
+def _restore(restorer, mesh, variables, inputs) -> jax.Array:
   """Each device its part; what the compiler makes of the whole by itself may send images around."""
-  restore = lambda params, frames: restorer.apply({"params": params}, frames)
-  return jax.shard_map(restore, mesh=mesh, in_specs=(PartitionSpec(), PartitionSpec(_AXIS)),
-                       out_specs=PartitionSpec(_AXIS), check_vma=False)(params, frames)
+  of_device = functools.partial(restore, restorer)
+  return jax.shard_map(of_device, mesh=mesh, in_specs=(PartitionSpec(), PartitionSpec(_AXIS)),
+                       out_specs=PartitionSpec(_AXIS), check_vma=False)(variables, inputs)
 
 
 @functools.partial(jax.jit, static_argnames="rules")
-def _measure(restored, radiance, colour, lpips, *, timing, rules) -> tuple[dict[str, jax.Array], jax.Array]:
+def _measure(restored, radiance, color, lpips, *, timing, rules) -> tuple[dict[str, jax.Array], jax.Array]:
   """Metrics `[B]` by name, and whether the images are finite, `[B]`."""
-  def measure_one(restored, radiance, colour):
-    return rules.measure(restored, target_of(radiance, timing), colour, lpips), jnp.all(jnp.isfinite(restored))
+  def measure_one(restored, radiance, color):
+    return rules.measure(restored, target_of(radiance, timing), color, lpips), jnp.all(jnp.isfinite(restored))
 
-  return jax.vmap(measure_one)(restored, radiance, colour)
+  return jax.vmap(measure_one)(restored, radiance, color)
 
 
 def _groups(scenes, size) -> Iterator[list[Scene]]:
@@ -412,7 +418,8 @@ def _check_batched(scenes):
 def _check_new(scene_ids, seen):
   for scene_id in scene_ids.tolist():
     if scene_id in seen:
-      raise ValueError(f"scene_id {scene_id} occurs twice. Its shots would be the same; give every scene its own id.")
+      raise ValueError(f"scene_id {scene_id} occurs twice. Its captures would be the same; give every scene its own "
+                       "id.")
     seen.add(scene_id)
 
 

@@ -119,7 +119,7 @@ def load_lpips(path: str | os.PathLike) -> Lpips:
     FileNotFoundError, ValueError: there is none, or it holds something else.
   """
   variables, description = load_weights(pathlib.Path(path).expanduser())
-  found = description.get("network", {})
+  found = description.get("architecture", {})
   if found.get("name") != "lpips":
     raise ValueError(f"{path} holds weights of {found}, not of LPIPS. See debir_jax/evaluation/lpips.py for how to get "
                      "them.")

@@ -18,7 +18,7 @@ class Record:
 
   Attributes:
     method: its name.
-    scene_id, draw: which shot; methods with the same numbers saw the same gain, previews and noise draws.
+    scene_id, draw: which capture; methods with the same numbers saw the same gain, previews and noise draws.
     psnr: dB.
     ssim: at most 1.
     l1: mean absolute error, neither clamped nor cropped: the loss of Eq. 11 and 13.
@@ -27,7 +27,7 @@ class Record:
     motion_magnitude: in [0, 1].
     lpips: by its rule, see `MetricRules`; None where its weights were not given.
     view_psnr, view_ssim: of the viewing images; None in records of earlier versions.
-    patch_psnr, patch_ssim: of the same shot restored in patches, packed RAW; None where that was not asked for.
+    patch_psnr, patch_ssim: of the same capture restored in patches, packed RAW; None where that was not asked for.
   """
 
   method: str
@@ -83,39 +83,39 @@ def by_method(records: Sequence[Record]) -> dict[str, list[Record]]:
   """Records of each method in order of scene and draw; methods in the order in which they first appear.
 
   Raises:
-    ValueError: there are none, a shot was measured twice, or methods were measured on different shots.
+    ValueError: there are none, a capture was measured twice, or methods were measured on different captures.
   """
   if not records:
     raise ValueError("There are no records; evaluate at least one method on at least one scene.")
   groups = {}
-  for record in sorted(records, key=_shot_of):
+  for record in sorted(records, key=_capture_of):
     groups.setdefault(record.method, []).append(record)
   groups = {record.method: groups[record.method] for record in records}  # Back to the order of appearance.
   first, *others = groups
   _check_unique(groups[first])
   for other in others:
     _check_unique(groups[other])
-    _check_same_shots(groups[first], groups[other])
+    _check_same_captures(groups[first], groups[other])
   return groups
 
 
-def _shot_of(record):
+def _capture_of(record):
   return record.scene_id, record.draw
 
 
 def _check_unique(records):
   for record, following in zip(records, records[1:]):
-    if _shot_of(record) == _shot_of(following):
+    if _capture_of(record) == _capture_of(following):
       raise ValueError(f"Method {record.method!r} has two records for scene {record.scene_id}, draw {record.draw}. "
                        "Give every method its own name and do not mix the records of several runs.")
 
 
-def _check_same_shots(records, others):
-  different = {_shot_of(record) for record in records} ^ {_shot_of(record) for record in others}
+def _check_same_captures(records, others):
+  different = {_capture_of(record) for record in records} ^ {_capture_of(record) for record in others}
   if different:
     raise ValueError(f"Methods {records[0].method!r} and {others[0].method!r} were measured on different sets: "
-                     f"{len(different)} shots (scene, draw) are in one only, such as {min(different)}. Evaluate them "
-                     "on the same scenes and draws.")
+                     f"{len(different)} captures (scene, draw) are in one only, such as {min(different)}. Evaluate "
+                     "them on the same scenes and draws.")
 
 
 def _parse(line, where):

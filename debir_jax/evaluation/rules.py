@@ -49,13 +49,13 @@ class MetricRules:
       raise ValueError(f"The release takes LPIPS with VGG, these weights are of {lpips.network!r}. Convert those of "
                        "lpips.LPIPS(net=\"vgg\"), or set lpips_rule to \"published\".")
 
-  def measure(self, restored: jax.Array, target: jax.Array, colour: CameraColor | None = None,
+  def measure(self, restored: jax.Array, target: jax.Array, color: CameraColor | None = None,
               lpips: Lpips | None = None) -> dict[str, jax.Array]:
     """All metrics of a restored image, scalars by name; a batch is `jax.vmap`.
 
     Args:
       restored, target: packed RAW `[h, w, 4]`, white = 1.
-      colour: how to view them; without it only RAW is measured.
+      color: how to view them; without it only RAW is measured.
       lpips: the metric with its weights; without it LPIPS is left out.
 
     Returns:
@@ -66,9 +66,9 @@ class MetricRules:
     """
     found = dict(psnr=psnr(restored, target, border=self.border, mse_floor=self.mse_floor),
                  ssim=ssim(restored, target, border=self.border), l1=jnp.mean(jnp.abs(restored - target)))
-    if colour is None:
+    if color is None:
       return found
-    views = [view(packed, colour) for packed in (restored, target)]
+    views = [view(packed, color) for packed in (restored, target)]
     view_psnr = psnr(*views, border=2 * self.border, mse_floor=self.mse_floor)
     found |= dict(view_psnr=jnp.minimum(view_psnr, _MAX_VIEW_PSNR), view_ssim=ssim(*views, border=2 * self.border))
     if lpips is None:

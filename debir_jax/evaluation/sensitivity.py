@@ -1,7 +1,7 @@
 """How a restored image, and its loss, answer to the exposure times: exact derivatives through the whole chain.
 
-The chain is given as a function of exposure times `[n]` in s and a noise key: it takes the burst of a scene and
-restores it. Derivatives are per second; divided by `SUBFRAME_RATE_HZ` they are per 1/1920 s.
+The chain is given as a function of exposure times `[n]` in s and a noise key, a `CaptureFn`: it takes the burst of a
+scene and restores it. Derivatives are per second; divided by `SUBFRAME_RATE_HZ` they are per 1/1920 s.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-Chain = Callable[[jax.Array, jax.Array], jax.Array]
+CaptureFn = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Landscape:
   loss: np.ndarray
 
 
-def loss_gradients(loss_of: Chain, exposure_times: jax.Array, keys: jax.Array) -> tuple[jax.Array, jax.Array]:
+def loss_gradients(loss_of: CaptureFn, exposure_times: jax.Array, keys: jax.Array) -> tuple[jax.Array, jax.Array]:
   """The loss and its gradient to every exposure time, for every noise draw.
 
   Args:
@@ -45,7 +45,7 @@ def loss_gradients(loss_of: Chain, exposure_times: jax.Array, keys: jax.Array) -
       jnp.asarray(exposure_times), keys)
 
 
-def image_derivatives(image_of: Chain, exposure_times: jax.Array, key: jax.Array) -> jax.Array:
+def image_derivatives(image_of: CaptureFn, exposure_times: jax.Array, key: jax.Array) -> jax.Array:
   """How every value of the restored image changes with every exposure time, `[n, h, w, 4]`, 1/s.
 
   Columns of the Jacobian, as the networks' own gradients have no forward mode: the pullback J^T u is linear in u, and
@@ -62,7 +62,7 @@ def image_derivatives(image_of: Chain, exposure_times: jax.Array, key: jax.Array
   return jnp.stack([along(times, direction) for direction in jnp.eye(times.shape[0], dtype=times.dtype)])
 
 
-def loss_landscape(loss_of: Chain, exposure_times: jax.Array, keys: jax.Array, *, frames: tuple[int, int],
+def loss_landscape(loss_of: CaptureFn, exposure_times: jax.Array, keys: jax.Array, *, frames: tuple[int, int],
                    first: np.ndarray, second: np.ndarray, budget_s: float) -> Landscape:
   """The mean loss over noise draws on a grid of two frames' exposure times; the others stay.
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 
 import numpy as np
+from scipy import stats
 
 from debir_jax.evaluation.candidates import CandidateScores, Headroom, mean_and_error
 from debir_jax.evaluation.records import Record, by_method
@@ -20,19 +21,6 @@ _PATCH_HEADER = ["PSNR in patches", "vs whole"]
 _PATCH_NOTE = "\nvs whole: paired difference of PSNR in patches to that of the same whole images [95 % interval]."
 
 
-def comparison_in_words(gains: Mapping[str, tuple[float, float]]) -> str:
-  """"is ahead of A, B; is **behind** C; cannot be told apart from D", those that there are.
-
-  Args:
-    gains: of each other method, the interval of what it is better by.
-  """
-  groups: dict[str, list[str]] = {"is ahead of": [], "is **behind**": [], "cannot be told apart from": []}
-  for method, (low, high) in gains.items():
-    words = "is ahead of" if high < 0 else "is **behind**" if low > 0 else "cannot be told apart from"
-    groups[words].append(method)
-  return "; ".join(f"{words} {', '.join(methods)}" for words, methods in groups.items() if methods)
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MethodSummary:
   """A method in numbers; `*_error` is a standard error over scenes (NaN for a single scene).
@@ -41,7 +29,7 @@ class MethodSummary:
     method: its name.
     psnr, psnr_error: dB.
     ssim, ssim_error: at most 1.
-    difference, difference_error: PSNR less that of the reference method on the same shots, dB; positive: better.
+    difference, difference_error: PSNR less that of the reference method on the same captures, dB; positive: better.
     difference_low, difference_high: its 95 % interval, by resampling of scenes; NaN for fewer than three.
     ssim_difference, ssim_difference_error: the same for SSIM.
     lpips, lpips_error, lpips_difference, lpips_difference_error: the same for LPIPS, where it was measured; negative
@@ -52,7 +40,7 @@ class MethodSummary:
     patch_change, patch_change_error: PSNR in patches less that of the method's own whole images, dB; positive: patches
       are better.
     patch_change_low, patch_change_high: its 95 % interval.
-    win_rate: share of the scenes on which it beats the reference method by PSNR; a tie counts half.
+    win_rate: fraction of the scenes on which it beats the reference method by PSNR; a tie counts half.
     exposure_times: mean of each frame, `[n]`, s; 0 in it where the frame was left out.
     num_frames: mean number of frames that were taken.
     num_scenes, num_draws: measured on.
@@ -100,7 +88,7 @@ def summarize(records: Sequence[Record], *, reference: str = "DEBIR") -> list[Me
   """One summary per method, in the order in which they first appear.
 
   Raises:
-    ValueError: the reference method is missing, methods were measured on different shots, or scenes have different
+    ValueError: the reference method is missing, methods were measured on different captures, or scenes have different
       numbers of draws.
   """
   groups = by_method(records)
@@ -161,16 +149,16 @@ def format_headroom(result: Headroom, scores: CandidateScores, *, markdown: bool
   """The candidates as a table, and in words what choosing per scene gains."""
   header = ["candidate (1/1920 s)", "in all", "PSNR", "best for"]
   rows = [[format_exposure_times(times), f"{times.sum() * SUBFRAME_RATE_HZ:.0f}", _plus_minus(quality, error, 2),
-           f"{100 * share:.0f} % of scenes"]
-          for times, quality, error, share in zip(scores.candidates, result.mean_psnr, result.psnr_error,
-                                                  result.share_best)]
+           f"{100 * fraction:.0f} % of scenes"]
+          for times, quality, error, fraction in zip(scores.candidates, result.mean_psnr, result.psnr_error,
+                                                     result.best_fraction)]
   fixed = format_exposure_times(scores.candidates[result.best_fixed])
   gains = [
       ("best per scene", result.per_scene, result.per_scene_error, "optimistic: chosen on the draws that measure it"),
       ("cross-validated", result.unbiased, result.unbiased_error, "chosen on half of the draws, measured on the rest"),
-      ("best per shot", result.per_shot, result.per_shot_error, "bounds any policy that chooses among these")]
+      ("best per capture", result.per_capture, result.per_capture_error, "bounds any policy that chooses among these")]
   lines = [f"Gain over the best fixed candidate {fixed} in dB, {_count(result.num_scenes, result.num_draws)}:"]
-  lines += [f"  {name:<15}  {_plus_minus(gain, error, 3)}  ({meaning})" for name, gain, error, meaning in gains]
+  lines += [f"  {name:<16}  {_plus_minus(gain, error, 3)}  ({meaning})" for name, gain, error, meaning in gains]
   text = "\n".join(lines)
   return f"{_layout(header, rows, markdown)}\n\n" + (f"```\n{text}\n```" if markdown else text)
 
@@ -214,10 +202,9 @@ def interval_of_mean(values: np.ndarray, *, confidence: float = 0.95, seed: int 
   """Percentile bootstrap interval of the mean of independent values `[S]`; NaN for fewer than three."""
   if len(values) < 3:
     return float("nan"), float("nan")
-  picks = np.random.default_rng(seed).integers(len(values), size=(_NUM_RESAMPLES, len(values)))
-  tail = (1 - confidence) / 2
-  low, high = np.quantile(np.asarray(values)[picks].mean(1), [tail, 1 - tail])
-  return float(low), float(high)
+  interval = stats.bootstrap((np.asarray(values),), np.mean, n_resamples=_NUM_RESAMPLES, confidence_level=confidence,
+                             method="percentile", rng=seed).confidence_interval
+  return float(interval.low), float(interval.high)
 
 
 def _quality_cells(summary, *, is_reference, has_lpips):

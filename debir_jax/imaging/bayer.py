@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 
 def mosaic(rgb: jax.Array) -> jax.Array:
-  """Samples `rgb [..., H, W, 3]` through the RGGB colour filter array: `[..., H, W]`."""
+  """Samples `rgb [..., H, W, 3]` through the RGGB color filter array: `[..., H, W]`."""
   _check_sides("rgb", rgb, rgb.shape[-3:-1], rgb.ndim >= 3 and rgb.shape[-1] == 3, "[..., H, W, 3]")
   return unpack(jnp.stack([
       rgb[..., 0::2, 0::2, 0], rgb[..., 0::2, 1::2, 1], rgb[..., 1::2, 0::2, 1], rgb[..., 1::2, 1::2, 2]], axis=-1))
@@ -101,13 +101,13 @@ def _opposite(at):
 
 
 def _along_row(at):
-  """At a G site, the colour of its left and right neighbours."""
+  """At a G site, the color of its left and right neighbours."""
   return (5 * at(0, 0) + 4 * (at(0, -1) + at(0, 1)) - _diagonal(at)
           - (at(0, -2) + at(0, 2)) + 0.5 * (at(-2, 0) + at(2, 0))) / 8
 
 
 def _along_column(at):
-  """At a G site, the colour of its upper and lower neighbours."""
+  """At a G site, the color of its upper and lower neighbours."""
   return (5 * at(0, 0) + 4 * (at(-1, 0) + at(1, 0)) - _diagonal(at)
           - (at(-2, 0) + at(2, 0)) + 0.5 * (at(0, -2) + at(0, 2))) / 8
 

@@ -1,4 +1,4 @@
-"""Colour of a camera: sRGB <-> linear sRGB <-> camera RGB, each next to its inverse.
+"""Color of a camera: sRGB <-> linear sRGB <-> camera RGB, each next to its inverse.
 
 Arrays are `[..., 3]`, values relative to white = 1. Nothing is clipped, so that calls can be chained and every
 pair is an inverse; clip where the result is shown or stored. Camera RGB is what the sensor measures: linear,
@@ -35,7 +35,7 @@ _XYZ_TO_CAMERA = np.array([
     [[.6596, -.2079, -.0562], [-.4782, 1.3016, .1933], [-.097, .1581, .5181]]])
 
 # Linear sRGB -> camera RGB of three cameras, used by the authors of the paper. No entry is negative and rows sum
-# to 1, so that colours in [0, 1] stay in [0, 1].
+# to 1, so that colors in [0, 1] stay in [0, 1].
 _SRGB_TO_CAMERA = np.array([
     [[.6443, .1114, .2443], [.1731, .6422, .1847], [.0687, .2639, .6675]],
     [[.6804, .0724, .2472], [.1734, .6291, .1975], [.0574, .2482, .6944]],
@@ -72,25 +72,25 @@ def invert_white_balance(rgb: jax.Array, white_balance: jax.Array) -> jax.Array:
 
 
 def apply_ccm(rgb: jax.Array, ccm: jax.Array) -> jax.Array:
-  """Multiplies each colour of `rgb [..., 3]` by the matrix `[3, 3]`: out_i = sum_j ccm_ij rgb_j."""
+  """Multiplies each color of `rgb [..., 3]` by the matrix `[3, 3]`: out_i = sum_j ccm_ij rgb_j."""
   _check_rgb(rgb)
   # Three multiply-adds in full precision; accelerators round the operands of a matrix product.
   return rgb[..., 0:1] * ccm[:, 0] + rgb[..., 1:2] * ccm[:, 1] + rgb[..., 2:3] * ccm[:, 2]
 
 
 def invert_ccm(rgb: jax.Array, ccm: jax.Array) -> jax.Array:
-  """Multiplies each colour of `rgb [..., 3]` by the inverse of the matrix `[3, 3]`."""
+  """Multiplies each color of `rgb [..., 3]` by the inverse of the matrix `[3, 3]`."""
   return apply_ccm(rgb, jnp.linalg.inv(ccm))
 
 
-def linear_srgb_to_camera_rgb(rgb: jax.Array, colour: CameraColor) -> jax.Array:
+def linear_srgb_to_camera_rgb(rgb: jax.Array, color: CameraColor) -> jax.Array:
   """Linear sRGB `[..., 3]` -> what the camera measures (brightness and white balance undone)."""
-  return invert_white_balance(invert_ccm(rgb, colour.ccm), colour.white_balance)
+  return invert_white_balance(invert_ccm(rgb, color.ccm), color.white_balance)
 
 
-def camera_rgb_to_linear_srgb(rgb: jax.Array, colour: CameraColor) -> jax.Array:
+def camera_rgb_to_linear_srgb(rgb: jax.Array, color: CameraColor) -> jax.Array:
   """Camera RGB `[..., 3]` -> linear sRGB, the inverse of `linear_srgb_to_camera_rgb`."""
-  return apply_ccm(apply_white_balance(rgb, colour.white_balance), colour.ccm)
+  return apply_ccm(apply_white_balance(rgb, color.white_balance), color.ccm)
 
 
 def release_ccms() -> jax.Array:
@@ -106,7 +106,7 @@ def random_release_ccm(key: jax.Array) -> jax.Array:
 def random_ccm(key: jax.Array) -> jax.Array:
   """Camera RGB -> linear sRGB matrix `[3, 3]` of a random mixture of four cameras (Brooks et al. 2019).
 
-  Saturated colours can become negative in such a camera's RGB.
+  Saturated colors can become negative in such a camera's RGB.
   """
   weights = jax.random.uniform(key, (4, 1, 1), minval=1e-8)  # Never all zero.
   xyz_to_camera = jnp.sum(weights * _XYZ_TO_CAMERA.astype(np.float32), axis=0) / jnp.sum(weights)
@@ -116,7 +116,7 @@ def random_ccm(key: jax.Array) -> jax.Array:
 
 def random_camera_color(
     key: jax.Array, *, draw_ccm: Callable[[jax.Array], jax.Array] = random_release_ccm) -> CameraColor:
-  """Random brightness, white balance and colour matrix: what separates a photo from RAW.
+  """Random brightness, white balance and color matrix: what separates a photo from RAW.
 
   The brightness N(0.8, 0.1) is cut at two standard deviations, so that white stays at or below 1 in camera RGB.
 
@@ -139,5 +139,5 @@ def _normalize_rows(matrix):
 
 def _check_rgb(rgb):
   if rgb.ndim < 1 or rgb.shape[-1] != 3:
-    raise ValueError(f"Colours must be [..., 3], got shape {rgb.shape}.")
+    raise ValueError(f"Colors must be [..., 3], got shape {rgb.shape}.")
   return rgb

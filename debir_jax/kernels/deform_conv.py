@@ -13,7 +13,6 @@ from jax import lax
 import jax.numpy as jnp
 
 from debir_jax.kernels import deform_triton, depthwise_triton
-from debir_jax.kernels.deform_shift import is_near, read_near
 from debir_jax.kernels.dense import add_bias, dense
 
 _TAPS = 9
@@ -21,7 +20,7 @@ _BORDER = 2  # Zeros around the image, so that the corners of every position tha
 
 
 def deform_conv2d(x: jax.Array, offsets: jax.Array, mask: jax.Array, kernel: jax.Array, bias: jax.Array, *,
-                  dilation: int = 2, reach: int | None = None) -> jax.Array:
+                  dilation: int = 2) -> jax.Array:
   """Deformable convolution with stride 1; zero offsets and a mask of ones give a plain dilated convolution.
 
   Args:
@@ -31,9 +30,6 @@ def deform_conv2d(x: jax.Array, offsets: jax.Array, mask: jax.Array, kernel: jax
     kernel: `[3, 3, C // groups, out]`, grouped: consecutive blocks of output channels read their own block of `x`.
     bias: `[out]`.
     dilation: distance of the points before they are moved, and the padding, pixels.
-    reach: None: points are read by gathers and their gradient is scattered, best on CPU and GPU (NVIDIA's read by
-      the kernel of `deform_triton.py`). A number of pixels: where no offset is larger, by the form of
-      `deform_shift.py`, which has neither and is meant for TPUs; otherwise by gathers. The numbers are the same.
 
   Returns:
     `[..., H, W, out]`. Derivatives are exact, with the one-sided slope towards larger coordinates where a point lies on
@@ -44,28 +40,17 @@ def deform_conv2d(x: jax.Array, offsets: jax.Array, mask: jax.Array, kernel: jax
   """
   groups = _check_shapes(x, offsets, mask, kernel, bias)
   pairs = offsets.reshape(offsets.shape[:-1] + (groups * _TAPS, 2))
-  return deform_conv2d_split(x, pairs[..., 0], pairs[..., 1], mask, kernel, bias, dilation=dilation, reach=reach)
+  return deform_conv2d_split(x, pairs[..., 0], pairs[..., 1], mask, kernel, bias, dilation=dilation)
 
 
 def deform_conv2d_split(x: jax.Array, down: jax.Array, right: jax.Array, mask: jax.Array, kernel: jax.Array,
-                        bias: jax.Array, *, dilation: int = 2, reach: int | None = None) -> jax.Array:
+                        bias: jax.Array, *, dilation: int = 2) -> jax.Array:
   """`deform_conv2d` with the offsets of both directions apart, `[..., H, W, groups * 9]` each: faster to read."""
   groups = mask.shape[-1] // _TAPS
   images = x.reshape((-1,) + x.shape[-3:-1] + (groups, x.shape[-1] // groups))
-  points = [array.reshape(images.shape[:4] + (_TAPS,)) for array in (down, right, mask)]
-  if reach is None:
-    samples = _gathered(dilation, images, *points)
-  else:
-    samples = lax.cond(is_near(*points[:2], reach), functools.partial(read_near, dilation=dilation, reach=reach),
-                       functools.partial(_gathered, dilation), images, *points)
+  samples = _sample(dilation, images, *(array.reshape(images.shape[0], -1) for array in (down, right, mask)))
   out = dense(samples.reshape(images.shape[:3] + (-1,)), _block_diagonal(kernel.astype(x.dtype), groups))
   return add_bias(out.reshape(x.shape[:-1] + bias.shape), bias)
-
-
-def _gathered(dilation, images, *points):
-  """Samples `[N, H, W, groups, 9, c]` by gathers."""
-  samples = _sample(dilation, images, *(array.reshape(images.shape[0], -1) for array in points))
-  return samples.reshape(points[0].shape + images.shape[-1:])
 
 
 def _check_shapes(x, offsets, mask, kernel, bias) -> int:

@@ -1,7 +1,9 @@
 """Optical flow between two previews, and how much motion it means."""
 
+from debir_jax.motion.estimator import FULL_SCALE_PX_PER_S, MotionEstimator, develop_previews
 from debir_jax.motion.flow import FlowEstimator, mean_flow_magnitude
 from debir_jax.motion.lucas_kanade import LucasKanade
 from debir_jax.motion.raft import Raft
 
-__all__ = ["FlowEstimator", "LucasKanade", "Raft", "mean_flow_magnitude"]
+__all__ = ["FULL_SCALE_PX_PER_S", "FlowEstimator", "LucasKanade", "MotionEstimator", "Raft", "develop_previews",
+           "mean_flow_magnitude"]

@@ -17,12 +17,13 @@ class FlowEstimator(Protocol):
 
   Attributes:
     name: what a checkpoint records about the estimator that its motion magnitudes came from.
-    preview_size: how a RAW preview is developed for it, both at half the mosaic's size: "binned", each packed RGGB
-      cell is one pixel (`debir_jax.imaging.binned_srgb`); "halved", demosaiced, then 2x2 means (`halved_srgb`).
+    preview_rendering: how a RAW preview is developed for it, both at half the mosaic's size: "binned", each packed RGGB
+      cell is one pixel (`debir_jax.imaging.binned_srgb`); "half_resolution", demosaiced, then 2x2 means
+      (`half_resolution_srgb`).
   """
 
   name: str
-  preview_size: str
+  preview_rendering: str
 
   def apply(self, variables: Any, image1: jax.Array, image2: jax.Array, **options) -> jax.Array:
     """Flow `[H, W, 2]` in px of two sRGB images `[H, W, 3]` in [0, 1]; `variables` are the weights, {} without any."""

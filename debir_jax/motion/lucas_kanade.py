@@ -50,7 +50,7 @@ class LucasKanade:
   damping: float = 1e-4
 
   name = "lucas_kanade"
-  preview_size = "binned"
+  preview_rendering = "binned"
 
   def apply(self, variables: Any, image1: jax.Array, image2: jax.Array) -> jax.Array:
     """Flow `[H, W, 2]` in px from `image1` to `image2`, both sRGB `[H, W, 3]` in [0, 1]; differentiable.

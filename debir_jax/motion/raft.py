@@ -68,7 +68,7 @@ class Raft:
   size: str
   num_updates: int = 20
 
-  preview_size = "halved"
+  preview_rendering = "half_resolution"
 
   def __post_init__(self):
     if self.size not in _DESIGNS:

@@ -34,10 +34,14 @@ class ActiveSL(BAENet):
     """Size of the last layer."""
     return self.num_pairs
 
-  def exposure_times(self, logits: jax.Array, timing: BurstTiming, *, slack_floor: bool = False) -> jax.Array:
+  def exposure_times(self, logits: jax.Array, timing: BurstTiming) -> jax.Array:
     """The likeliest pair `[2]`, s, of logits `[num_pairs]`; no gradient passes through a choice."""
-    del slack_floor
     return jnp.asarray(pair_set(timing).exposure_times, logits.dtype)[jnp.argmax(logits)]
+
+  def label_loss(self, logits: jax.Array, label: jax.Array, timing: BurstTiming) -> jax.Array:
+    """Cross entropy against the pair of the set that is nearest to `label [2]`, s."""
+    distances = jnp.abs(jnp.asarray(pair_set(timing).exposure_times, logits.dtype) - label).sum(1)
+    return optax.softmax_cross_entropy_with_integer_labels(logits, jnp.argmin(distances))
 
 
 def pair_set(timing: BurstTiming) -> CandidateSet:
@@ -54,9 +58,3 @@ def pair_set(timing: BurstTiming) -> CandidateSet:
   pairs = [pair for pair in itertools.combinations_with_replacement(steps, 2) if fits(pair)]
   exposure_times = timing.min_exposure_s * np.array(pairs, np.float64)
   return CandidateSet(tuple(map(format_exposure_times, exposure_times)), exposure_times)
-
-
-def pair_loss(logits: jax.Array, pair: jax.Array, timing: BurstTiming) -> jax.Array:
-  """Cross entropy of logits `[num_pairs]` against the pair of the set that is nearest to `pair [2]`, s."""
-  distances = jnp.abs(jnp.asarray(pair_set(timing).exposure_times, logits.dtype) - pair).sum(1)
-  return optax.softmax_cross_entropy_with_integer_labels(logits, jnp.argmin(distances))

@@ -36,6 +36,6 @@ class AverageAE:
   def __call__(self, key: jax.Array, observation: Observation, timing: BurstTiming) -> jax.Array:
     """Exposure times `[n]` in seconds for one scene."""
     del key
-    level = jnp.mean(observation.previews[1]) * self.reference_gain / observation.preview_gain
+    mean_intensity = jnp.mean(observation.previews[1]) * self.reference_gain / observation.preview_gain
     # A black preview asks for as long as can be.
-    return same_for_all_frames(timing.preview_exposure_s * self.target / jnp.maximum(level, 1e-9), timing)
+    return same_for_all_frames(timing.preview_exposure_s * self.target / jnp.maximum(mean_intensity, 1e-9), timing)

@@ -13,16 +13,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from debir_jax.policies.bounded_softmax import predict_exposure_times
+from debir_jax.policies.bae_inputs import BaeInputs
 from debir_jax.policies.digital_gimbal import DigitalGimbal
+from debir_jax.policies.exposure_predictor import ExposurePredictor
 from debir_jax.policies.mobilenet_v2 import BLOCKS, MobileNetV2
-from debir_jax.policies.policy import network_planes
 from debir_jax.types import BurstTiming, Observation
 
 _SMALLEST_SIDE = 8  # px; less leaves nothing but padding after the first layers.
 
 
-class BAENet(nn.Module):
+class BAENet(ExposurePredictor, nn.Module):
   """MobileNetV2 with n + 1 outputs: `module.apply(variables, planes, train)`.
 
   2,231,141 parameters for 6 planes and n = 4, 2,230,853 for the 5 planes of the release. Dropout takes a key for every
@@ -39,8 +39,8 @@ class BAENet(nn.Module):
     blocks: the table of the architecture; `mobilenet_v2.LIGHT_BLOCKS` for previews of 32 px.
     classifier_scale: factor on the first weights of the last layer; 0 starts at equal shares for every scene.
     axis_name: of the devices that a training batch is spread over, see `MobileNetV2`.
-    one_time: predict a single exposure time for all frames, a share of t_u / n (paper, Table 1): two outputs, which
-      become logits that are equal for all frames.
+    uniform_exposure: predict a single exposure time for all frames, a share of t_u / n (paper, Table 1): two outputs,
+      which become logits that are equal for all frames.
   """
 
   num_frames: int = 4
@@ -50,16 +50,17 @@ class BAENet(nn.Module):
   blocks: tuple[tuple[int, int, int, int], ...] = BLOCKS
   classifier_scale: float = 1.0
   axis_name: str | None = None
-  one_time: bool = False
+  uniform_exposure: bool = False
+  slack_floor: bool = False
 
   @property
   def num_outputs(self) -> int:
     """Size of the last layer."""
-    return 2 if self.one_time else self.num_frames + 1
+    return 2 if self.uniform_exposure else self.num_frames + 1
 
   @nn.compact
   def __call__(self, planes: jax.Array, train: bool, dropout_keys: jax.Array | None = None) -> jax.Array:
-    """Planes `[B, h, w, c]` of `network_planes` -> logits `[B, n + 1]`; the last one belongs to the slack.
+    """Planes `[B, h, w, c]` of `BaeInputs` -> logits `[B, n + 1]`; the last one belongs to the slack.
 
     Raises:
       ValueError: if the planes have no batch axis or fewer than 8 px a side; or keys for dropout are missing.
@@ -68,15 +69,11 @@ class BAENet(nn.Module):
     network = MobileNetV2(self.num_outputs, self.width, self.norm, self.dropout_rate, self.blocks,
                           self.classifier_scale, self.axis_name, name="mobilenet_v2")
     logits = network(planes, train, dropout_keys)
-    if not self.one_time:
+    if not self.uniform_exposure:
       return logits
     # n frames of this weight together weigh as much as the single output: t = t_u / n (eps + (1 - eps) sigmoid).
     frames = logits[:, :1] - math.log(self.num_frames)
     return jnp.concatenate([jnp.repeat(frames, self.num_frames, axis=1), logits[:, 1:]], axis=1)
-
-  def exposure_times(self, logits: jax.Array, timing: BurstTiming, *, slack_floor: bool = False) -> jax.Array:
-    """What the logits of one scene mean: exposure times `[n]`, s."""
-    return predict_exposure_times(logits, timing, slack_floor=slack_floor)
 
 
 def init_baenet(key: jax.Array, module: BAENet | DigitalGimbal, *, num_planes: int = 6) -> dict[str, Any]:
@@ -123,19 +120,12 @@ class BAENetPolicy:
   Attributes:
     module: the network.
     variables: {"params": ..., "batch_stats": ...}.
-    min_preview_gain: lower end of the range of preview gains that it is trained for, linear.
-    slack_floor: see `bounded_softmax`.
-    preview, use_preview, use_gain, use_motion: see `network_planes`.
+    inputs: what it sees.
   """
 
   module: BAENet | DigitalGimbal = dataclasses.field(metadata=dict(static=True))
   variables: Any
-  min_preview_gain: float = dataclasses.field(metadata=dict(static=True))
-  slack_floor: bool = dataclasses.field(default=False, metadata=dict(static=True))
-  preview: str = dataclasses.field(default="packed", metadata=dict(static=True))
-  use_preview: bool = dataclasses.field(default=True, metadata=dict(static=True))
-  use_gain: bool = dataclasses.field(default=True, metadata=dict(static=True))
-  use_motion: bool = dataclasses.field(default=True, metadata=dict(static=True))
+  inputs: BaeInputs = dataclasses.field(metadata=dict(static=True))
 
   def __call__(self, key: jax.Array, observation: Observation, timing: BurstTiming) -> jax.Array:
     """Exposure times `[n]` in seconds for one scene; BatchNorm uses its running statistics.
@@ -147,13 +137,8 @@ class BAENetPolicy:
     if self.module.num_frames != timing.num_frames:
       raise ValueError(f"This BAENet predicts {self.module.num_frames} exposure times, the timing asks for "
                        f"{timing.num_frames}; use the network of that burst length.")
-    logits = self.module.apply(self.variables, self.planes(observation)[None], train=False)[0]
-    return self.module.exposure_times(logits, timing, slack_floor=self.slack_floor)
-
-  def planes(self, observation: Observation) -> jax.Array:
-    """What this network sees of one scene."""
-    return network_planes(observation, min_preview_gain=self.min_preview_gain, preview=self.preview,
-                          use_preview=self.use_preview, use_gain=self.use_gain, use_motion=self.use_motion)
+    logits = self.module.apply(self.variables, self.inputs(observation)[None], train=False)[0]
+    return self.module.exposure_times(logits, timing)
 
 
 def _check_planes(planes: jax.Array):

@@ -7,6 +7,9 @@ lowest sum is taken, at whatever price. A burst of m frames is the first m of th
 (exposure time 0) with their gaps, and its budget is m frames' part of the largest one's.
 """
 
+import dataclasses
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -18,21 +21,44 @@ from debir_jax.types import BurstTiming
 _LOSS_UNIT = 0.01  # Of an output, relative to white: losses of sizes differ by less than that.
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BurstPenalty:
+  """What a burst adds to the loss of its restored image for the time and the frames that it takes.
+
+  Attributes:
+    exposure_time: per second of capture, gaps included, in units of the loss.
+    frame: per frame that is taken.
+  """
+
+  exposure_time: float = 0.0
+  frame: float = 0.0
+
+  def __post_init__(self):
+    for name, unit in (("exposure_time", "second"), ("frame", "frame")):
+      if not 0 <= getattr(self, name) < math.inf:
+        raise ValueError(f"config.stage2.{name}_penalty={getattr(self, name)} must be a number that is not negative, "
+                         f"loss per {unit}.")
+
+  def __call__(self, exposure_times: jax.Array, timing: BurstTiming) -> jax.Array:
+    """Penalties `[...]` of bursts of these times `[..., n]`, s."""
+    num_frames = jnp.sum(frame_mask(exposure_times), -1)
+    return self.exposure_time * capture_time(exposure_times, timing) + self.frame * num_frames
+
+
 class BurstSizeBAENet(BAENet):
   """BAENet with exposure times for bursts of several sizes, and a choice among the sizes.
 
   Attributes:
     num_frames: of the largest burst, n.
     burst_sizes: ascending even numbers up to n.
-    burst_size: always take this one of them; None: the one that is expected to lose and cost least.
-    time_cost, frame_cost: of a second of capture, gaps included, and of a frame, in units of the loss.
+    burst_size: always take this one of them; None: the one whose expected loss and penalty are least together.
+    penalties: of bursts, beside what their images lose.
   """
 
   num_frames: int = 8
   burst_sizes: tuple[int, ...] = (2, 4, 6, 8)
   burst_size: int | None = None
-  time_cost: float = 0.0
-  frame_cost: float = 0.0
+  penalties: BurstPenalty = BurstPenalty()
 
   @property
   def num_outputs(self) -> int:
@@ -43,7 +69,7 @@ class BurstSizeBAENet(BAENet):
     """`[..., num_outputs]` -> what each size is expected to lose, `[..., number of sizes]`, up to a common constant."""
     return _LOSS_UNIT * logits[..., :len(self.burst_sizes)]
 
-  def loss_of_expectations(self, logits: jax.Array, losses: jax.Array) -> jax.Array:
+  def expectation_loss(self, logits: jax.Array, losses: jax.Array) -> jax.Array:
     """Squared error of what one scene's sizes were expected to lose, against what they lost `[number of sizes]`.
 
     Its least value is at the mean loss for what the network sees, whatever the noise of single bursts. In units of the
@@ -52,28 +78,22 @@ class BurstSizeBAENet(BAENet):
     error = self.expected_losses(logits) - losses
     return jnp.sum(jnp.square(error - jnp.mean(error))) / (2 * _LOSS_UNIT)
 
-  def exposure_times_of_sizes(self, logits: jax.Array, timing: BurstTiming, *, slack_floor: bool = False) -> jax.Array:
+  def exposure_times_of_sizes(self, logits: jax.Array, timing: BurstTiming) -> jax.Array:
     """Exposure times of one scene for every size `[number of sizes, n]`, s, 0 where a frame is left out."""
     rows, start = [], len(self.burst_sizes)
     for size in self.burst_sizes:
-      times = predict_exposure_times(logits[start:start + size + 1], timing.with_frames(size), slack_floor=slack_floor)
+      times = predict_exposure_times(
+          logits[start:start + size + 1], timing.with_frames(size), slack_floor=self.slack_floor)
       rows.append(jnp.pad(times, (0, self.num_frames - size)))
       start += size + 1
     return jnp.stack(rows)
 
-  def exposure_times(self, logits: jax.Array, timing: BurstTiming, *, slack_floor: bool = False) -> jax.Array:
+  def exposure_times(self, logits: jax.Array, timing: BurstTiming) -> jax.Array:
     """Exposure times `[n]` of one scene, s, for the chosen size; no gradient passes through the choice."""
-    times = self.exposure_times_of_sizes(logits, timing, slack_floor=slack_floor)
+    times = self.exposure_times_of_sizes(logits, timing)
     if self.burst_size is None:
-      costs = burst_cost(times, timing, time_cost=self.time_cost, frame_cost=self.frame_cost)
-      return times[jnp.argmin(self.expected_losses(logits) + costs)]
+      return times[jnp.argmin(self.expected_losses(logits) + self.penalties(times, timing))]
     return times[self.burst_sizes.index(self.burst_size)]
-
-
-def burst_cost(exposure_times: jax.Array, timing: BurstTiming, *, time_cost: float, frame_cost: float) -> jax.Array:
-  """What bursts of these times `[..., n]` cost, `[...]`, at prices per second, gaps included, and per frame taken."""
-  num_frames = jnp.sum(frame_mask(exposure_times), -1)
-  return time_cost * capture_time(exposure_times, timing) + frame_cost * num_frames
 
 
 def check_burst_sizes(burst_sizes: tuple[int, ...], num_frames: int) -> None:

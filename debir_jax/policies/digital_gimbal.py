@@ -10,18 +10,19 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from debir_jax.policies.bounded_softmax import predict_exposure_times
-from debir_jax.types import BurstTiming
+from debir_jax.policies.exposure_predictor import ExposurePredictor
 
 
-class DigitalGimbal(nn.Module):
+class DigitalGimbal(ExposurePredictor, nn.Module):
   """In BAENet's place: planes in, the same logits `[n + 1]` for all out.
 
   Attributes:
     num_frames: n.
+    slack_floor: see `bounded_softmax`.
   """
 
   num_frames: int = 4
+  slack_floor: bool = False
 
   @nn.compact
   def __call__(self, planes: jax.Array, train: bool, dropout_keys: jax.Array | None = None) -> jax.Array:
@@ -29,7 +30,3 @@ class DigitalGimbal(nn.Module):
     del train, dropout_keys
     logits = self.param("logits", nn.initializers.zeros_init(), (self.num_frames + 1,))
     return jnp.broadcast_to(logits, (planes.shape[0], self.num_frames + 1))
-
-  def exposure_times(self, logits: jax.Array, timing: BurstTiming, *, slack_floor: bool = False) -> jax.Array:
-    """What the logits mean: exposure times `[n]`, s."""
-    return predict_exposure_times(logits, timing, slack_floor=slack_floor)

@@ -71,11 +71,6 @@ class CandidateSet(NamedTuple):
   exposure_times: np.ndarray
 
 
-def first_frames(exposure_times: Sequence[float], num_frames: int) -> Fixed:
-  """The policy that takes the first frames of a burst of `num_frames` with these exposure times in s, and no more."""
-  return Fixed((*exposure_times, *[0.0] * (num_frames - len(exposure_times))))
-
-
 def candidate_set(timing: BurstTiming) -> CandidateSet:
   """The set E for any n: {8}xn, {16}xn, {24}xn, {32}xn, and n times evenly from 8 to 32, in 1/1920 s.
 

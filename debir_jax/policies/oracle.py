@@ -67,10 +67,10 @@ def search_exposure_times(loss_of: Callable[[jax.Array], jax.Array], candidates:
     return loss_of(times), times
 
   def step(carry, _):
-    logits, moments = carry
+    logits, opt_state = carry
     (loss, times), gradient = jax.value_and_grad(loss_of_logits, has_aux=True)(logits)
-    updates, moments = optimizer.update(gradient, moments)
-    return (logits + updates, moments), (loss, times)
+    updates, opt_state = optimizer.update(gradient, opt_state)
+    return (logits + updates, opt_state), (loss, times)
 
   _, (path_losses, path) = jax.lax.scan(step, (start, optimizer.init(start)), length=num_steps)
   losses = jnp.concatenate([candidate_losses, path_losses])

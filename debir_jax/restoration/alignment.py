@@ -1,7 +1,7 @@
-"""Alignment of all frames to the base frame, frame 0, with deformable convolutions over three scales.
+"""Alignment of all frames to the reference frame, frame 0, with deformable convolutions over three scales.
 
 Frames stand on axis -4: `[..., n, H, W, C]`. The offset features and offsets of frame 0 could not reach the result, as
-the base frame passes unaligned, so offsets exist for frames 1 to n - 1 only: `[..., n - 1, H, W, C]`.
+the reference frame passes unaligned, so offsets exist for frames 1 to n - 1 only: `[..., n - 1, H, W, C]`.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from debir_jax.kernels.conv import conv3x3
 from debir_jax.kernels.deform_conv import deform_conv2d_split
 from debir_jax.kernels.dense import gelu
 from debir_jax.restoration.attention import attention_block
-from debir_jax.restoration.fusion import BurstFeatureFusion, base_pairs
+from debir_jax.restoration.fusion import BurstFeatureFusion, reference_pairs
 from debir_jax.restoration.layers import Conv3x3, Kernel, UpConv3x3, bias_init, kernel_init
 
 _DILATION = 2
@@ -24,27 +24,27 @@ class Alignment(nn.Module):
   """Aligns frames of one scale; returns `(aligned frames, offset features)`.
 
   Attributes:
-    fusion_blocks: attention blocks in the fusion with the base frame.
+    fusion_blocks: attention blocks in the fusion with the reference frame.
     deform_groups: blocks of channels that move together.
-    remat, deform_reach: see `Burstormer`.
+    remat: see `Burstormer`.
   """
 
   fusion_blocks: int = 2
   deform_groups: int = 8
   remat: str = "none"
-  deform_reach: int | None = None
 
   @nn.compact
   def __call__(self, frames, coarse_offset_features=None):
     features = frames.shape[-1]
-    offset_features = gelu(Conv3x3(features, use_bias=False, name="bottleneck")(base_pairs(frames)[..., 1:, :, :, :]))
+    pairs = reference_pairs(frames)[..., 1:, :, :, :]
+    offset_features = gelu(Conv3x3(features, use_bias=False, name="bottleneck")(pairs))
     if coarse_offset_features is not None:
       both = jnp.concatenate([coarse_offset_features, offset_features], -1)
       offset_features = gelu(Conv3x3(features, use_bias=False, name="bottleneck_o")(both))
     moved = self._deform(frames[..., 1:, :, :, :], offset_features)
     aligned = jnp.concatenate([frames[..., :1, :, :, :], moved], -4)
     fusion = BurstFeatureFusion(sign=1, num_blocks=self.fusion_blocks, remat=self.remat, name="back_projection")
-    return fusion(base_pairs(aligned)), offset_features
+    return fusion(reference_pairs(aligned)), offset_features
 
   def _deform(self, frames, offset_features):
     features = frames.shape[-1]
@@ -58,8 +58,7 @@ class Alignment(nn.Module):
     shape = (3, 3, features // self.deform_groups, features)
     kernel = self.param("deform_kernel", kernel_init, shape)
     bias = self.param("deform_bias", bias_init(9 * shape[2]), (features,))
-    return deform_conv2d_split(frames, down, right, jax.nn.sigmoid(mask), kernel, bias, dilation=_DILATION,
-                               reach=self.deform_reach)
+    return deform_conv2d_split(frames, down, right, jax.nn.sigmoid(mask), kernel, bias, dilation=_DILATION)
 
 
 class BurstAlignment(nn.Module):
@@ -67,16 +66,15 @@ class BurstAlignment(nn.Module):
 
   Attributes:
     blocks_per_level: attention blocks at full and at half size.
-    fusion_blocks: attention blocks in every fusion of an aligned frame with the base frame.
+    fusion_blocks: attention blocks in every fusion of an aligned frame with the reference frame.
     deform_groups: blocks of channels that move together.
-    remat, deform_reach: see `Burstormer`.
+    remat: see `Burstormer`.
   """
 
   blocks_per_level: Sequence[int] = (2, 2)
   fusion_blocks: int = 2
   deform_groups: int = 8
   remat: str = "none"
-  deform_reach: int | None = None
 
   @nn.compact
   def __call__(self, frames):
@@ -89,7 +87,7 @@ class BurstAlignment(nn.Module):
 
     def align(frames, coarse_offset_features, name):
       module = nn.remat(Alignment) if self.remat == "stages" else Alignment
-      alignment = module(self.fusion_blocks, self.deform_groups, self.remat, self.deform_reach, name=name)
+      alignment = module(self.fusion_blocks, self.deform_groups, self.remat, name=name)
       return alignment(frames, coarse_offset_features)
 
     full = encode(frames, level=1, num_heads=1)

@@ -1,8 +1,8 @@
 """Burstormer for de-noising (https://arxiv.org/abs/2304.01194), as DEBIR restores bursts with it.
 
 `[..., n, H, W, c] -> [..., H, W, out_channels]`: n frames, even, frame 0 is the base that all others are aligned to and
-that the result shows. With packed RAW, 4 channels go in and come out, signals relative to white = 1; `BurstPlanes` adds
-what else is known of a frame. No skip from input to output but on request, no activation at the end, no clamp: the
+that the result shows. With packed RAW, 4 channels go in and come out, signals relative to white = 1; `RestorerInputs`
+adds what else is known of a frame. No skip from input to output but on request, no activation at the end, no clamp: the
 image is regressed from features.
 
 Names of the weights follow the published PyTorch module, so that `debir_jax.convert` can import them.
@@ -21,7 +21,7 @@ from debir_jax.restoration.layers import Conv1x1, Conv3x3, draw_weights
 
 
 class Burstormer(nn.Module):
-  """Restores the base frame of a burst.
+  """Restores the reference frame of a burst.
 
   The number of frames fixes the shape of one weight only (`rec_conv1`); input channels are those of the data.
 
@@ -33,16 +33,15 @@ class Burstormer(nn.Module):
     deform_groups: blocks of channels that the alignment moves together. 8 in the published network; fewer make offsets,
       most of a small network's work, cheaper.
     identity_alignment: fresh deformable convolutions hand frames on unchanged, instead of random mixtures. In a small
-      random network other frames reach the result fifty times more weakly than the base frame (with this: three times),
-      so a short training finds how to restore the base frame alone.
-    global_skip: add the first `out_channels` channels of the base frame to the result; fresh weights then return the
-      base frame.
+      random network alternate frames reach the result fifty times more weakly than the reference frame (with this:
+      three times), so a short training finds how to restore the reference frame alone.
+    global_skip: add the first `out_channels` channels of the reference frame to the result; fresh weights then return
+      the reference frame.
     dtype: type to compute in, "bfloat16" or "float32"; None: the type of the burst. Norms, attention weights, sampling
       positions and the result are at least float32, weights are stored as float32.
     remat: what the backward pass computes again instead of storing it. "none"; "blocks": every attention block;
       "stages": every alignment and fusion as a whole, which leaves little more than the features between them. On CPU
       attention blocks always store nothing but their input.
-    deform_reach: `reach` of the deformable convolutions, see `deform_conv2d`; the result does not depend on it.
   """
 
   num_features: int = 48
@@ -54,7 +53,6 @@ class Burstormer(nn.Module):
   global_skip: bool = False
   dtype: str | None = None
   remat: str = "none"
-  deform_reach: int | None = None
 
   def init(self, key, burst):
     """Fresh variables for bursts of this shape, drawn as PyTorch draws them (see `draw_weights`).
@@ -79,7 +77,7 @@ class Burstormer(nn.Module):
 
     frames = Conv3x3(features, use_bias=False, name="conv1")(frames)
     frames = BurstAlignment((blocks, blocks) if isinstance(blocks, int) else blocks, self.fusion_blocks,
-                            self.deform_groups, self.remat, self.deform_reach, name="align")(frames)
+                            self.deform_groups, self.remat, name="align")(frames)
     frames = self._fuse(frames, "back_projection1")
     frames = gelu(Conv1x1(2 * features, name="rec_conv1")(frames_to_channels(frames)))
     frames = self._fuse(channels_to_frames(frames, 2), "back_projection2")

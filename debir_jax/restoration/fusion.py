@@ -1,4 +1,4 @@
-"""Fusion of pairs of frames by back-projection, with the base frame or with each other.
+"""Fusion of pairs of frames by back-projection, with the reference frame or with each other.
 
 Frames stand on axis -4: `[..., n, H, W, C]`.
 """
@@ -15,7 +15,7 @@ from debir_jax.restoration.layers import Conv3x3
 class BurstFeatureFusion(nn.Module):
   """BFF: `[..., H, W, 2 * f] -> [..., H, W, f]`; what is lost on the way down is estimated and added again.
 
-  On `base_pairs` this is the reference-based enrichment RBFE, on `cyclic_pairs` the one without reference, NRFE.
+  On `reference_pairs` this is the reference-based enrichment RBFE, on `cyclic_pairs` the one without reference, NRFE.
 
   Attributes:
     sign: of the residual (expanded - input); the published network has +1 in RBFE and -1 in NRFE.
@@ -37,7 +37,7 @@ class BurstFeatureFusion(nn.Module):
     return fused + gelu(Conv3x3(features, name="diff_fusion")(self.sign * (expanded - pairs)))
 
 
-def base_pairs(frames: jax.Array) -> jax.Array:
+def reference_pairs(frames: jax.Array) -> jax.Array:
   """Every frame, also frame 0 itself, behind frame 0: `[..., n, H, W, f] -> [..., n, H, W, 2 * f]`."""
   base = jnp.broadcast_to(frames[..., :1, :, :, :], frames.shape)
   return jnp.concatenate([base, frames], -1)

@@ -8,6 +8,9 @@ import types
 from absl import flags
 import ml_collections
 
+flags.DEFINE_bool("huge_pages", True, "Put arrays on huge pages where Linux gives them on request (faster on CPUs); "
+                  "the program starts once more for it. --nohuge_pages: do not.")
+
 
 def parse_flags(argv: list[str]) -> list[str]:
   """Parses flags, --config among them; what is wrong comes as one line with the remedy, not as a traceback."""

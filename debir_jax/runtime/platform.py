@@ -18,15 +18,15 @@ def compiler_options() -> dict[str, Any] | None:
 
 
 def prepare_memory() -> None:
-  """Puts arrays on huge pages, which one step hands on to the next. Call it first: the program may start once more.
+  """Puts arrays on huge pages. Call it first: the program may start once more.
 
-  After compilation the heap is in small pieces: a step of the quickstart took 0.11 to 0.14 s, on huge pages 0.09 s
-  (2026-11-27, 2 cores of an AMD EPYC). glibc reads when a program starts that it should ask for them, hence the new
-  start; Linux gives them on request only, as most distributions set it up. Freed memory is kept, as mapping and clearing
-  pages takes part of every step too. With glibc only; elsewhere nothing happens. What the user says in GLIBC_TUNABLES
-  holds.
+  After compilation the heap is in small pieces: a step of the quickstart takes 1.2 times as long without huge pages
+  (`experiments/benchmarks`). glibc reads when a program starts that it should ask for them, hence the new start; Linux
+  gives them on request only, as most distributions set it up. Freed memory is kept, as mapping and clearing pages takes
+  part of every step too. With glibc only; elsewhere nothing happens. What the user says in GLIBC_TUNABLES holds, and
+  `--nohuge_pages` on the command line switches all of it off.
   """
-  if sys.platform != "linux" or not hasattr(libc := ctypes.CDLL(None), "mallopt"):
+  if sys.platform != "linux" or not hasattr(libc := ctypes.CDLL(None), "mallopt") or _switched_off(sys.argv):
     return
   tunables = os.environ.get("GLIBC_TUNABLES", "")
   if "glibc.malloc.hugetlb" not in tunables and _gives_huge_pages_on_request() and _glibc_version() >= (2, 35):
@@ -37,6 +37,11 @@ def prepare_memory() -> None:
   mmap_max, trim_threshold = -4, -1  # malloc.h
   libc.mallopt(mmap_max, 0)
   libc.mallopt(trim_threshold, 2**31 - 1)
+
+
+def _switched_off(argv: list[str]) -> bool:
+  """Whether the command line says so; it is read before there is a parser."""
+  return any(option.lstrip("-") in ("nohuge_pages", "huge_pages=false", "huge_pages=False") for option in argv[1:])
 
 
 def _gives_huge_pages_on_request() -> bool:

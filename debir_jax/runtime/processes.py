@@ -80,17 +80,17 @@ def owned(workdir: str) -> Iterator[pathlib.Path]:
         stack.enter_context(locked(workdir))
       except WorkdirError as error:
         reason = str(error)
-    if agreed(bool(reason)):
+    if broadcast(bool(reason)):
       raise WorkdirError(reason or f"Process 0 cannot use --workdir={workdir}; see its message.")
     yield pathlib.Path(workdir).expanduser().absolute()
 
 
-def share(num_items: int) -> range:
+def shard_indices(num_items: int) -> range:
   """The items that this process does of work that is shared out."""
   return range(jax.process_index(), num_items, jax.process_count())
 
 
-def gathered(mine: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def all_gather(mine: list[dict[str, Any]]) -> list[dict[str, Any]]:
   """The dictionaries of all processes, process by process; numbers, strings, lists and arrays, which become lists."""
   if jax.process_count() == 1:
     return mine
@@ -101,7 +101,7 @@ def gathered(mine: list[dict[str, Any]]) -> list[dict[str, Any]]:
   return [item for row, size in zip(all_bytes, sizes) for item in json.loads(row[:size].tobytes())]
 
 
-def agreed(mine: bool) -> bool:
+def broadcast(mine: bool) -> bool:
   """What process 0 says, in all processes."""
   return mine if jax.process_count() == 1 else bool(multihost_utils.broadcast_one_to_all(np.int32(mine)))
 

@@ -21,7 +21,7 @@ from debir_jax.scenes.photos import UnreadablePhotoError
 from debir_jax.scenes.source import SceneSource
 from debir_jax.types import Scene
 
-_MANY_EPOCHS = 2**31  # Endless for all purposes; grain's own endless repeat overflows with batches of one.
+_MANY_EPOCHS = 2**31  # Endless for all compatibility; grain's own endless repeat overflows with batches of one.
 
 _empty = jax.jit(lambda scene, count: jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype), scene),
                  static_argnums=1)

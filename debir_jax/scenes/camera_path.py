@@ -52,19 +52,19 @@ def subframe_times_s(num_subframes: int) -> jax.Array:
 
 
 def random_speed(
-    key: jax.Array, *, crop_size: int, static_share: float = 0.15, speed_scale: float | None = None) -> jax.Array:
+    key: jax.Array, *, crop_size: int, static_fraction: float = 0.15, speed_scale: float | None = None) -> jax.Array:
   """Speed of a scene in mosaic px/s: 0 for a share of scenes, else log-normal, cut at 1000 px/s per 256 px of crop.
 
   Args:
     key: a PRNG key.
     crop_size: side of the crop in mosaic pixels.
-    static_share: chance of a static scene.
+    static_fraction: chance of a static scene.
     speed_scale: factor on the speeds for a crop of 256; by default crop_size / 256.
   """
   static_key, speed_key = jax.random.split(key)
   scale = crop_size / REFERENCE_CROP_SIZE if speed_scale is None else speed_scale
   speed = _MEDIAN_MOVING_SPEED_PX_S * jnp.exp(_LOG_SPEED_STD * jax.random.normal(speed_key))
-  is_static = jax.random.uniform(static_key) < static_share
+  is_static = jax.random.uniform(static_key) < static_fraction
   return jnp.where(is_static, 0.0, scale * jnp.minimum(speed, _MAX_SPEED_PX_S))
 
 

@@ -2,7 +2,7 @@
 
 A clip is a folder of its frames, PNG or JPEG, which are read in the order of the numbers in their names; a tool for
 frame interpolation has made seven of eight. As the paper cuts them: windows start 179 frames after each other, the last
-one that would fit is left out, sRGB is made linear, and a camera's colour is drawn for every window.
+one that would fit is left out, sRGB is made linear, and a camera's color is drawn for every window.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from debir_jax.imaging import bayer, color
+from debir_jax.imaging import bayer
+from debir_jax.imaging.color import linear_srgb_to_camera_rgb, random_camera_color, srgb_to_linear
 from debir_jax.scenes import photos
 from debir_jax.scenes.photos import UnreadablePhotoError
 from debir_jax.scenes.source import CROP_MULTIPLE, check_index
@@ -71,7 +72,7 @@ class ClipScenes:
 
   def __init__(self, clips: Sequence[Clip], *, num_subframes: int, num_scenes: int | None = None, crop_size: int = 0,
                start_multiple: int = 1, seed: int = 0,
-               draw_colour: Callable[[jax.Array], CameraColor] = color.random_camera_color):
+               draw_color: Callable[[jax.Array], CameraColor] = random_camera_color):
     """Checks sizes; frames are read when a scene is made.
 
     Args:
@@ -82,7 +83,7 @@ class ClipScenes:
       start_multiple: windows start at multiples of it. With `FRAMES_PER_CAPTURE`, a burst that starts 80 subframes into
         its window starts at a frame that is not interpolated.
       seed: of the cameras.
-      draw_colour: draws the camera's colour from a key.
+      draw_color: draws the camera's color from a key.
 
     Raises:
       ValueError: no clips, or sizes that cannot be.
@@ -103,7 +104,7 @@ class ClipScenes:
     count = min(num_scenes or len(windows), len(windows))
     self._windows = [windows[i * len(windows) // count] for i in range(count)]
     self.crop_size, self.num_subframes = crop_size, num_subframes
-    self._seed, self._draw_colour = seed, draw_colour
+    self._seed, self._draw_color = seed, draw_color
 
   def __len__(self) -> int:
     return len(self._windows)
@@ -122,7 +123,7 @@ class ClipScenes:
     """
     check_index(index, len(self))
     clip, start = self._windows[index]
-    colour = self._draw_colour(jax.random.fold_in(jax.random.key(self._seed), index))
+    color = self._draw_color(jax.random.fold_in(jax.random.key(self._seed), index))
     height, width = (self.crop_size,) * 2 if self.crop_size else clip.size
     radiance = np.empty((self.num_subframes, height // 2, width // 2, 4), np.float32)
     # A crop starts at an even row and column, whichever phase the mosaic has.
@@ -132,12 +133,12 @@ class ClipScenes:
       if pixels.shape[:2] != clip.size:
         raise UnreadablePhotoError(f"{path} has {pixels.shape[0]}x{pixels.shape[1]} px, the first frame of its clip "
                                    f"{clip.size[0]}x{clip.size[1]}. Remove or replace the file.")
-      entry[:] = _packed_raw(pixels[top:top + height, left:left + width], colour)
-    return Scene(radiance=jnp.asarray(radiance), colour=colour, scene_id=jnp.asarray(index, jnp.int32))
+      entry[:] = _packed_raw(pixels[top:top + height, left:left + width], color)
+    return Scene(radiance=jnp.asarray(radiance), color=color, scene_id=jnp.asarray(index, jnp.int32))
 
 
 @jax.jit
-def _packed_raw(srgb: jax.Array, colour: CameraColor) -> jax.Array:
+def _packed_raw(srgb: jax.Array, color: CameraColor) -> jax.Array:
   """What the camera measures of sRGB `[H, W, 3]`, uint8: packed `[H / 2, W / 2, 4]`, in [0, 1]."""
-  linear = color.srgb_to_linear(srgb.astype(jnp.float32) / 255)
-  return bayer.pack(bayer.mosaic(jnp.clip(color.linear_srgb_to_camera_rgb(linear, colour), 0, 1)))
+  linear = srgb_to_linear(srgb.astype(jnp.float32) / 255)
+  return bayer.pack(bayer.mosaic(jnp.clip(linear_srgb_to_camera_rgb(linear, color), 0, 1)))

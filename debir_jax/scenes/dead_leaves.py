@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from debir_jax.imaging import color
+from debir_jax.imaging.color import linear_srgb_to_camera_rgb, random_camera_color
 from debir_jax.scenes import camera_path
 from debir_jax.scenes.camera_path import CameraPath
 from debir_jax.scenes.source import check_index, check_source_sizes
@@ -74,43 +74,43 @@ class Leaves:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DeadLeavesParams:
-  """Everything random about a scene. What no leaf covers has the colour `background [3]`, linear sRGB."""
+  """Everything random about a scene. What no leaf covers has the color `background [3]`, linear sRGB."""
 
   path: CameraPath
   leaves: Leaves
   background: jax.Array
-  colour: CameraColor
+  color: CameraColor
 
 
 def random_scene_params(
     key: jax.Array, *, num_subframes: int, crop_size: int, num_leaves: int | None = None,
-    static_share: float = 0.15, speed_scale: float | None = None,
-    draw_colour: Callable[[jax.Array], CameraColor] = color.random_camera_color) -> DeadLeavesParams:
-  """Draws the camera's path, the leaves and the camera's colour; see `photo_motion.random_scene_params`.
+    static_fraction: float = 0.15, speed_scale: float | None = None,
+    draw_color: Callable[[jax.Array], CameraColor] = random_camera_color) -> DeadLeavesParams:
+  """Draws the camera's path, the leaves and the camera's color; see `photo_motion.random_scene_params`.
 
   Args:
     key: a PRNG key.
     num_subframes: length of the sequence.
     crop_size: side of the crop in mosaic pixels.
     num_leaves: by default 110 for a crop of 64 pixels, in proportion to its area.
-    static_share: chance that nothing moves.
+    static_fraction: chance that nothing moves.
     speed_scale: see `camera_path.random_speed`.
-    draw_colour: draws the camera's colour from a key.
+    draw_color: draws the camera's color from a key.
   """
-  path_key, speed_key, leaves_key, background_key, colour_key = jax.random.split(key, 5)
+  path_key, speed_key, leaves_key, background_key, color_key = jax.random.split(key, 5)
   duration_s = num_subframes / SUBFRAME_RATE_HZ
   speed = camera_path.random_speed(
-      speed_key, crop_size=crop_size, static_share=static_share, speed_scale=speed_scale)
+      speed_key, crop_size=crop_size, static_fraction=static_fraction, speed_scale=speed_scale)
   path = camera_path.random_camera_path(path_key, speed_px_s=speed, duration_s=duration_s, crop_size=crop_size)
   num_leaves = num_leaves or round(_LEAVES_PER_PX * crop_size**2)
   leaves = _random_leaves(leaves_key, num_leaves, path=path, speed_px_s=speed, duration_s=duration_s,
                           crop_size=crop_size)
-  return DeadLeavesParams(path=path, leaves=leaves, background=natural_colours(background_key, 1)[0],
-                          colour=draw_colour(colour_key))
+  return DeadLeavesParams(path=path, leaves=leaves, background=natural_colors(background_key, 1)[0],
+                          color=draw_color(color_key))
 
 
-def natural_colours(key: jax.Array, count: int) -> jax.Array:
-  """Linear sRGB colours `[count, 3]` in (0, 0.9]."""
+def natural_colors(key: jax.Array, count: int) -> jax.Array:
+  """Linear sRGB colors `[count, 3]` in (0, 0.9]."""
   spread = jax.random.normal(key, (count, 3))
   log_rgb = _MEAN_LOG_RGB + sum(spread[:, i:i + 1] * _LOG_COLOUR_AXES[i] for i in range(3))
   return jnp.minimum(jnp.exp(log_rgb), _MAX_RGB)
@@ -123,7 +123,7 @@ def power_law_radii(key: jax.Array, count: int, *, smallest: float, largest: flo
 
 
 def _random_leaves(key, count, *, path, speed_px_s, duration_s, crop_size):
-  radius_key, colour_key, normal_key, uniform_key = jax.random.split(key, 4)
+  radius_key, color_key, normal_key, uniform_key = jax.random.split(key, 4)
   # Few large draws: each call to jax.random costs compile time.
   normal = jax.random.normal(normal_key, (3, count))
   seen, seen_y, seen_x, stripe_angle, stripe, angle, shape, phase, contrast = jax.random.uniform(
@@ -140,7 +140,7 @@ def _random_leaves(key, count, *, path, speed_px_s, duration_s, crop_size):
   return Leaves(
       centre_px=scene - velocity * seen_s[:, None], velocity_px_s=velocity,
       frame=_turn(2 * jnp.pi * angle) / (radius[:, None] * jnp.stack([aspect, 1 / aspect], -1))[..., None],
-      radius_px=radius, roundness=jnp.round(3 * shape) / 3, rgb=natural_colours(colour_key, count),
+      radius_px=radius, roundness=jnp.round(3 * shape) / 3, rgb=natural_colors(color_key, count),
       wave_per_px=wave_direction / _log_uniform(stripe, *_STRIPE_PX)[:, None], wave_phase=phase,
       contrast=_TEXTURE_CONTRAST * contrast**2)
 
@@ -162,7 +162,7 @@ def render_scene(params: DeadLeavesParams, *, num_subframes: int, crop_size: int
   cameras = camera_path.camera_affine(params.path, times_s)
   lists = _cell_lists(params, times_s, cameras, crop_size, num_chunks)
   table = _leaf_table(params)
-  background = _by_plane(params.background, params.colour)
+  background = _by_plane(params.background, params.color)
   by_chunk = lambda array: array.reshape(num_chunks, _CHUNK, *array.shape[1:])
 
   def paint_chunk(chunk):
@@ -172,15 +172,15 @@ def render_scene(params: DeadLeavesParams, *, num_subframes: int, crop_size: int
   return chunks.reshape(-1, *chunks.shape[2:])[:num_subframes]
 
 
-def _by_plane(rgb, colour):
+def _by_plane(rgb, color):
   """Linear sRGB `[..., 3]` -> camera RAW of the four Bayer planes `[..., 4]`."""
-  return jnp.clip(color.linear_srgb_to_camera_rgb(rgb, colour), 0, 1)[..., jnp.array([0, 1, 1, 2])]
+  return jnp.clip(linear_srgb_to_camera_rgb(rgb, color), 0, 1)[..., jnp.array([0, 1, 1, 2])]
 
 
 def _leaf_table(params):
-  """Leaves with colours in camera RGB by Bayer plane `[N + 1, 4]`; the last one is invisible and fills short lists."""
+  """Leaves with colors in camera RGB by Bayer plane `[N + 1, 4]`; the last one is invisible and fills short lists."""
   leaves = params.leaves
-  leaves = dataclasses.replace(leaves, rgb=_by_plane(leaves.rgb, params.colour))
+  leaves = dataclasses.replace(leaves, rgb=_by_plane(leaves.rgb, params.color))
   padded = jax.tree.map(lambda array: jnp.pad(array, [(0, 1)] + [(0, 0)] * (array.ndim - 1)), leaves)
   return dataclasses.replace(padded, centre_px=padded.centre_px.at[-1].set(1e6), frame=padded.frame.at[-1].set(
       jnp.eye(2)), radius_px=padded.radius_px.at[-1].set(1.0))
@@ -273,7 +273,7 @@ def _smooth_wave(cycles):
 
 
 _draw_params = jax.jit(random_scene_params, static_argnames=(
-    "num_subframes", "crop_size", "num_leaves", "static_share", "speed_scale", "draw_colour"))
+    "num_subframes", "crop_size", "num_leaves", "static_fraction", "speed_scale", "draw_color"))
 _render = jax.jit(render_scene, static_argnames=("num_subframes", "crop_size"))
 
 
@@ -282,14 +282,14 @@ class DeadLeavesScenes:
 
   def __init__(
       self, *, crop_size: int, num_subframes: int, num_scenes: int, seed: int = 0, num_leaves: int | None = None,
-      static_share: float = 0.15, speed_scale: float | None = None,
-      draw_colour: Callable[[jax.Array], CameraColor] = color.random_camera_color):
+      static_fraction: float = 0.15, speed_scale: float | None = None,
+      draw_color: Callable[[jax.Array], CameraColor] = random_camera_color):
     """See `random_scene_params` for the options. Raises ValueError for sizes that cannot be."""
     check_source_sizes(crop_size=crop_size, num_subframes=num_subframes, num_scenes=num_scenes)
     self.crop_size, self.num_subframes = crop_size, num_subframes
     self._num_scenes, self._seed = num_scenes, seed
-    self._options = dict(num_leaves=num_leaves, static_share=static_share, speed_scale=speed_scale,
-                         draw_colour=draw_colour)
+    self._options = dict(num_leaves=num_leaves, static_fraction=static_fraction, speed_scale=speed_scale,
+                         draw_color=draw_color)
 
   def __len__(self) -> int:
     return self._num_scenes
@@ -303,4 +303,4 @@ class DeadLeavesScenes:
     check_index(index, len(self))
     params = self.params(index)
     radiance = _render(params, num_subframes=self.num_subframes, crop_size=self.crop_size)
-    return Scene(radiance=radiance, colour=params.colour, scene_id=jnp.asarray(index, jnp.int32))
+    return Scene(radiance=radiance, color=params.color, scene_id=jnp.asarray(index, jnp.int32))

@@ -1,8 +1,8 @@
 """Photos in motion: radiance sequences along an exactly known camera path, with a foreground that moves on its own.
 
-A scene is a linear sRGB photo on a fine grid (see `photos.random_cutout`), turned into camera RGB once, and sampled
-bilinearly where each Bayer sample lies at the middle of each 1/1920 s. Only packed samples are computed, each from
-its own colour plane. Scene positions beyond the photo see its mirror image.
+A scene is a linear sRGB photo on a fine grid (see `photos.random_crop_downscale`), turned into camera RGB once, and
+sampled bilinearly where each Bayer sample lies at the middle of each 1/1920 s. Only packed samples are computed, each
+from its own color plane. Scene positions beyond the photo see its mirror image.
 
 Drawing is separate from rendering: `random_scene_params(key, ...)` -> `render_scene(photo, params, ...)`. Both are
 traceable. The motion is known in closed form: `motion_field`. Axis order is (y, x) except in flow fields (x, y).
@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from debir_jax.imaging import color
+from debir_jax.imaging.color import linear_srgb_to_camera_rgb, random_camera_color
 from debir_jax.scenes import camera_path
 from debir_jax.scenes.camera_path import CameraPath
-from debir_jax.scenes.photos import SOURCE_DENSITY, Photo, check_large_enough, random_cutout
+from debir_jax.scenes.photos import SOURCE_DENSITY, Photo, check_large_enough, random_crop_downscale
 from debir_jax.scenes.source import check_index, check_source_sizes
 from debir_jax.types import SUBFRAME_RATE_HZ, CameraColor, Scene
 
@@ -60,34 +60,35 @@ class PhotoMotionParams:
 
   path: CameraPath
   foreground: Foreground
-  colour: CameraColor
+  color: CameraColor
 
 
 def random_scene_params(
-    key: jax.Array, *, num_subframes: int, crop_size: int, static_share: float = 0.15,
-    foreground_share: float = 0.3, speed_scale: float | None = None,
-    draw_colour: Callable[[jax.Array], CameraColor] = color.random_camera_color) -> PhotoMotionParams:
-  """Draws the camera's path, the foreground and the camera's colour.
+    key: jax.Array, *, num_subframes: int, crop_size: int, static_fraction: float = 0.15,
+    foreground_fraction: float = 0.3, speed_scale: float | None = None,
+    draw_color: Callable[[jax.Array], CameraColor] = random_camera_color) -> PhotoMotionParams:
+  """Draws the camera's path, the foreground and the camera's color.
 
   Args:
     key: a PRNG key.
     num_subframes: length of the sequence; mean speeds are those over this length.
     crop_size: side of the crop in mosaic pixels.
-    static_share: chance that nothing moves.
-    foreground_share: chance of a foreground layer. In a static scene it stands still as well.
+    static_fraction: chance that nothing moves.
+    foreground_fraction: chance of a foreground layer. In a static scene it stands still as well.
     speed_scale: see `camera_path.random_speed`.
-    draw_colour: draws the camera's colour from a key.
+    draw_color: draws the camera's color from a key.
   """
-  path_key, speed_key, layer_key, layer_speed_key, colour_key = jax.random.split(key, 5)
+  path_key, speed_key, layer_key, layer_speed_key, color_key = jax.random.split(key, 5)
   duration_s = num_subframes / SUBFRAME_RATE_HZ
   speed = camera_path.random_speed(
-      speed_key, crop_size=crop_size, static_share=static_share, speed_scale=speed_scale)
-  own_speed = camera_path.random_speed(layer_speed_key, crop_size=crop_size, static_share=0.0, speed_scale=speed_scale)
+      speed_key, crop_size=crop_size, static_fraction=static_fraction, speed_scale=speed_scale)
+  own_speed = camera_path.random_speed(layer_speed_key, crop_size=crop_size, static_fraction=0.0,
+                                       speed_scale=speed_scale)
   return PhotoMotionParams(
       path=camera_path.random_camera_path(path_key, speed_px_s=speed, duration_s=duration_s, crop_size=crop_size),
       foreground=_random_foreground(layer_key, speed_px_s=jnp.where(speed > 0, own_speed, 0.0), duration_s=duration_s,
-                                    crop_size=crop_size, share=foreground_share),
-      colour=draw_colour(colour_key))
+                                    crop_size=crop_size, share=foreground_fraction),
+      color=draw_color(color_key))
 
 
 def _random_foreground(key, *, speed_px_s, duration_s, crop_size, share):
@@ -120,10 +121,11 @@ def render_scene(
   check_crop_size(crop_size)
   for array in (photo,) if foreground_photo is None else (photo, foreground_photo):
     if array.ndim != 3 or array.shape[0] != array.shape[1] or array.shape[2] != 3:
-      raise ValueError(f"A photo must be [S, S, 3], got shape {array.shape}. Cut a square with photos.random_cutout.")
+      raise ValueError(f"A photo must be [S, S, 3], got shape {array.shape}. Cut a square with "
+                       "photos.random_crop_downscale.")
   times_s = camera_path.subframe_times_s(num_subframes)
   # Unprocessed once, in linear light, before it is sampled thousands of times.
-  planes = _camera_planes(photo, params.colour)
+  planes = _camera_planes(photo, params.color)
   background = camera_path.camera_affine(params.path, times_s)
 
   # A loop over subframes, as its inputs are computed once: XLA would fuse them into every sample's expression
@@ -132,7 +134,7 @@ def render_scene(
     return jax.lax.map(lambda camera: _sample_layer(planes, camera, crop_size), background)
   if foreground_photo is None:
     return background_only()
-  layer_planes = _camera_planes(foreground_photo, params.colour)
+  layer_planes = _camera_planes(foreground_photo, params.color)
   layer = camera_path.camera_affine(params.foreground.path, times_s)
 
   def with_foreground():
@@ -166,9 +168,9 @@ def mean_motion_px(params: PhotoMotionParams, *, start_s: jax.Array, end_s: jax.
       motion_field(params, start_s=start_s, end_s=end_s, crop_size=crop_size), axis=-1))
 
 
-def _camera_planes(photo, colour):
+def _camera_planes(photo, color):
   """Linear sRGB `[S, S, 3]` -> camera RGB planes `[3, S, S]` in [0, 1]."""
-  return jnp.moveaxis(jnp.clip(color.linear_srgb_to_camera_rgb(photo, colour), 0, 1), -1, 0)
+  return jnp.moveaxis(jnp.clip(linear_srgb_to_camera_rgb(photo, color), 0, 1), -1, 0)
 
 
 def _scene_positions(camera, crop_size):
@@ -179,7 +181,7 @@ def _scene_positions(camera, crop_size):
 
 
 def _sample_layer(planes, camera, crop_size):
-  """Bilinear samples `[h, w, 4]` of camera RGB planes `[3, S, S]`, each Bayer plane from its own colour.
+  """Bilinear samples `[h, w, 4]` of camera RGB planes `[3, S, S]`, each Bayer plane from its own color.
 
   Written as one elementwise expression over the output: XLA fuses it, gathers included, into one pass. It does so
   only while every tap is named once (measured on CPU: 5 times slower otherwise).
@@ -225,7 +227,7 @@ def _blob(layer, y, x):
 
 
 _draw_params = jax.jit(random_scene_params, static_argnames=(
-    "num_subframes", "crop_size", "static_share", "foreground_share", "speed_scale", "draw_colour"))
+    "num_subframes", "crop_size", "static_fraction", "foreground_fraction", "speed_scale", "draw_color"))
 _render_photos = jax.jit(render_scene, static_argnames=("num_subframes", "crop_size"))
 
 
@@ -234,8 +236,8 @@ class PhotoMotionScenes:
 
   def __init__(
       self, photos: Sequence[Photo], *, crop_size: int, num_subframes: int, num_scenes: int, seed: int = 0,
-      static_share: float = 0.15, foreground_share: float = 0.3, speed_scale: float | None = None,
-      draw_colour: Callable[[jax.Array], CameraColor] = color.random_camera_color):
+      static_fraction: float = 0.15, foreground_fraction: float = 0.3, speed_scale: float | None = None,
+      draw_color: Callable[[jax.Array], CameraColor] = random_camera_color):
     """See `random_scene_params` for the options.
 
     Raises:
@@ -247,14 +249,14 @@ class PhotoMotionScenes:
     check_large_enough(photos, crop_size)
     self.crop_size, self.num_subframes = crop_size, num_subframes
     self._photos, self._num_scenes, self._seed = list(photos), num_scenes, seed
-    self._options = dict(static_share=static_share, foreground_share=foreground_share, speed_scale=speed_scale,
-                         draw_colour=draw_colour)
+    self._options = dict(static_fraction=static_fraction, foreground_fraction=foreground_fraction,
+                         speed_scale=speed_scale, draw_color=draw_color)
 
   def __len__(self) -> int:
     return self._num_scenes
 
   def params(self, index: int) -> PhotoMotionParams:
-    """What was drawn for a scene: its exact motion and colour."""
+    """What was drawn for a scene: its exact motion and color."""
     key = jax.random.fold_in(jax.random.key(self._seed), index)
     return _draw_params(key, num_subframes=self.num_subframes, crop_size=self.crop_size, **self._options)
 
@@ -263,15 +265,15 @@ class PhotoMotionScenes:
     params = self.params(index)
     rng = np.random.default_rng([self._seed, index])
     background = self._photos[index % len(self._photos)]
-    photo = self._cutout(rng, background)
+    photo = self._crop(rng, background)
     # The second photo is needed only where it is seen; passing the first keeps one compiled program.
-    foreground = self._cutout(rng, self._other(rng, background)) if params.foreground.visible else photo
+    foreground = self._crop(rng, self._other(rng, background)) if params.foreground.visible else photo
     radiance = _render_photos(photo, params, num_subframes=self.num_subframes, crop_size=self.crop_size,
                               foreground_photo=foreground)
-    return Scene(radiance=radiance, colour=params.colour, scene_id=jnp.asarray(index, jnp.int32))
+    return Scene(radiance=radiance, color=params.color, scene_id=jnp.asarray(index, jnp.int32))
 
-  def _cutout(self, rng, photo):
-    return random_cutout(rng, photo.pixels(), crop_size=self.crop_size)
+  def _crop(self, rng, photo):
+    return random_crop_downscale(rng, photo.pixels(), crop_size=self.crop_size)
 
   def _other(self, rng, photo):
     """A photo of another group, if there is one."""

@@ -8,15 +8,18 @@ that stands: the mean gradient varies with the position by 6 to 11 %, by 24 to 5
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+import contextlib
 import dataclasses
 import functools
 import math
+import os
 import pathlib
 import re
 import struct
-import zlib
 
 import numpy as np
+from PIL import Image, ImageOps
 
 SOURCE_DENSITY = 2  # Source pixels per mosaic pixel.
 CANVAS_TO_CROP = 2  # Side of the cut-out per side of the crop: room to move before the border is mirrored.
@@ -27,8 +30,6 @@ _BUILTIN_FILES = ("astronaut.png", "chelsea.png", "coffee.png", "ihc.png", "moto
 _MAX_REDUCTION = 4.0  # Photo pixels per mosaic pixel.
 _MAX_SHORT_SIDE = 1536  # Larger photos are kept smaller: 256 pixels of crop at the largest reduction, and room.
 _MIN_REDUCTION = 2.0  # A photo's own pixels are demosaicked and sharpened or noisy: use them halved where possible.
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # In entropy-coded data: neither stuffing nor a restart.
 
 
 class UnreadablePhotoError(ValueError):
@@ -64,7 +65,7 @@ def default_group(path: pathlib.Path) -> str:
 
 
 def builtin_photos() -> list[Photo]:
-  """Seven real colour photos from the data folder of the installed scikit-image wheel; nothing is downloaded.
+  """Seven real color photos from the data folder of the installed scikit-image wheel; nothing is downloaded.
 
   A portrait, a cat, a cup, a stained tissue, a motorcycle seen from left and right, and a rocket launch.
   """
@@ -93,7 +94,8 @@ def photo_folder(path: str | pathlib.Path, *, group: Callable[[pathlib.Path], st
   files = sorted(image_files(folder))
   if not files:
     raise ValueError(f"No .png, .jpg or .jpeg file in {folder}. Put photos there, or use builtin_photos().")
-  return [_inspect(file, group) for file in files]
+  with ThreadPoolExecutor(os.cpu_count()) as pool:  # Decoding runs beside Python.
+    return list(pool.map(lambda file: _inspect(file, group), files))
 
 
 def image_files(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -144,7 +146,7 @@ def check_large_enough(photos: Sequence[Photo], crop_size: int) -> None:
                        "Remove the photo or choose a smaller crop_size.")
 
 
-def random_cutout(rng: np.random.Generator, pixels: np.ndarray, *, crop_size: int) -> np.ndarray:
+def random_crop_downscale(rng: np.random.Generator, pixels: np.ndarray, *, crop_size: int) -> np.ndarray:
   """A random piece of a photo at a random scale, as linear sRGB `[S, S, 3]`, float32.
 
   S = crop_size * CANVAS_TO_CROP * SOURCE_DENSITY. One mosaic pixel stands for 2 to 4 photo pixels where the photo is
@@ -205,12 +207,11 @@ def read_pixels(path: pathlib.Path) -> np.ndarray:
   Raises:
     UnreadablePhotoError: the file is missing, truncated or damaged.
   """
-  import cv2  # pylint: disable=g-import-not-at-top
-  data = _checked_data(path)[0]
-  bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)  # Applies the EXIF orientation.
-  if bgr is None:
-    raise UnreadablePhotoError(f"{path} cannot be decoded. Remove or replace the file.")
-  return np.ascontiguousarray(bgr[..., ::-1])
+  with _opened(path) as image:
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I"):  # Grey in 16 bits, which Pillow would cut at 255 instead of reducing it.
+      upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+    return np.asarray(upright.convert("RGB"))
 
 
 @functools.lru_cache(maxsize=64)  # Decoding a large photo takes longer than rendering a scene from it.
@@ -224,56 +225,23 @@ def _decode(path):
 
 
 def _inspect(path, group):
-  """The photo without its pixels, after a check of the file's structure."""
-  return Photo(path=path, group=group(path), size=_checked_data(path)[1])
+  """The photo without its pixels, after they were decoded once, JPEG at an eighth of its size."""
+  with _opened(path, draft=True) as image:
+    return Photo(path=path, group=group(path), size=image.info["full_size"][::-1])
 
 
-def _checked_data(path):
-  """A file's bytes, and the size of the photo in them.
-
-  OpenCV fills the missing part of a truncated JPEG with grey without a word, so the end of the data is looked for.
-  """
+@contextlib.contextmanager
+def _opened(path, *, draft=False):
+  """A decoded image of Pillow, which is strict: what is truncated or damaged is an error."""
   try:
-    data = path.read_bytes()
-    return data, _png_size(data) if data.startswith(_PNG_SIGNATURE) else _jpeg_size(data)
-  except (OSError, ValueError, struct.error, IndexError) as error:
+    with Image.open(path, formats=("PNG", "JPEG")) as image:
+      image.verify()  # The checksums of PNG, which decoding alone does not look at; then it has to be opened again.
+    with Image.open(path, formats=("PNG", "JPEG")) as image:
+      image.info["full_size"] = image.size
+      if draft:
+        image.draft(None, (1, 1))
+      image.load()
+      yield image
+  except (OSError, ValueError, SyntaxError, struct.error) as error:
     raise UnreadablePhotoError(
-        f"{path} is truncated or not a readable photo ({error}). Remove or replace the file.") from error
-
-
-def _png_size(data):
-  position, size, name = len(_PNG_SIGNATURE), None, None
-  while name != b"IEND":
-    length, name = struct.unpack_from(">I4s", data, position)
-    body = data[position + 4:position + 8 + length]
-    checksum, = struct.unpack_from(">I", data, position + 8 + length)
-    if zlib.crc32(body) != checksum:
-      raise ValueError(f"damaged PNG chunk at byte {position}")
-    if name == b"IHDR":
-      width, height = struct.unpack_from(">II", body, 4)
-      size = (height, width)
-    position += 12 + length
-  if size is None:
-    raise ValueError("PNG without header")
-  return size
-
-
-def _jpeg_size(data):
-  """(height, width), after following the segments up to the end-of-image marker."""
-  if not data.startswith(b"\xff\xd8"):
-    raise ValueError("neither PNG nor JPEG")
-  position, size = 2, None
-  while True:
-    marker = _JPEG_MARKER.search(data, position)
-    if marker is None:
-      raise ValueError("JPEG without end-of-image marker")
-    code, position = data[marker.start() + 1], marker.end()
-    if code == 0xd9:
-      break
-    length, = struct.unpack_from(">H", data, position)
-    if 0xc0 <= code <= 0xcf and code not in (0xc4, 0xc8, 0xcc):  # A frame header.
-      size = struct.unpack_from(">HH", data, position + 3)
-    position += length
-  if size is None:
-    raise ValueError("JPEG without frame header")
-  return size
+        f"{path} is truncated, damaged or neither PNG nor JPEG ({error}). Remove or replace the file.") from error

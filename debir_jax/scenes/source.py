@@ -50,7 +50,7 @@ class MixedScenes:
     for source in self._sources:
       if local < len(source):
         scene = source.scene(local)
-        return Scene(radiance=scene.radiance, colour=scene.colour, scene_id=jnp.asarray(index, jnp.int32))
+        return Scene(radiance=scene.radiance, color=scene.color, scene_id=jnp.asarray(index, jnp.int32))
       local -= len(source)
     raise AssertionError("The index was checked.")
 
@@ -77,9 +77,9 @@ class CachedScenes:
   def scene(self, index: int) -> Scene:
     if index not in self._scenes:
       scene = jax.device_get(self._source.scene(index))
-      self._scenes[index] = scene.colour, scene.scene_id, self._encode(scene.radiance)
-    colour, scene_id, radiance = self._scenes[index]
-    return jax.tree.map(jnp.asarray, Scene(radiance=self._decode(radiance), colour=colour, scene_id=scene_id))
+      self._scenes[index] = scene.color, scene.scene_id, self._encode(scene.radiance)
+    color, scene_id, radiance = self._scenes[index]
+    return jax.tree.map(jnp.asarray, Scene(radiance=self._decode(radiance), color=color, scene_id=scene_id))
 
   def _encode(self, radiance):
     return np.round(np.clip(radiance, 0, 1) * 65535).astype(np.uint16) if self._use_16_bits else radiance

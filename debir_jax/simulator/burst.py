@@ -1,7 +1,7 @@
 """The differentiable burst simulator (Sec. 4.3 of the paper): one call per line, in the paper's order.
 
 Pure functions of one sequence; a batch is `jax.vmap`. Radiance is packed Bayer `[F, h, w, 4]`, already sampled by the
-colour filter array: CFA sampling is linear and noise is per pixel, so the order of Eq. 6 does not matter, and a
+color filter array: CFA sampling is linear and noise is per pixel, so the order of Eq. 6 does not matter, and a
 sequence costs a third of RGB.
 """
 
@@ -44,7 +44,7 @@ def simulate_burst(key: jax.Array, radiance: jax.Array, exposure_times: jax.Arra
     preview_gain: g_p, linear.
     noise_model: see `noise.py`.
     timing: see `BurstTiming`.
-    gains: `[n]`; default `gains_for(exposure_times, ...)`.
+    gains: `[n]`, linear, of the frames that are taken; default `gains_for(exposure_times, ...)`.
     bits: quantise to so many bits, with straight-through derivative; default: no quantisation, as in the paper.
 
   Returns:
@@ -59,8 +59,8 @@ def simulate_burst(key: jax.Array, radiance: jax.Array, exposure_times: jax.Arra
   _check_positive("preview_gain", preview_gain)
   start_s, end_s = burst_windows(exposure_times, timing)
   taken = frame_mask(exposure_times)
-  if gains is None:  # No noise model need know a gain of 0: what is left out is taken like frame 0, and then blacked.
-    gains = gains_for(jnp.where(taken, exposure_times, jnp.ravel(exposure_times)[0]), preview_gain, timing)
+  gains = _gain_of_every_frame(
+      gains_for(exposure_times, preview_gain, timing) if gains is None else gains, taken)
   _check_positive("gains", gains)
   raw = _take(key, radiance, start_s, end_s, gains, noise_model, timing, bits)
   return jnp.where(taken[:, None, None, None], raw, 0)
@@ -98,6 +98,14 @@ def _take(key, radiance, start_s, end_s, gains, noise_model, timing, bits):
   noisy = add_noise(key, signal, gains, noise_model)  # + g N, Eq. 8
   raw = clip(noisy)  # Eq. 6
   return raw if bits is None else quantize(raw, bits)
+
+
+def _gain_of_every_frame(gains, taken):
+  """Gains `[n]`. No noise model need know a gain of 0: what is left out is taken like frame 0, and then blacked."""
+  gains = jnp.asarray(gains)
+  if gains.ndim and gains.shape != taken.shape:
+    raise ValueError(f"gains must be a scalar or have shape {taken.shape}, got {gains.shape}.")
+  return jnp.where(taken, gains, jnp.ravel(gains)[0])
 
 
 def _check_radiance(radiance, needed_subframes, timing):

@@ -1,7 +1,7 @@
 """Under which conditions bursts are taken: timing, noise and the range of gains, and one random draw of them.
 
-One PRNG key stands for one shot. All that is random in it (gain, camera, noise of previews and of the burst) is derived
-here, in different tags, so that candidates that are compared share everything but what is compared.
+One PRNG key stands for one capture. All that is random in it (gain, camera, noise of previews and of the burst) is
+derived here, in different tags, so that candidates that are compared share everything but what is compared.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ class CaptureSetup:
     timing: see `BurstTiming`.
     noise_model: see `noise.py`.
     min_preview_gain, max_preview_gain: the preview's gain is drawn uniformly in between; linear.
-    camera_jitter: draw a camera around the calibration for every shot (`noise_model.sample`), as in training.
+    camera_jitter: draw a camera around the calibration for every capture (`noise_model.sample`), as in training.
   """
 
   timing: BurstTiming
@@ -43,7 +43,7 @@ class CaptureSetup:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Shot:
+class CaptureConditions:
   """One random draw of the conditions.
 
   Attributes:
@@ -60,11 +60,11 @@ class Shot:
   exposure_key: jax.Array
 
 
-def draw_shot(key: jax.Array, setup: CaptureSetup) -> Shot:
-  """Draws the conditions of one shot."""
+def sample_conditions(key: jax.Array, setup: CaptureSetup) -> CaptureConditions:
+  """Draws the conditions of one capture."""
   tagged = lambda tag: jax.random.fold_in(key, tag)
   preview_gain = jax.random.uniform(
       tagged(_GAIN_TAG), minval=setup.min_preview_gain, maxval=setup.max_preview_gain)
   noise_model = setup.noise_model.sample(tagged(_CAMERA_TAG)) if setup.camera_jitter else setup.noise_model
-  return Shot(preview_gain=preview_gain, noise_model=noise_model, preview_key=tagged(_PREVIEW_TAG),
+  return CaptureConditions(preview_gain=preview_gain, noise_model=noise_model, preview_key=tagged(_PREVIEW_TAG),
               burst_key=tagged(_BURST_TAG), exposure_key=tagged(_EXPOSURE_TAG))

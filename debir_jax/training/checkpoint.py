@@ -20,12 +20,12 @@ import jax
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
-from debir_jax.config.compatibility import check_purpose
+from debir_jax.config.compatibility import check_compatible
 from debir_jax.runtime import processes
 from debir_jax.training.state import TrainState, parts_of, with_parts
 
 ALL_PARTS = ("progress", "restoration", "bae")
-FORMAT = 2  # Of the parts and of what is written beside them. 2: optimizer states follow the gradient's norm.
+FORMAT = 3  # Of the parts and of what is written beside them. 3: architecture and what it was trained for.
 _ABOUT = "debir_jax"
 
 
@@ -36,18 +36,18 @@ class CheckpointError(RuntimeError):
 class Checkpoints:
   """The checkpoints of one stage: the newest two and the best one by PSNR are kept, and one every so many steps."""
 
-  def __init__(self, directory: pathlib.Path, purposes: dict[str, Any], *, keep_every_steps: int | None = None,
+  def __init__(self, directory: pathlib.Path, compatibility: dict[str, Any], *, keep_every_steps: int | None = None,
                run: dict[str, Any] | None = None):
     """Opens or creates the folder; unfinished checkpoints of a killed run are removed.
 
     Args:
       directory: of the checkpoints.
-      purposes: of the parts.
+      compatibility: of the parts.
       keep_every_steps: keep those at multiples of this too.
       run: what else to write beside a state, JSON; the config.
     """
     self.directory = pathlib.Path(directory).absolute()
-    self._purposes, self._run = json.loads(json.dumps(purposes)), run or {}
+    self._compatibility, self._run = json.loads(json.dumps(compatibility)), run or {}
     self._keep_every_steps = keep_every_steps
     self._checkpointer = self._open()
 
@@ -76,7 +76,7 @@ class Checkpoints:
     try:
       self._checkpointer.save_checkpointables_async(
           step, parts_of(state), force=True, metrics={"psnr": 0.0 if psnr is None else float(psnr)},
-          custom_metadata=self._purposes | {_ABOUT: about})
+          custom_metadata=self._compatibility | {_ABOUT: about})
     except OSError as error:
       raise self._not_written(error) from error
 
@@ -120,10 +120,12 @@ class Checkpoints:
       found = self._checkpointer.checkpointables_metadata(step).custom_metadata or {}
     except (ValueError, KeyError, OSError, TypeError) as error:
       raise self._unreadable(where, step, error) from error
-    _check_format(found.get(_ABOUT, {}), where)
+    if found:
+      about = found.get(_ABOUT, {})
+      check_format(about.get("format"), where, about.get("version"))
     for part in parts:
-      if part in self._purposes:
-        check_purpose(found.get(part), self._purposes[part], f"{part} network of {where}")
+      if part in self._compatibility:
+        check_compatible(found.get(part), self._compatibility[part], f"{part} network of {where}")
     like = {part: tree for part, tree in parts_of(state).items() if part in parts}
     abstract = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), like)
     try:
@@ -179,9 +181,11 @@ class Checkpoints:
     self._checkpointer = self._open()
 
 
-def _check_format(about: dict[str, Any], where: str) -> None:
-  found = about.get("format", 0)
+def check_format(found: int | None, where: str, version: str | None = None) -> None:
+  """Raises a ValueError unless a checkpoint or run, written by some `version`, has the format of this one."""
   if found != FORMAT:
-    remedy = "Update the package." if found > FORMAT else "Go on with that version, or train again in another --workdir."
-    raise ValueError(f"The {where} has format {found} and was written by debir_jax {about.get('version')}; this is "
+    newer = found is not None and found > FORMAT
+    remedy = "Update the package." if newer else "Go on with that version, or train again in another --workdir."
+    writer = f"debir_jax {version}" if version else "another version of debir_jax"
+    raise ValueError(f"The {where} has format {1 if found is None else found} and was written by {writer}; this is "
                      f"debir_jax {importlib.metadata.version('debir_jax')}, which reads format {FORMAT}. {remedy}")

@@ -14,7 +14,7 @@ was made for BAENet's exposure times, which the fixed ones then have against the
 
 import json
 import pathlib
-from typing import Any
+from typing import Any, Mapping
 
 import ml_collections
 
@@ -28,10 +28,10 @@ from debir_jax.runtime import processes
 from debir_jax.runtime.files import folder_name, write_text
 from debir_jax.runtime.progress import log
 from debir_jax.training.experiment import Experiment
-from debir_jax.training.loop import train_stage
+from debir_jax.training.loop import StageRun, train_stage
 from debir_jax.training.stages import STAGES
 from debir_jax.training.state import TrainState
-from debir_jax.types import SUBFRAME_RATE_HZ
+from debir_jax.types import SUBFRAME_RATE_HZ, BurstTiming
 
 OURS = "DEBIR"
 _UNIFORM_SUBFRAMES = (8, 16, 24, 32)
@@ -48,7 +48,8 @@ def check_comparable(config: ml_collections.ConfigDict) -> None:
         "needs DEBIR's of stage3. Add stage3, or set config.comparison.finetune=False.")
 
 
-def compare(experiment: Experiment, workdir: pathlib.Path, trained: TrainState, *, with_bae: bool = True) -> str:
+def compare(experiment: Experiment, workdir: pathlib.Path, trained: TrainState, *, with_bae: bool = True,
+            policies: Mapping[str, Policy] | None = None) -> str:
   """Writes tables, records and pictures into `workdir/results`; returns the table.
 
   Args:
@@ -56,6 +57,7 @@ def compare(experiment: Experiment, workdir: pathlib.Path, trained: TrainState, 
     workdir: with a finished stage 1 where there is fine-tuning; fine-tuned baselines go into `workdir/finetuned`.
     trained: the networks.
     with_bae: whether BAENet is trained.
+    policies: further rows, by name.
   """
   section, results = experiment.config.comparison, workdir / "results"
   results.mkdir(exist_ok=True)
@@ -63,19 +65,20 @@ def compare(experiment: Experiment, workdir: pathlib.Path, trained: TrainState, 
   if section.finetune:
     pretrained = experiment.load_stage("stage1", workdir, experiment.initial_state())
   if section.headroom_scenes:
-    _report_headroom(experiment, pretrained.restoration_params, results)
-  policies = ({OURS: experiment.bae_policy(trained)} if with_bae else {}) | _fixed_policies(experiment)
+    _report_headroom(experiment, pretrained.restoration_variables, results)
+  policies = ({OURS: experiment.bae_policy(trained)} if with_bae else {}) | dict(policies or {}) | fixed_policies(
+      experiment.setup.timing)
   reference = next(iter(policies))
-  columns = {"one restorer": dict.fromkeys(policies, pretrained.restoration_params)}
+  columns = {"one restorer": dict.fromkeys(policies, pretrained.restoration_variables)}
   if section.finetune:
-    columns["fine-tuned"] = {OURS: trained.restoration_params} | {
+    columns["fine-tuned"] = {OURS: trained.restoration_variables} | {
         name: finetuned(experiment, name, policy, pretrained, workdir)
         for name, policy in policies.items() if name != OURS}
 
   log("evaluating all methods on the held-out scenes ...")
   records = {}
-  for column, params in columns.items():
-    methods = [Method(name, policy, params[name]) for name, policy in policies.items()]
+  for column, variables in columns.items():
+    methods = [Method(name, policy, variables[name]) for name, policy in policies.items()]
     records[column] = experiment.evaluate(methods)
   if not processes.is_main():
     return ""
@@ -90,27 +93,28 @@ def compare(experiment: Experiment, workdir: pathlib.Path, trained: TrainState, 
   return table
 
 
-def _fixed_policies(experiment: Experiment) -> dict[str, Policy]:
-  timing = experiment.setup.timing
+def fixed_policies(timing: BurstTiming) -> dict[str, Policy]:
+  """Bracketing and uniform exposures, by name."""
   times = bracket(timing).exposure_times
   name = "bracket {" + ",".join(f"{t * SUBFRAME_RATE_HZ:.3g}" for t in times) + "}"
   return {name: bracket(timing)} | {
       f"uniform {{{t}}}": uniform(t / SUBFRAME_RATE_HZ) for t in _UNIFORM_SUBFRAMES}
 
 
-def _report_headroom(experiment: Experiment, restoration_params: Any, results: pathlib.Path) -> None:
+def _report_headroom(experiment: Experiment, restoration_variables: Any, results: pathlib.Path) -> None:
   section = experiment.config.comparison
   log("measuring the headroom: every candidate exposure under one restorer ...")
   evaluator = experiment.evaluator_with(num_draws=section.headroom_draws)
   candidates = candidate_set(experiment.setup.timing)
   scores = experiment.score_candidates(
-      evaluator, candidates.exposure_times, "eval", restoration_params, section.headroom_scenes)
+      evaluator, candidates.exposure_times, "eval", restoration_variables, section.headroom_scenes)
   if not processes.is_main():
     return
   result = headroom(scores.psnr)
   write_text(results / "headroom.json", json.dumps(dict(
       candidates=candidates.names, mean_psnr=result.mean_psnr.tolist(), best_fixed=candidates.names[result.best_fixed],
-      share_best=result.share_best.tolist(), gain_per_scene_db=result.per_scene, gain_per_shot_db=result.per_shot,
+      best_fraction=result.best_fraction.tolist(), gain_per_scene_db=result.per_scene,
+      gain_per_capture_db=result.per_capture,
       gain_cross_validated_db=result.unbiased, gain_cross_validated_error_db=result.unbiased_error,
       num_scenes=result.num_scenes, num_draws=result.num_draws), indent=2))
   write_text(results / "headroom.md", format_headroom(result, scores, markdown=True) + "\n")
@@ -118,12 +122,13 @@ def _report_headroom(experiment: Experiment, restoration_params: Any, results: p
 
 
 def finetuned(experiment: Experiment, name: str, policy: Policy, pretrained: TrainState, workdir: pathlib.Path) -> Any:
-  """Parameters of the stage 1 restorer after stage 3 with a policy in BAENet's place; kept in `workdir/finetuned`."""
+  """Variables of the stage 1 restorer after stage 3 with a policy in BAENet's place; kept in `workdir/finetuned`."""
   stage = STAGES["stage3"]
-  state = train_stage(experiment, stage, workdir / "finetuned" / folder_name(name), pretrained,
-                      experiment.finetune_step_fn(stage, policy), experiment.config[stage.name].num_steps,
-                      lambda state: policy, fixed_times=True)
-  return state.restoration_params
+  run = StageRun(stage=stage, directory=workdir / "finetuned" / folder_name(name),
+                 num_steps=experiment.config[stage.name].num_steps,
+                 step_fn=experiment.finetune_step_fn(stage, policy), policy_of=lambda state: policy, fixed_times=True)
+  state = train_stage(experiment, run, pretrained)
+  return state.restoration_variables
 
 
 def _draw(experiment, policies, restorers, records, workdir) -> None:

@@ -1,59 +1,72 @@
 """One run: its config, its networks, its scenes and its compiled steps, in one place."""
 
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import dataclasses
 import pathlib
-from typing import Any, Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import jax
 import ml_collections
 import numpy as np
 
 from debir_jax.config.capture import capture_setup_of
-from debir_jax.config.compatibility import purposes_of
-from debir_jax.config.evaluation import metric_rules_of, patch_restorer_of
-from debir_jax.config.networks import bae_policy_of, models_of
-from debir_jax.config.optimizers import CosineDecay, optimizers_of
+from debir_jax.config.compatibility import compatibility_of
+from debir_jax.config.evaluation import metrics_of
+from debir_jax.config.networks import bae_policy_of, models_of, penalties_of
+from debir_jax.config.optimizers import cosine_schedule, optimizers_of
 from debir_jax.config.scenes import batches_of, scene_sources_of
 from debir_jax.evaluation.candidates import CandidateScores, merge_scores
 from debir_jax.evaluation.evaluate import Evaluator, Method
-from debir_jax.evaluation.lpips import load_lpips
 from debir_jax.evaluation.plots import side_by_side
 from debir_jax.evaluation.records import Record, record_of
+from debir_jax.pipeline import Chain
 from debir_jax.policies import BAENetPolicy, Policy, uniform
+from debir_jax.restoration import Restorer
 from debir_jax.runtime import mesh as mesh_lib
 from debir_jax.runtime import processes
 from debir_jax.runtime.platform import compiler_options
 from debir_jax.runtime.progress import with_progress
+from debir_jax.runtime.protocols import check_hashable
+from debir_jax.scenes import SceneSource
 from debir_jax.training.checkpoint import ALL_PARTS, Checkpoints
 from debir_jax.training.guard import limits_of
+from debir_jax.training.losses import Batch
 from debir_jax.training.stages import Stage, stage_named
 from debir_jax.training.state import TrainState, create_state
-from debir_jax.training.step import Outputs, Steps
+from debir_jax.training.steps import Outputs, StepOptions, Steps
 from debir_jax.training.weight_files import is_weight_folder, load_weight_files
 from debir_jax.types import Scene
 
 StepFn = Callable[[TrainState, Scene], tuple[TrainState, Outputs]]
+Labels = Callable[[Scene, jax.Array], Batch]
 
 
 class Experiment:
   """What the stages of a run share. Building it checks the whole config before anything is written."""
 
-  def __init__(self, config: ml_collections.ConfigDict):
+  def __init__(self, config: ml_collections.ConfigDict, *, restorer: Restorer | None = None,
+               scenes: Mapping[str, SceneSource] | None = None):
+    """
+    Args:
+      config: see `configs/default.py`.
+      restorer: in the place of the config's.
+      scenes: by split, in the place of the config's.
+    """
+    check_hashable("restorer", restorer)
     self.config = config
-    self.models = models_of(config)
+    self.models = models_of(config, restorer=restorer)
     self.setup = capture_setup_of(config, training=True)
     self.optimizers = optimizers_of(config)
-    self.purposes = purposes_of(config, self.models.flow_estimator.name)
-    self.scenes = scene_sources_of(config)
+    self.compatibility = compatibility_of(config, self.models)
+    self.scenes = scene_sources_of(config, scenes)
     self.mesh = mesh_lib.make_mesh(config.parallel.num_devices)
     mesh_lib.check_batch_size(config.batch_size, self.mesh, config.parallel.num_microbatches)
     self.limits = limits_of(config)
-    self.steps = Steps(
-        self.models, self.setup, self.optimizers, mesh=self.mesh, shard_state=config.parallel.shard_state,
-        num_microbatches=config.parallel.num_microbatches, clamp_loss=config.clamp_loss,
-        noise_draws=config.stage2.noise_draws, time_cost=config.stage2.time_cost, frame_cost=config.stage2.frame_cost,
-        limits=self.limits, compiler_options=compiler_options())
-    self._lpips = load_lpips(config.evaluation.lpips) if config.evaluation.lpips else None
+    self.steps = Steps(self.models, self.setup, self.optimizers, StepOptions(
+        mesh=self.mesh, shard_state=config.parallel.shard_state, num_microbatches=config.parallel.num_microbatches,
+        clamp_loss=config.clamp_loss, noise_draws=config.stage2.noise_draws, penalties=penalties_of(config),
+        limits=self.limits, compiler_options=compiler_options()))
+    self._metrics = metrics_of(config, self.models.restorer)
     self.evaluator = self.evaluator_with(num_draws=config.evaluation.num_draws)
 
   def initial_state(self) -> TrainState:
@@ -72,8 +85,8 @@ class Experiment:
     """
     parts = ("restoration",) if stage_named(name).starts_from is None else ALL_PARTS
     if not (source / name / "checkpoints").is_dir() and is_weight_folder(source):
-      return load_weight_files(state, source, self.purposes, [part for part in parts if part != "progress"])
-    checkpoints = Checkpoints(source / name / "checkpoints", self.purposes)
+      return load_weight_files(state, source, self.compatibility, [part for part in parts if part != "progress"])
+    checkpoints = Checkpoints(source / name / "checkpoints", self.compatibility)
     try:
       return checkpoints.load_latest(state, parts)
     finally:
@@ -99,12 +112,19 @@ class Experiment:
     for index in which:
       yield jax.tree.map(lambda leaf: leaf[None], source.scene(index))
 
+  def chain(self, *, training: bool = False) -> Chain:
+    """What bursts go through; cameras are jittered in training only."""
+    models = self.models
+    return Chain(setup=capture_setup_of(self.config, training=training), restorer=models.restorer,
+                 restorer_inputs=models.restorer_inputs, motion=models.motion)
+
   def evaluator_with(self, *, num_draws: int, preview_gain: float | None = None) -> Evaluator:
     """Measures methods with the calibrated camera; on request all at one gain of the preview, linear."""
-    setup = capture_setup_of(self.config, training=False)
+    chain = self.chain()
     if preview_gain is not None:
-      setup = dataclasses.replace(setup, min_preview_gain=preview_gain, max_preview_gain=preview_gain)
-    return self._evaluator(setup, num_draws, self.config.evaluation.seed)
+      chain = dataclasses.replace(chain, setup=dataclasses.replace(
+          chain.setup, min_preview_gain=preview_gain, max_preview_gain=preview_gain))
+    return self._evaluator(chain, num_draws, self.config.evaluation.seed)
 
   def watch(self, state: TrainState,
             policy_of: Callable[[TrainState], Policy]) -> tuple[dict[str, float], dict[str, np.ndarray]]:
@@ -115,42 +135,44 @@ class Experiment:
       policy_of: who chooses the exposure times.
 
     Returns:
-      The mean PSNR as "watched_psnr" and the mean of `Example.other_frames` as "other_frames"; and base frame,
-      restored image and target side by side, `[1, H, 3 W, 3]` for each scene. Nothing where no scene is watched.
+      The mean PSNR as "watched_psnr" and the mean of `Example.alternate_frame_sensitivity` as
+      "alternate_frame_sensitivity"; and reference frame, restored image and target side by side, `[1, H, 3 W, 3]` for
+      each scene. Nothing where no scene is watched.
     """
     if not self.config.evaluation.watched_scenes:
       return {}, {}
-    method = Method("watched", policy_of(state), state.restoration_params)
+    method = Method("watched", policy_of(state), state.restoration_variables)
     scenes = self.all_scenes("eval", self.config.evaluation.watched_scenes)
-    examples = self.evaluator.examples([method], scenes, other_frames=True)
+    examples = self.evaluator.examples([method], scenes, alternate_frame_sensitivity=True)
     images = {f"watched/scene_{example.scene_id}": side_by_side(example)[None] for example in examples}
     mean = lambda name: float(np.mean([getattr(example, name) for example in examples]))
-    return dict(watched_psnr=mean("psnr"), other_frames=mean("other_frames")), images
+    return dict(watched_psnr=mean("psnr"), alternate_frame_sensitivity=mean("alternate_frame_sensitivity")), images
 
   def evaluate(self, methods: Sequence[Method]) -> list[Record]:
     """Measures methods on all held-out scenes, which the processes share out; every process gets all records."""
-    mine = self.evaluator.evaluate(methods, self._told_scenes("eval", processes.share(len(self.scenes["eval"]))))
-    return [record_of(fields) for fields in processes.gathered([dataclasses.asdict(record) for record in mine])]
+    indices = processes.shard_indices(len(self.scenes["eval"]))
+    mine = self.evaluator.evaluate(methods, self._scenes_with_progress("eval", indices))
+    return [record_of(fields) for fields in processes.all_gather([dataclasses.asdict(record) for record in mine])]
 
-  def score_candidates(self, evaluator: Evaluator, candidates: jax.Array, split: str, restorer_params: Any,
+  def score_candidates(self, evaluator: Evaluator, candidates: jax.Array, split: str, restorer_variables: Any,
                        num_scenes: int | None = None) -> CandidateScores:
     """`Evaluator.score_candidates` on a split, or on its first scenes; the processes share them out."""
     count = min(len(self.scenes[split]), num_scenes or len(self.scenes[split]))
-    indices = processes.share(count)
-    score = lambda scenes: dataclasses.asdict(evaluator.score_candidates(candidates, scenes, restorer_params))
-    return merge_scores(processes.gathered([score(self._told_scenes(split, indices))] if indices else []))
+    indices = processes.shard_indices(count)
+    score = lambda scenes: dataclasses.asdict(evaluator.score_candidates(candidates, scenes, restorer_variables))
+    return merge_scores(processes.all_gather([score(self._scenes_with_progress(split, indices))] if indices else []))
 
-  def _told_scenes(self, split, indices):
+  def _scenes_with_progress(self, split, indices):
     """`all_scenes`, with its progress on the screen."""
     return with_progress(self.all_scenes(split, indices), len(indices), "scenes")
 
   def label_evaluator(self, num_draws: int) -> Evaluator:
     """Searches the pseudo-ground-truth under the conditions of training."""
-    return self._evaluator(self.setup, num_draws, self.config.seed)
+    return self._evaluator(self.chain(training=True), num_draws, self.config.seed)
 
   def bae_policy(self, state: TrainState) -> BAENetPolicy:
     """BAENet of a state as a policy."""
-    return bae_policy_of(self.config, self.models, state.bae_params, state.bae_stats)
+    return bae_policy_of(self.models, state.bae_variables)
 
   def policy_of(self, stage: Stage) -> Callable[[TrainState], Policy]:
     """Who chooses the exposure times of watched scenes: BAENet; before it is trained, three quarters of the budget."""
@@ -159,63 +181,60 @@ class Experiment:
       return lambda state: uniform(0.75 * timing.budget_s / timing.num_frames)
     return self.bae_policy
 
-  def _evaluator(self, setup, num_draws, seed):
-    models = self.models
+  def _evaluator(self, chain, num_draws, seed):
     return Evaluator(
-        models.restorer, setup, models.flow_estimator, num_draws=num_draws, seed=seed,
-        batch_size=self.config.batch_size, rules=metric_rules_of(self.config),
-        patch_restorer=patch_restorer_of(self.config, models.restorer), flow_variables=models.flow_variables,
-        full_scale_px_per_s=models.full_scale_px_per_s, burst_planes=models.burst_planes, lpips=self._lpips,
+        chain, num_draws=num_draws, seed=seed, batch_size=self.config.batch_size, metrics=self._metrics,
         devices=[device for device in self.mesh.devices if device.process_index == jax.process_index()])
 
-  def step_fn(self, stage: Stage, labels: Callable[[Scene, jax.Array], tuple] | None = None) -> StepFn:
+  def step_fn(self, stage: Stage, labels: Labels | None = None) -> StepFn:
     """The step of a stage.
 
     Args:
       stage: see `stages.py`.
-      labels: for the warm-up, maps scenes and step to (shots, pseudo-ground-truth times).
+      labels: for the warm-up, maps scenes and step to a batch with pseudo-ground-truth times.
     """
-    decay = self.decay(stage.name)
     if stage.kind == "random_exposure":
-      return self._restoration_step_fn(stage, lambda state, scenes, shots: self.steps.random_exposure_times(shots))
+      return self._restoration_step_fn(
+          stage, lambda state, scenes, conditions: self.steps.random_exposure_times(conditions))
     if stage.kind == "predicted_exposure":
-      return self._restoration_step_fn(stage, lambda state, scenes, shots: self.steps.predicted_exposure_times(
-          state.bae_params, state.bae_stats, scenes, shots))
-    if stage.kind == "exposure":
-      return lambda state, scenes: self.steps.exposure(
-          state, scenes, self._shots(self._stage_key(stage), state), decay)
+      return self._restoration_step_fn(stage, lambda state, scenes, conditions: self.steps.predicted_exposure_times(
+          state.bae_variables, scenes, conditions))
+    rate = self.learning_rate(stage.name)
     if stage.kind == "warmup":
-      return lambda state, scenes: self.steps.warmup(state, scenes, *labels(scenes, state.step), decay)
+      return lambda state, scenes: self.steps.warmup(state, labels(scenes, state.step), rate(state.step))
+    batch_of = lambda state, scenes: Batch(scenes, self._conditions(self._stage_key(stage), state))
+    if stage.kind == "exposure":
+      return lambda state, scenes: self.steps.exposure(state, batch_of(state, scenes), rate(state.step))
     if stage.kind == "end_to_end":
-      section = self.config[stage.name]
-      bae_decay = CosineDecay(section.bae_learning_rate, section.bae_final_learning_rate, section.num_steps,
-                              section.rise_steps)
+      bae_rate = self.learning_rate(stage.name, "bae_")
       return lambda state, scenes: self.steps.end_to_end(
-          state, stage.optimizer, scenes, self._shots(self._stage_key(stage), state), decay, bae_decay)
+          state, stage.optimizer, batch_of(state, scenes), rate(state.step), bae_rate(state.step))
     raise ValueError(f"Unknown kind of stage {stage.kind!r}.")
 
   def finetune_step_fn(self, stage: Stage, policy: Policy) -> StepFn:
     """Stage 3 with another policy in BAENet's place, for the baselines: same key, same schedule."""
     return self._restoration_step_fn(
-        stage, lambda state, scenes, shots: self.steps.chosen_exposure_times(policy, scenes, shots))
+        stage, lambda state, scenes, conditions: self.steps.chosen_exposure_times(policy, scenes, conditions))
 
-  def decay(self, stage_name: str) -> CosineDecay:
-    """Learning rates of a stage."""
+  def learning_rate(self, stage_name: str, prefix: str = "") -> Callable[[jax.Array], jax.Array]:
+    """Learning rate of a stage by step; `prefix` "bae_" for BAENet's where both networks move."""
     section = self.config[stage_name]
-    return CosineDecay(section.learning_rate, section.final_learning_rate, section.num_steps, section.rise_steps)
+    return cosine_schedule(section[f"{prefix}learning_rate"], section[f"{prefix}final_learning_rate"],
+                           section.num_steps, section.lr_warmup_steps)
 
   def _restoration_step_fn(self, stage, times_of):
-    """A step of the restorer on the exposure times that `times_of(state, scenes, shots)` gives."""
-    key, decay = self._stage_key(stage), self.decay(stage.name)
+    """A step of the restorer on the exposure times that `times_of(state, scenes, conditions)` gives."""
+    key, rate = self._stage_key(stage), self.learning_rate(stage.name)
 
     def step_fn(state, scenes):
-      shots = self._shots(key, state)
-      return self.steps.restoration(state, stage.optimizer, scenes, shots, times_of(state, scenes, shots), decay)
+      conditions = self._conditions(key, state)
+      batch = Batch(scenes, conditions, times_of(state, scenes, conditions))
+      return self.steps.restoration(state, stage.optimizer, batch, rate(state.step))
 
     return step_fn
 
-  def _shots(self, key, state):
-    return self.steps.shots(key, state.step, self.config.batch_size)
+  def _conditions(self, key, state):
+    return self.steps.conditions(key, state.step, self.config.batch_size)
 
   def _stage_key(self, stage):
     """Every stage draws its own noise."""

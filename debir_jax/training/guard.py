@@ -24,14 +24,14 @@ class Limits:
   Attributes:
     max_grad_norm: of the gradient, before clipping.
     max_grad_norm_ratio: the same over its usual size, see `optimizer.usual_grad_norm`.
-    max_saturated_share: of the targets' values that are at white or above, in the mean over the batch.
-    min_level: mean of the targets, white = 1.
+    max_saturated_fraction: of the targets' values that are at white or above, in the mean over the batch.
+    min_mean_intensity: mean of the targets, white = 1.
   """
 
   max_grad_norm: float = float("inf")
   max_grad_norm_ratio: float = float("inf")
-  max_saturated_share: float = 1.0
-  min_level: float = 0.0
+  max_saturated_fraction: float = 1.0
+  min_mean_intensity: float = 0.0
 
 
 def limits_of(config: ml_collections.ConfigDict) -> Limits:
@@ -39,7 +39,7 @@ def limits_of(config: ml_collections.ConfigDict) -> Limits:
   guard = config.guard
   or_none = lambda limit: float("inf") if limit is None else limit
   return Limits(max_grad_norm=or_none(guard.max_grad_norm), max_grad_norm_ratio=or_none(guard.max_grad_norm_ratio),
-                max_saturated_share=guard.max_saturated_share, min_level=guard.min_level)
+                max_saturated_fraction=guard.max_saturated_fraction, min_mean_intensity=guard.min_mean_intensity)
 
 
 class StoppedError(RuntimeError):
@@ -111,16 +111,16 @@ class Guard:
       self._collapse(step, what, "Lower the learning rate, or warm up longer")
     self._collapsed = collapsed
 
-  def check_other_frames(self, effect: float, step: int) -> None:
-    """Tells if the restorer looks at the first frame alone: `Example.other_frames` is next to nothing.
+  def check_alternate_frames(self, effect: float, step: int) -> None:
+    """Tells if the restorer looks at the first frame alone: `Example.alternate_frame_sensitivity` is next to nothing.
 
     Raises:
       StoppedError: it does, and the config says to stop.
     """
-    alone = effect < self._section.min_other_frames
+    alone = effect < self._section.min_alternate_frame_sensitivity
     if alone and not self._looks_at_one_frame:
       self._collapse(step, "the restored image owes nothing to the frames behind the first: they make up "
-                     f"{effect:.2g} of it, less than config.guard.min_other_frames",
+                     f"{effect:.2g} of it, less than config.guard.min_alternate_frame_sensitivity",
                      "The alignment's offsets may have left the image: lower the learning rate, or "
                      "config.restoration_optimizer.offset_rate, and start from an earlier checkpoint")
     self._looks_at_one_frame = alone
@@ -145,11 +145,12 @@ class Guard:
     if outputs["grad_norm"] > self._limits.max_grad_norm_ratio * usual:
       return (f"gradient norm {float(outputs['grad_norm']):.3g}, more than {self._limits.max_grad_norm_ratio:g} times "
               f"the usual {float(usual):.3g}"), ids.tolist(), True
-    saturated, level = known["saturated_share"], known["level"]
-    if saturated.mean() > self._limits.max_saturated_share:
-      offending = ids[saturated > self._limits.max_saturated_share]
+    saturated, mean_intensity = known["saturated_fraction"], known["mean_intensity"]
+    if saturated.mean() > self._limits.max_saturated_fraction:
+      offending = ids[saturated > self._limits.max_saturated_fraction]
       return f"{saturated.mean():.0%} of the targets at white", offending.tolist(), True
-    return f"targets with a mean of {level.mean():.2g}", ids[level < self._limits.min_level].tolist(), True
+    dark = ids[mean_intensity < self._limits.min_mean_intensity]
+    return f"targets with a mean of {mean_intensity.mean():.2g}", dark.tolist(), True
 
   def _tell(self, step, what, scene_ids, action):
     log(f"step {step}: {what}; {action}" + (f", scenes {scene_ids}" if scene_ids else ""))

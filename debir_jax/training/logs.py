@@ -40,11 +40,6 @@ class TensorBoardWriter:
     for name, array in arrays.items():
       self._writer.add_histogram(name, np.asarray(array).ravel(), step)
 
-  def write_texts(self, step: int, texts: dict[str, str]) -> None:
-    """Markdown."""
-    for name, text in texts.items():
-      self._writer.add_text(name, text, step)
-
   def flush(self) -> None:
     """Writes out what is buffered."""
     self._writer.flush()
@@ -102,7 +97,7 @@ class StageLog:
     digits_of = dict(loss=4, psnr=2, watched_psnr=2, label_error=2, mean_exposure=1)
     shown = "  ".join(f"{name} {scalars[name]:.{digits}f}" for name, digits in digits_of.items() if name in scalars)
     log(f"{self._name:14s} step {step:>{len(str(self._num_steps))}}/{self._num_steps}  {shown}  "
-        f"data wait {100 * scalars.get('data_wait_share', 0):.1f} %{self._outlook(step)}")
+        f"data wait {100 * scalars.get('data_wait_fraction', 0):.1f} %{self._outlook(step)}")
 
   def _outlook(self, step) -> str:
     seconds = self.seconds_left(step)

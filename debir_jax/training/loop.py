@@ -1,8 +1,9 @@
 """The training loop: one stage from its start, or from where it was left, to its end."""
 
+import dataclasses
 import pathlib
 import time
-from typing import Callable
+from typing import Callable, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +12,12 @@ from debir_jax.policies import Policy
 from debir_jax.runtime import processes
 from debir_jax.runtime.progress import log
 from debir_jax.runtime.stop_signal import StopSignal
+from debir_jax.scenes import SceneBatches
 from debir_jax.training.checkpoint import Checkpoints
 from debir_jax.training.experiment import Experiment, StepFn
 from debir_jax.training.guard import Guard
 from debir_jax.training.logs import Profiler, StageLog
-from debir_jax.training.meter import Meter
+from debir_jax.training.metric_accumulator import MetricAccumulator
 from debir_jax.training.run_record import check_config
 from debir_jax.training.stages import Stage
 from debir_jax.training.state import TrainState
@@ -23,19 +25,48 @@ from debir_jax.training.state import TrainState
 INTERRUPTED = 75  # Exit code of a run that was stopped in good order (EX_TEMPFAIL): start it again to go on.
 
 
-def train_stage(experiment: Experiment, stage: Stage, directory: pathlib.Path, state: TrainState, step_fn: StepFn,
-                num_steps: int, policy_of: Callable[[TrainState], Policy], *, fixed_times: bool = False) -> TrainState:
-  """Trains until `num_steps` steps are done, going on from the newest checkpoint in `directory` where there is one.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StageRun:
+  """A stage as it is trained: by what, for how long, and into which folder.
 
-  Args:
-    experiment: the run.
+  Attributes:
     stage: which split it reads; see `stages.py`.
     directory: of the stage: checkpoints, logs and the config it was started with.
-    state: where it starts from; stays as it is.
-    step_fn: maps (state, scenes) to (state, outputs).
     num_steps: of the whole stage.
+    step_fn: maps (state, scenes) to (state, outputs).
     policy_of: chooses the exposure times of the held-out scenes that are watched at every checkpoint.
     fixed_times: the exposure times are not BAENet's, so that it is no collapse if all are the same.
+  """
+
+  stage: Stage
+  directory: pathlib.Path
+  num_steps: int
+  step_fn: StepFn
+  policy_of: Callable[[TrainState], Policy]
+  fixed_times: bool = False
+
+  @property
+  def predicts(self) -> bool:
+    """Whether BAENet's predictions, which must not collapse, are among the outputs."""
+    return self.stage.kind in ("exposure", "predicted_exposure", "end_to_end") and not self.fixed_times
+
+
+class _Tools(NamedTuple):
+  """What a running stage works with; all are closed at its end."""
+
+  batches: SceneBatches
+  checkpoints: Checkpoints
+  stage_log: StageLog
+  guard: Guard
+
+
+def train_stage(experiment: Experiment, run: StageRun, state: TrainState) -> TrainState:
+  """Trains a stage to its end, going on from the newest checkpoint in its folder where there is one.
+
+  Args:
+    experiment: the whole run.
+    run: the stage.
+    state: where it starts from; stays as it is.
 
   Returns:
     The final state.
@@ -44,43 +75,42 @@ def train_stage(experiment: Experiment, stage: Stage, directory: pathlib.Path, s
     StoppedError: the numbers went wrong.
     ValueError: the folder belongs to a run with other settings.
   """
-  check_config(experiment.config, stage, directory)
-  config = experiment.config
-  checkpoints = Checkpoints(directory / "checkpoints", experiment.purposes, keep_every_steps=config.keep_every_steps,
-                            run=dict(config=config.to_dict()))
+  config, directory = experiment.config, run.directory
+  check_config(config, run.stage, directory)
+  checkpoints = Checkpoints(directory / "checkpoints", experiment.compatibility,
+                            keep_every_steps=config.keep_every_steps, run=dict(config=config.to_dict()))
   state = experiment.place(state.replace(step=jnp.zeros((), jnp.int32)))
   state = checkpoints.resume(state, _resume_step(config.resume_from, directory.name))
   first_step = int(state.step)
-  if first_step >= num_steps:
+  if first_step >= run.num_steps:
     log(f"{directory.name:14s} finished earlier ({first_step} steps)")
     checkpoints.close()
     return experiment.local_copy(state)
   log(f"{directory.name:14s} {'resuming at step ' + str(first_step) if first_step else 'starting'}; compiling ...")
   is_main = processes.is_main()
-  stage_log = StageLog(directory, directory.name, num_steps, first_step, writes=is_main)
-  guard = Guard(config.guard, experiment.limits, directory, first_step, writes=is_main)
-  batches = experiment.batches(stage.split, first_step)
-  networks_of = lambda state: experiment.local_copy(state.replace(optimizer_states={}))
-  watch = lambda state: experiment.watch(networks_of(state), policy_of)
+  tools = _Tools(
+      batches=experiment.batches(run.stage.split, first_step), checkpoints=checkpoints,
+      stage_log=StageLog(directory, directory.name, run.num_steps, first_step, writes=is_main),
+      guard=Guard(config.guard, experiment.limits, directory, first_step, writes=is_main))
   try:
-    state = _steps(config, state, step_fn, batches, stage_log, guard, checkpoints, num_steps, watch,
-                   predicts=stage.kind in ("exposure", "predicted_exposure", "end_to_end") and not fixed_times)
-    stage_log.write_summary(guard.num_skipped, batches.replaced, checkpoints.directory)
+    state = _steps(experiment, run, state, tools)
+    tools.stage_log.write_summary(tools.guard.num_skipped, tools.batches.replaced, checkpoints.directory)
     return experiment.local_copy(state)
   finally:
-    batches.close()
+    tools.batches.close()
     checkpoints.close()
-    stage_log.close()
+    tools.stage_log.close()
 
 
-def _steps(config, state, step_fn, batches, stage_log, guard, checkpoints, num_steps, watch, *, predicts):
-  meter, clock, profiler = Meter(), _Clock(batches), Profiler(config.profile, stage_log)
+def _steps(experiment: Experiment, run: StageRun, state: TrainState, tools: _Tools) -> TrainState:
+  config, (batches, checkpoints, stage_log, guard) = experiment.config, tools
+  accumulator, clock, profiler = MetricAccumulator(), _Clock(batches), Profiler(config.profile, stage_log)
   first_step, unchecked = int(state.step), None
   with StopSignal() as stop:
-    for step in range(first_step + 1, num_steps + 1):
+    for step in range(first_step + 1, run.num_steps + 1):
       profiler.before(step)
-      state, outputs = step_fn(state, next(batches))
-      meter.add(outputs)
+      state, outputs = run.step_fn(state, next(batches))
+      accumulator.add(outputs)
       # One step late, so that the check does not keep the device waiting.
       guard.check_step(unchecked, step - 1)
       unchecked = outputs
@@ -90,18 +120,19 @@ def _steps(config, state, step_fn, batches, stage_log, guard, checkpoints, num_s
         stage_log.first_step_done()
         clock.restart()  # The first batch and compilation say nothing about speed.
       stopping = stop.requested(step)  # Asked once: a signal that comes later in this step counts for the next one.
-      save = step % config.checkpoint_every_steps == 0 or step == num_steps or stopping
+      save = step % config.checkpoint_every_steps == 0 or step == run.num_steps or stopping
       if save or step % config.log_every_steps == 0:
         guard.check_step(unchecked, step)
         unchecked = None
-        means, times = meter.read()
-        if predicts and step > num_steps * config.guard.collapse_after:
+        means, times = accumulator.read()
+        may_collapse = step > run.num_steps * config.guard.collapse_after
+        if run.predicts and may_collapse:
           guard.check_times(times, step)
         scalars = means | clock.read() | dict(skipped=guard.num_skipped, replaced=batches.replaced)
         # A machine that is about to be taken away has no time for pictures.
-        watched, images = watch(state) if save and not stopping else ({}, {})
-        if watched and step > num_steps * config.guard.collapse_after:
-          guard.check_other_frames(watched["other_frames"], step)
+        watched, images = _watch(experiment, run, state) if save and not stopping else ({}, {})
+        if watched and may_collapse:
+          guard.check_alternate_frames(watched["alternate_frame_sensitivity"], step)
         stage_log.write(step, scalars | watched, times, images)
       if save:
         checkpoints.save(state, watched.get("watched_psnr"))
@@ -111,6 +142,11 @@ def _steps(config, state, step_fn, batches, stage_log, guard, checkpoints, num_s
         log(f"Stopped by a signal after step {step}, which is saved. Run the same command again to go on.")
         raise SystemExit(INTERRUPTED)
   return state
+
+
+def _watch(experiment, run, state):
+  networks = experiment.local_copy(state.replace(optimizer_states={}))
+  return experiment.watch(networks, run.policy_of)
 
 
 def _resume_step(resume_from, stage_name):
@@ -138,4 +174,4 @@ class _Clock:
     self.restart()
     if not num_steps:
       return {}
-    return dict(data_wait_share=waited_s / elapsed_s, data_wait_s=waited_s / num_steps, step_s=elapsed_s / num_steps)
+    return dict(data_wait_fraction=waited_s / elapsed_s, data_wait_s=waited_s / num_steps, step_s=elapsed_s / num_steps)

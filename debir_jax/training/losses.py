@@ -1,7 +1,53 @@
-"""The losses of the paper: means of absolute differences, never clamped."""
+"""The losses of the paper, one per kind of training step, through the whole capture chain.
+
+Each is a function `(params, given, batch) -> (loss, (means, per_example))` of the parameters of the networks that move,
+of what stays, and of a batch; `mesh.mean_gradient` takes its gradient on all devices. Losses are means of absolute
+differences and never clamped, unless asked for.
+"""
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from debir_jax.config.networks import Models
+from debir_jax.evaluation.metrics import psnr
+from debir_jax.pipeline import capture, observe_scene, restorer_inputs
+from debir_jax.policies import BurstPenalty
+from debir_jax.restoration import apply_in_training
+from debir_jax.simulator import CaptureConditions, target_of
+from debir_jax.types import BurstTiming, Observation, Scene
+
+Result = tuple[jax.Array, tuple[dict[str, Any], dict[str, Any]]]
+
+
+class Batch(NamedTuple):
+  """What a step works on; every leaf has a leading batch axis.
+
+  Attributes:
+    scenes, conditions: of every example.
+    exposure_times: `[B, n]`, s: those of the bursts, or in the warm-up the labels; None where BAENet predicts them.
+  """
+
+  scenes: Scene
+  conditions: CaptureConditions
+  exposure_times: jax.Array | None = None
+
+
+class Given(NamedTuple):
+  """What a step reads beside the parameters that it moves.
+
+  Attributes:
+    motion: see `MotionEstimator`.
+    restoration_params: phi, where it stays.
+    stats: by network, the collections beside "params": statistics of BatchNorm.
+  """
+
+  motion: Any
+  restoration_params: Any
+  stats: dict[str, Any]
 
 
 def restoration_loss(restored: jax.Array, target: jax.Array, *, clamp: bool = False) -> jax.Array:
@@ -18,16 +64,134 @@ def restoration_loss(restored: jax.Array, target: jax.Array, *, clamp: bool = Fa
   return jnp.mean(jnp.abs(restored - target))
 
 
-def warmup_loss(exposure_times: jax.Array, pseudo_ground_truth: jax.Array) -> jax.Array:
-  """Mean |t - t_pseudo-gt| (Eq. 12) in seconds.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Losses:
+  """The losses of one run.
 
-  The unit matters: the main step goes on with the same Adam state. In seconds both losses have gradients of the same
-  order; in units of 1/1920 s the second moments of the warm-up would hold back the main step for thousands of steps.
-
-  Args:
-    exposure_times, pseudo_ground_truth: `[..., n]`, s.
+  Attributes:
+    models: both networks.
+    timing: of the bursts.
+    clamp: see `restoration_loss`.
+    noise_draws: bursts that BAENet's times are judged by in `exposure`; they differ in their noise only.
+    penalties: what bursts add to the loss of `exposure`.
   """
-  if exposure_times.shape != pseudo_ground_truth.shape:
-    raise ValueError(f"exposure_times {exposure_times.shape} and pseudo_ground_truth {pseudo_ground_truth.shape} must "
-                     "have the same shape.")
-  return jnp.mean(jnp.abs(exposure_times - pseudo_ground_truth))
+
+  models: Models
+  timing: BurstTiming
+  clamp: bool = False
+  noise_draws: int = 1
+  penalties: BurstPenalty = BurstPenalty()
+
+  def __post_init__(self):
+    if self.noise_draws < 1:
+      raise ValueError(f"config.stage2.noise_draws={self.noise_draws} must be at least 1.")
+
+  def restoration(self, params: dict[str, Any], given: Given, batch: Batch) -> Result:
+    """Eq. 11 (times at random) and stage 3 (times from BAENet), for the restoration network."""
+    inputs = self._inputs(batch, batch.exposure_times)
+    restored, stats = apply_in_training(
+        self.models.restorer, params["restoration"], given.stats["restoration"], inputs)
+    losses, quality, per_example = self._compared(restored[None], batch.scenes)
+    means = dict(psnr=quality, stats=dict(restoration=stats))
+    return losses.mean(), (means, dict(exposure_times=batch.exposure_times, scenes=per_example))
+
+  def label(self, params: dict[str, Any], given: Given, batch: Batch) -> Result:
+    """Eq. 12, for BAENet, whose labels are the batch's exposure times."""
+    logits, stats = self._train_logits(params["bae"], given, batch)
+    times = self._times(logits)
+    losses = jax.vmap(functools.partial(self.models.bae.label_loss, timing=self.timing))(logits, batch.exposure_times)
+    # For people: the distance from the label in 1/1920 s.
+    error = jnp.abs(times - batch.exposure_times).mean() / self.timing.subframe_interval_s
+    per_example = _per_example_stats(batch.scenes, self._targets(batch.scenes), losses)
+    return losses.mean(), (dict(label_error=error, stats=dict(bae=stats)),
+                           dict(exposure_times=times, scenes=per_example))
+
+  def exposure(self, params: dict[str, Any], given: Given, batch: Batch) -> Result:
+    """Eq. 13, for BAENet, through restoration network and simulator.
+
+    With several burst sizes the exposure times of each are judged, and the mean over the sizes is the loss. What each
+    size is expected to lose, which the choice rests on, adds its squared error.
+    """
+    logits, stats = self._train_logits(params["bae"], given, batch)
+    times = jax.vmap(functools.partial(self.models.bae.exposure_times_of_sizes, timing=self.timing), out_axes=1)(logits)
+    inputs = jax.vmap(lambda times: self._drawn_inputs(batch, times))(times)
+    restored = self._restored(given, inputs.reshape(-1, *inputs.shape[2:]))
+    losses, quality, per_example = self._compared(restored, batch.scenes)
+    losses = losses.reshape(len(times), self.noise_draws, -1).mean(1)
+    expectation_losses = jax.vmap(self.models.bae.expectation_loss)(logits, jax.lax.stop_gradient(losses).T)
+    loss = (losses + self.penalties(times, self.timing)).mean() + expectation_losses.mean()
+    return loss, (dict(psnr=quality, stats=dict(bae=stats)),
+                  dict(exposure_times=self._times(logits), scenes=per_example))
+
+  def end_to_end(self, params: dict[str, Any], given: Given, batch: Batch) -> Result:
+    """Eq. 13 for both networks at once (Table 5)."""
+    logits, stats = self._train_logits(params["bae"], given, batch)
+    times = self._times(logits)
+    restored, restoration_stats = apply_in_training(
+        self.models.restorer, params["restoration"], given.stats["restoration"], self._inputs(batch, times))
+    losses, quality, per_example = self._compared(restored[None], batch.scenes)
+    means = dict(psnr=quality, stats=dict(bae=stats, restoration=restoration_stats))
+    return losses.mean(), (means, dict(exposure_times=times, scenes=per_example))
+
+  def observations(self, motion: Any, batch: Batch) -> Observation:
+    """What a policy sees of every example."""
+    def observe_one(scene, conditions):
+      return observe_scene(conditions.preview_key, scene.radiance, scene.color, conditions.preview_gain,
+                           conditions.noise_model, self.timing, motion)
+
+    return jax.vmap(observe_one)(batch.scenes, batch.conditions)
+
+  def bae_inputs(self, motion: Any, batch: Batch) -> jax.Array:
+    """What BAENet sees of every example, `[B, h, w, c]`."""
+    return jax.vmap(self.models.bae_inputs)(self.observations(motion, batch))
+
+  def _train_logits(self, params, given, batch):
+    """Logits `[B, ...]` in training mode, with the new statistics of BatchNorm."""
+    inputs = self.bae_inputs(given.motion, batch)
+    dropout_keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(batch.conditions.exposure_key)
+    logits, updated = self.models.bae.apply({"params": params, **given.stats["bae"]}, inputs, train=True,
+                                            dropout_keys=dropout_keys, mutable=["batch_stats"])
+    return logits, updated
+
+  def _times(self, logits):
+    return jax.vmap(functools.partial(self.models.bae.exposure_times, timing=self.timing))(logits)
+
+  def _inputs(self, batch, exposure_times):
+    """What the restorer sees of every example's burst, `[B, n, h, w, c]`."""
+    def inputs_of_one(radiance, conditions, times):
+      burst = capture(conditions.burst_key, radiance, times, conditions.preview_gain, conditions.noise_model,
+                      self.timing)
+      return restorer_inputs(burst, self.models.restorer_inputs)
+
+    return jax.vmap(inputs_of_one)(batch.scenes.radiance, batch.conditions, exposure_times)
+
+  def _drawn_inputs(self, batch, times):
+    """`[draws, B, n, h, w, c]`, alike but for their noise."""
+    return jax.vmap(lambda draw: self._inputs(_redrawn(batch, draw), times))(jnp.arange(self.noise_draws))
+
+  def _restored(self, given, inputs):
+    variables = {"params": given.restoration_params, **given.stats["restoration"]}
+    return self.models.restorer.apply(variables, inputs)
+
+  def _compared(self, restored, scenes):
+    """Losses of images `[draws, B, ...]`, `[draws, B]`, their mean PSNR, and what is known of every scene."""
+    targets = self._targets(scenes)
+    of_draws = lambda metric: jax.vmap(jax.vmap(metric), in_axes=(0, None))(restored, targets)
+    losses = of_draws(functools.partial(restoration_loss, clamp=self.clamp))
+    return losses, of_draws(psnr).mean(), _per_example_stats(scenes, targets, losses.mean(0))
+
+  def _targets(self, scenes):
+    return jax.vmap(lambda radiance: target_of(radiance, self.timing))(scenes.radiance)
+
+
+def _per_example_stats(scenes, targets, losses):
+  """What is told of every scene of a batch, arrays `[B]`."""
+  each = lambda values: values.reshape(values.shape[0], -1).mean(1)
+  return dict(scene_id=scenes.scene_id, loss=losses, mean_intensity=each(targets),
+              saturated_fraction=each((targets >= 1).astype(targets.dtype)))
+
+
+def _redrawn(batch, draw):
+  """The same batch with another noise draw in its bursts."""
+  burst_key = jax.vmap(lambda key: jax.random.fold_in(key, draw))(batch.conditions.burst_key)
+  return batch._replace(conditions=dataclasses.replace(batch.conditions, burst_key=burst_key))

@@ -12,10 +12,11 @@ from clu import parameter_overview
 import jax
 import ml_collections
 
+from debir_jax.config.compatibility import check_compatible
 from debir_jax.runtime import processes
 from debir_jax.runtime.files import write_text
 from debir_jax.runtime.progress import log
-from debir_jax.training.checkpoint import check_purpose
+from debir_jax.training.checkpoint import FORMAT, check_format
 from debir_jax.training.stages import STAGES, Stage
 from debir_jax.training.state import TrainState
 
@@ -24,11 +25,8 @@ _PACKAGES = ("debir_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", 
 _FREE_FIELDS = ("stages", "init_from", "init_stage", "start_from_scratch", "log_every_steps", "checkpoint_every_steps",
                 "compilation_cache", "compute", "evaluation", "comparison", "parallel", "guard", "profile",
                 "keep_every_steps", "resume_from", "data.num_threads", "data.num_prefetched", "data.cache",
-                "data.num_eval_scenes", "data.eval_clips", "data.eval_clips_crop", "data.on_unreadable",
-                "motion.weights")
-# Fields that runs of earlier versions do not name, with what they did.
-_ADDED_FIELDS = {"stage2.time_cost": 0.0, "stage2.frame_cost": 0.0, "capture.burst_sizes": [],
-                 "restoration_optimizer.offset_rate": 1.0}
+                "data.num_eval_scenes", "data.eval_source", "data.eval_clips", "data.eval_clips_crop",
+                "data.on_unreadable", "motion.weights")
 
 
 def check_config(config: ml_collections.ConfigDict, stage: Stage, directory: pathlib.Path) -> None:
@@ -44,18 +42,12 @@ def check_config(config: ml_collections.ConfigDict, stage: Stage, directory: pat
     (config.get(section, {}) if section else config).pop(field, None)
   record = directory / "config.json"
   if record.exists():
-    check_purpose(_with_added_fields(json.loads(record.read_text())), config, f"run in {directory}")
+    found = json.loads(record.read_text())
+    check_format(found.pop("format", None), f"run in {directory}")
+    check_compatible(found, config, f"run in {directory}")
   elif processes.is_main():
     directory.mkdir(parents=True, exist_ok=True)
-    write_text(record, json.dumps(config, indent=2))
-
-
-def _with_added_fields(record: dict[str, Any]) -> dict[str, Any]:
-  for name, value in _ADDED_FIELDS.items():
-    section, field = name.split(".")
-    if section in record:
-      record[section].setdefault(field, value)
-  return record
+    write_text(record, json.dumps(dict(format=FORMAT) | config, indent=2))
 
 
 def write_environment(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:

@@ -3,20 +3,24 @@
 Without any stage, networks that are there are compared as they are.
 """
 
+from collections.abc import Mapping
 import os
 import pathlib
 
 import jax
 import ml_collections
 
+from debir_jax.policies import Policy
+from debir_jax.restoration import Restorer
 from debir_jax.runtime import processes
 from debir_jax.runtime.progress import log
 from debir_jax.runtime.workdir import WorkdirError
-from debir_jax.training import comparison
+from debir_jax.scenes import SceneSource
+from debir_jax.training import comparison, seams
 from debir_jax.training.checkpoint import CheckpointError
 from debir_jax.training.experiment import Experiment
 from debir_jax.training.guard import StoppedError
-from debir_jax.training.loop import train_stage
+from debir_jax.training.loop import StageRun, train_stage
 from debir_jax.training.run_record import log_parameters, write_environment
 from debir_jax.training.stages import STAGES, Stage, stage_named
 from debir_jax.training.state import TrainState
@@ -27,12 +31,16 @@ USER_ERRORS = (ValueError, FileNotFoundError, WorkdirError, StoppedError, Checkp
                processes.ConnectionFailedError)
 
 
-def run(config: ml_collections.ConfigDict, workdir: str) -> None:
+def run(config: ml_collections.ConfigDict, workdir: str | os.PathLike, *, restorer: Restorer | None = None,
+        scenes: Mapping[str, SceneSource] | None = None, policies: Mapping[str, Policy] | None = None) -> None:
   """Runs a config into a folder.
 
   Args:
     config: see `configs/default.py`.
     workdir: created where absent; a run found in it goes on.
+    restorer: a network of your own in the place of the config's, see `Restorer`.
+    scenes: scenes of your own in the place of the config's, by split: "restore", "bae" and "eval".
+    policies: further rows of the comparison, by name, each fine-tuned like the others.
 
   Raises:
     One of `USER_ERRORS`, with what to do.
@@ -40,17 +48,9 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
   if config.compilation_cache and not jax.config.jax_compilation_cache_dir:
     jax.config.update("jax_compilation_cache_dir", os.path.expanduser(config.compilation_cache))
   stages = [stage_named(name) for name in config.stages]
-  if not stages and not config.comparison.enabled:
-    raise ValueError("There is nothing to do: config.stages is empty and config.comparison.enabled is False.")
-  comparison.check_comparable(config)
-  if config.bae.network == "active_sl" and {"stage2", "end_to_end"} & set(config.stages):
-    raise ValueError("Active S-L is a classifier, through whose choice no gradient passes: leave out stage2 and "
-                     "end_to_end, e.g. config.stages=('stage2_warmup', 'stage3').")
-  if config.bae.network == "burst_size" and {"stage2_warmup", "end_to_end"} & set(config.stages):
-    raise ValueError("bae.network='burst_size' has no set of candidates to warm up with and is not trained end to end: "
-                     "use config.stages=('stage1', 'stage2', 'stage3') with config.init_stage='stage1' where stage2 "
-                     "comes first.")
-  experiment = Experiment(config)
+  _check_stages(config, stages)
+  experiment = Experiment(config, restorer=restorer, scenes=scenes)
+  seams.check(experiment, restorer, scenes or {}, policies or {})
   with processes.owned(workdir) as path:
     log(f"debir_jax on {jax.devices()[0].device_kind} x {experiment.mesh.size}"
         f"{f' of {jax.process_count()} processes' if jax.process_count() > 1 else ''}, into {workdir}")
@@ -61,8 +61,24 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
     for stage in stages:
       state = run_stage(experiment, stage, path, state)
     if config.comparison.enabled:
-      comparison.compare(experiment, path, state, with_bae=not stages or stages[-1].starts_from is not None)
+      with_bae = not stages or stages[-1].starts_from is not None
+      comparison.compare(experiment, path, state, with_bae=with_bae, policies=policies)
     log(f"Done. Look into {workdir}.")
+
+
+def _check_stages(config, stages) -> None:
+  """Raises a ValueError for stages that there is nothing to do in, or that do not go with the network."""
+  if not stages and not config.comparison.enabled:
+    raise ValueError("There is nothing to do: config.stages is empty and config.comparison.enabled is False.")
+  comparison.check_comparable(config)
+  names = {stage.name for stage in stages}
+  if config.bae.network == "active_sl" and {"stage2", "end_to_end"} & names:
+    raise ValueError("Active S-L is a classifier, through whose choice no gradient passes: leave out stage2 and "
+                     "end_to_end, e.g. config.stages=('stage2_warmup', 'stage3').")
+  if config.bae.network == "burst_size" and {"stage2_warmup", "end_to_end"} & names:
+    raise ValueError("bae.network='burst_size' has no set of candidates to warm up with and is not trained end to end: "
+                     "use config.stages=('stage1', 'stage2', 'stage3') with config.init_stage='stage1' where stage2 "
+                     "comes first.")
 
 
 def run_stage(experiment: Experiment, stage: Stage, workdir: pathlib.Path, state: TrainState) -> TrainState:
@@ -70,10 +86,11 @@ def run_stage(experiment: Experiment, stage: Stage, workdir: pathlib.Path, state
   directory = workdir / stage.name
   labels = None
   if stage.kind == "warmup":
-    labels = warmup_labels(experiment, stage, state.restoration_params, directory)
-  num_steps = experiment.config[stage.name].num_steps
-  return train_stage(experiment, stage, directory, state, experiment.step_fn(stage, labels), num_steps,
-                     experiment.policy_of(stage), fixed_times=experiment.config.bae.network == "digital_gimbal")
+    labels = warmup_labels(experiment, stage, state.restoration_variables, directory)
+  return train_stage(experiment, StageRun(
+      stage=stage, directory=directory, num_steps=experiment.config[stage.name].num_steps,
+      step_fn=experiment.step_fn(stage, labels), policy_of=experiment.policy_of(stage),
+      fixed_times=experiment.config.bae.network == "digital_gimbal"), state)
 
 
 def start_state(experiment: Experiment, stage: Stage, workdir: pathlib.Path) -> TrainState:
@@ -104,8 +121,8 @@ def trained_state(experiment: Experiment, workdir: pathlib.Path) -> TrainState:
     log(f"There are no networks in {source}: random weights are compared, as config.start_from_scratch says.")
     return state
   raise FileNotFoundError(
-      f"config.stages is empty, so the networks in {source} are compared, but there are none. Name the workdir of a run "
-      "with a BAENet, or a folder that `python -m debir_jax.convert` wrote, with --config.init_from.")
+      f"config.stages is empty, so the networks in {source} are compared, but there are none. Name the workdir of a "
+      "run with a BAENet, or a folder that `python -m debir_jax.convert` wrote, with --config.init_from.")
 
 
 def _source(experiment: Experiment, workdir: pathlib.Path) -> pathlib.Path:

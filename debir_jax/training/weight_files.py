@@ -6,8 +6,9 @@ from typing import Any, Sequence
 import jax
 import jax.numpy as jnp
 
-from debir_jax.training.checkpoint import check_purpose
-from debir_jax.training.state import TrainState
+from debir_jax.config.compatibility import check_compatible
+from debir_jax.training.state import TrainState, split_variables
+from debir_jax.weights.descriptions import with_defaults
 from debir_jax.weights.weight_file import BAENET_FILE, RESTORER_FILE, load_weights
 
 _FILES = dict(restoration=RESTORER_FILE, bae=BAENET_FILE)
@@ -18,14 +19,14 @@ def is_weight_folder(folder: pathlib.Path) -> bool:
   return any((folder / name).is_file() for name in _FILES.values())
 
 
-def load_weight_files(state: TrainState, folder: pathlib.Path, purposes: dict[str, Any],
+def load_weight_files(state: TrainState, folder: pathlib.Path, compatibility: dict[str, Any],
                       parts: Sequence[str]) -> TrainState:
   """`state` with the weights of the named networks replaced by those in a folder; optimizer states stay.
 
   Args:
-    state: of the networks that `purposes` describes.
+    state: of the networks that `compatibility` describes.
     folder: see `is_weight_folder`.
-    purposes: what each network is used for; as with checkpoints, another one is refused.
+    compatibility: what each network is used for; as with checkpoints, another one is refused.
     parts: "restoration", "bae".
 
   Raises:
@@ -35,12 +36,12 @@ def load_weight_files(state: TrainState, folder: pathlib.Path, purposes: dict[st
   for part in parts:
     path = folder / _FILES[part]
     variables, description = load_weights(path)
-    check_purpose(description, purposes[part], f"{part} network in {path}")
-    if part == "restoration":
-      state = state.replace(restoration_params=_like(state.restoration_params, variables.get("params", {}), path))
-    else:
-      state = state.replace(bae_params=_like(state.bae_params, variables.get("params", {}), path),
-                            bae_stats=_like(state.bae_stats, variables.get("batch_stats", {}), path))
+    wanted = compatibility[part]
+    found = {name: description.get(name, {}) for name in wanted}
+    check_compatible(with_defaults(part, found), wanted, f"{part} network in {path}")
+    known = dict(params=getattr(state, f"{part}_params"), **getattr(state, f"{part}_stats"))
+    params, stats = split_variables(_like(known, variables, path))
+    state = state.replace(**{f"{part}_params": params, f"{part}_stats": stats})
   return state
 
 

@@ -18,6 +18,7 @@ from debir_jax.runtime.files import write_bytes
 RESTORER_FILE, BAENET_FILE, RAFT_FILE = "restorer.safetensors", "baenet.safetensors", "raft.safetensors"
 LPIPS_FILE = "lpips.safetensors"
 
+FORMAT = 2  # Of the description. 2: architecture and what it was trained for, instead of a part of a config.
 _HEADER = "debir_jax"
 
 
@@ -27,11 +28,12 @@ def save_weights(path: pathlib.Path, variables: dict[str, Any], description: dic
   Args:
     path: conventionally `*.safetensors`; replaced where it exists.
     variables: nested dictionaries of arrays, e.g. `{"params": ..., "batch_stats": ...}`.
-    description: JSON; `load_weights` gives it back.
+    description: JSON, see `descriptions.py`; `load_weights` gives it back.
   """
   flat = traverse_util.flatten_dict(variables, sep="/")
   arrays = {name: np.ascontiguousarray(array) for name, array in flat.items()}
-  write_bytes(pathlib.Path(path), safetensors.numpy.save(arrays, {_HEADER: json.dumps(description)}))
+  header = {_HEADER: json.dumps(dict(format=FORMAT) | description)}
+  write_bytes(pathlib.Path(path), safetensors.numpy.save(arrays, header))
 
 
 def load_weights(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -39,7 +41,7 @@ def load_weights(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
   Raises:
     FileNotFoundError: there is no such file.
-    ValueError: it is damaged, or was not written by `save_weights`.
+    ValueError: it is damaged, of another format, or was not written by `save_weights`.
   """
   path = pathlib.Path(path)
   if not path.is_file():
@@ -54,4 +56,11 @@ def load_weights(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
   if header is None:
     raise ValueError(f"{path} was not written by debir_jax: it does not say what its weights are for. Convert it with "
                      "`python -m debir_jax.convert`.")
-  return traverse_util.unflatten_dict(flat, sep="/"), json.loads(header)
+  description = json.loads(header)
+  found = description.pop("format", 1)
+  if found != FORMAT:
+    remedy = ("Update the package." if found > FORMAT else
+              "Make it again with `python -m debir_jax.convert`, from the checkpoint or run that it came from.")
+    raise ValueError(f"{path} has format {found} of debir_jax's weight files, this version reads format {FORMAT}. "
+                     f"{remedy}")
+  return traverse_util.unflatten_dict(flat, sep="/"), description

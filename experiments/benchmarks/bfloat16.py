@@ -1,4 +1,4 @@
-"""What computing the restorer in bfloat16 costs in PSNR: held-out scenes of a finished run, the same shots in both
+"""What computing the restorer in bfloat16 costs in PSNR: held-out scenes of a finished run, the same captures in both
 types.
 
   PYTHONPATH=. python experiments/benchmarks/bfloat16.py --config=configs/quickstart.py --workdir=runs/quickstart
@@ -28,13 +28,13 @@ _RESULTS = pathlib.Path(__file__).resolve().parent / "results"
 
 
 def psnr_by_candidate(config, workdir: pathlib.Path, dtype: str) -> dict[str, np.ndarray]:
-  """PSNR in dB of every held-out shot `[scenes * draws]`, by the name of the exposure times."""
+  """PSNR in dB of every held-out capture `[scenes * draws]`, by the name of the exposure times."""
   config = config.copy_and_resolve_references()
   config.compute.dtype = dtype
   experiment = Experiment(config)
-  params = experiment.load_stage("stage1", workdir, experiment.initial_state()).restoration_params
+  variables = experiment.load_stage("stage1", workdir, experiment.initial_state()).restoration_variables
   candidates = candidate_set(experiment.setup.timing)
-  methods = [Method(name, Fixed(tuple(map(float, times))), params)
+  methods = [Method(name, Fixed(tuple(map(float, times))), variables)
              for name, times in zip(candidates.names, candidates.exposure_times)]
   records = experiment.evaluator.evaluate(methods, experiment.all_scenes("eval"))
   return {method.name: np.array([r.psnr for r in records if r.method == method.name]) for method in methods}
@@ -50,7 +50,7 @@ def main(_):
     change = narrow[name] - values
     error = change.std(ddof=1) / np.sqrt(change.size)
     rows[name] = dict(float32_db=values.mean(), change_db=change.mean(), standard_error_db=error,
-                      largest_change_db=np.abs(change).max(), shots=change.size)
+                      largest_change_db=np.abs(change).max(), captures=change.size)
     print(f"{name:24s} {values.mean():12.3f} {change.mean():+15.4f} ± {error:.4f} {np.abs(change).max():9.4f}")
   device = jax.devices()[0]
   write_text(_RESULTS / f"bfloat16_{device.platform}.json", json.dumps(dict(

@@ -120,7 +120,7 @@ def _shifted(x, kernel):
 
 
 def _with_gradient(fn, **constants):
-  """Value and gradients of `fn(images, weights)` as a function of (images, cotangent, weights), with other constants."""
+  """Value and gradients of `fn(images, weights)`, of (images, cotangent, weights); with other constants."""
   def value_and_gradients(images, cotangent, weights):
     before = {name: getattr(attention, name) for name in constants}
     for name, value in constants.items():  # Traced one after the other, so nobody else sees them.

@@ -64,7 +64,7 @@ def _parse():
   parser.add_argument("--config", default="configs/quickstart.py:debug", help="config that is run")
   parser.add_argument("--kills", type=int, default=40, help="signals that have to hit a running process")
   parser.add_argument("--steps", type=int, default=30, help="of every stage; a checkpoint every third")
-  parser.add_argument("--term-share", type=float, default=0.25, help="of the signals that are SIGTERM")
+  parser.add_argument("--term-fraction", type=float, default=0.25, help="of the signals that are SIGTERM")
   parser.add_argument("--longest-s", type=float, default=20.0, help="signals come within so many seconds of a start")
   parser.add_argument("--seed", type=int, default=0, help="of the moments")
   return parser.parse_args()
@@ -96,7 +96,7 @@ def _storm(args, workdir, hits):
     process, said = _start(args, workdir), []
     reader = threading.Thread(target=lambda process=process, said=said: said.extend(process.stderr))
     reader.start()
-    number = signal.SIGTERM if moments.random() < args.term_share else signal.SIGKILL
+    number = signal.SIGTERM if moments.random() < args.term_fraction else signal.SIGKILL
     try:
       process.wait(timeout=moments.uniform(0, args.longest_s))
     except subprocess.TimeoutExpired:
@@ -127,7 +127,7 @@ def _compare(args, whole, killed, counts):
   for checkpoints in sorted(whole.glob("**/checkpoints")):
     states = []
     for run in (whole, killed):
-      opened = Checkpoints(run / checkpoints.relative_to(whole), experiment.purposes)
+      opened = Checkpoints(run / checkpoints.relative_to(whole), experiment.compatibility)
       states.append((opened.latest_step(), opened.load_latest(like)))
       opened.close()
     for one, other in zip(*map(jax.tree.leaves, states), strict=True):

@@ -104,8 +104,8 @@ def _parse() -> argparse.Namespace:
                       help="measure torch.compile too; the default with CUDA")
   parser.add_argument("--time-limit", type=float, default=1800, metavar="S",
                       help="of one process, seconds")
-  parser.add_argument("--memory-limit", type=float, default=0.85, metavar="SHARE",
-                      help="of one process, as a share of the machine's memory")
+  parser.add_argument("--memory-limit", type=float, default=0.85, metavar="FRACTION",
+                      help="of one process, as a fraction of the machine's memory")
   parser.add_argument("--out", default=None, help="the JSON file to write")
   args = parser.parse_args()
   if args.torch is None:

@@ -44,7 +44,7 @@ _MOVES, _NUM_OFFSETS = 216, 144  # Channels of offsets and mask, and of offsets 
 _FUSIONS = 2 + 1 / 4 + 1 / 16 + 1 + 1 / 2  # Full size and cascade, half, quarter; two without a reference.
 _WIDE_BLOCKS = 2 * _FUSIONS
 _NARROW_BLOCKS = 2 + 2 / 4  # At full and at half size.
-_ALIGNMENTS = (_FRAMES - 1) / _FRAMES * (2 + 1 / 4 + 1 / 16)  # Not of the base frame.
+_ALIGNMENTS = (_FRAMES - 1) / _FRAMES * (2 + 1 / 4 + 1 / 16)  # Not of the reference frame.
 _BOTTLENECKS = _ALIGNMENTS + (_FRAMES - 1) / _FRAMES * (2 + 1 / 4)  # The coarsest scale has one, the others two.
 
 

@@ -27,7 +27,7 @@ def main():
   for row in rows:
     row["efficiency"] = rows[0]["step_s"] * rows[0]["devices"] / (row["devices"] * row["step_s"])
     print(f"| {row['devices']} | {1e3 * row['step_s']:.0f} | {row['efficiency']:.2f} | "
-          f"{row['data_wait_share']:.1%} |")
+          f"{row['data_wait_fraction']:.1%} |")
   write_result("scaling", rows)
 
 

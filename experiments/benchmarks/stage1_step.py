@@ -37,7 +37,7 @@ def write_result(name, rows):
 
 
 def measure(path, changes, repeats):
-  """Median time of a step, s, after two that warm up; share of the time that waits for data; most memory, GB."""
+  """Median time of a step, s, after two that warm up; fraction of the time that waits for data; most memory, GB."""
   import jax  # Here: the number of CPU devices must be said before JAX starts.
   num_devices = changes.get("parallel.num_devices")
   if num_devices:
@@ -61,7 +61,7 @@ def measure(path, changes, repeats):
     wait_s.append(batches.wait_s - waited)
   batches.close()
   return dict(device=jax.devices()[0].device_kind, step_s=statistics.median(step_s[2:]), first_step_s=step_s[0],
-              data_wait_share=sum(wait_s[2:]) / sum(step_s[2:]), batch_size=config.batch_size,
+              data_wait_fraction=sum(wait_s[2:]) / sum(step_s[2:]), batch_size=config.batch_size,
               loss=float(outputs["loss"]), **memory())
 
 

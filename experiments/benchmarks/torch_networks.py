@@ -150,8 +150,8 @@ def _all_frames(bursts):
   return _channels_first(bursts.flatten(0, 1))
 
 
-def _base_pairs(bursts):
-  """`[B, n, H, W, f]` -> every frame behind the base frame, `[B, n, H, W, 2 f]`."""
+def _reference_pairs(bursts):
+  """`[B, n, H, W, f]` -> every frame behind the reference frame, `[B, n, H, W, 2 f]`."""
   return torch.cat([bursts[:, :1].expand_as(bursts), bursts], -1)
 
 
@@ -212,14 +212,14 @@ class Alignment(nn.Module):
 
   def forward(self, frames, coarse_offset_features=None):
     bursts = _by_burst(frames, self.num_frames)
-    offset_features = self.bottleneck(_all_frames(_base_pairs(bursts)[:, 1:]))
+    offset_features = self.bottleneck(_all_frames(_reference_pairs(bursts)[:, 1:]))
     if coarse_offset_features is not None:
       offset_features = self.bottleneck_o(torch.cat([coarse_offset_features, offset_features], 1))
     moves = self.offset_conv(offset_features)
     num_offsets = 2 * _TAPS * _DEFORM_GROUPS
     moved = self.deform(_all_frames(bursts[:, 1:]), moves[:, :num_offsets], torch.sigmoid(moves[:, num_offsets:]))
     aligned = torch.cat([bursts[:, :1], _by_burst(moved, self.num_frames - 1)], 1)
-    return self.back_projection(_all_frames(_base_pairs(aligned))), offset_features
+    return self.back_projection(_all_frames(_reference_pairs(aligned))), offset_features
 
 
 class BurstAlignment(nn.Module):

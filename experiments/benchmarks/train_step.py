@@ -24,12 +24,13 @@ import numpy as np
 
 from debir_jax.config.capture import capture_setup_of
 from debir_jax.config.networks import models_of
-from debir_jax.config.optimizers import CosineDecay, optimizers_of
+from debir_jax.config.optimizers import optimizers_of
 from debir_jax.runtime.command_line import load_config
 from debir_jax.runtime.mesh import AXIS, make_mesh
 from debir_jax.runtime.platform import compiler_options
+from debir_jax.training.losses import Batch
 from debir_jax.training.state import create_state
-from debir_jax.training.step import Steps
+from debir_jax.training.steps import StepOptions, Steps
 from debir_jax.types import CameraColor, Scene
 
 # What XLA must know of a GPU that is not there; NVIDIA's data sheet and the CUDA programming guide (9.0).
@@ -64,9 +65,10 @@ def main():
           lowering_platforms=("cuda",) if args.for_h100 else None)
     lowered_s, compiled = time.perf_counter(), lowered.compile()
     memory = compiled.memory_analysis()
+    in_and_out = memory.argument_size_in_bytes + memory.output_size_in_bytes
     print(f"{name}: trace {traced_s - start:.1f} s, lower {lowered_s - traced_s:.1f} s, compile "
           f"{time.perf_counter() - lowered_s:.1f} s; arrays {memory.temp_size_in_bytes / 1e9:.2f} GB beside "
-          f"{(memory.argument_size_in_bytes + memory.output_size_in_bytes) / 1e9:.2f} GB that go in and out", flush=True)
+          f"{in_and_out / 1e9:.2f} GB that go in and out", flush=True)
 
 
 def _parse() -> argparse.Namespace:
@@ -101,19 +103,18 @@ def _programs(config, mesh):
   """Name, function and shapes of the arguments, of both steps."""
   models, setup = models_of(config), capture_setup_of(config, training=True)
   optimizers = optimizers_of(config)
-  steps = Steps(models, setup, optimizers, mesh=mesh)
+  steps = Steps(models, setup, optimizers, StepOptions(mesh=mesh))
   state = jax.eval_shape(lambda key: create_state(key, models, optimizers, setup.timing, config.data.crop_size),
                          jax.random.key(0))
   shape = lambda *sizes, dtype=jnp.float32: jax.ShapeDtypeStruct((config.batch_size, *sizes), dtype)
   side, num_subframes = config.data.crop_size // 2, setup.timing.num_subframes(setup.timing.budget_s)
   scenes = Scene(radiance=shape(num_subframes, side, side, 4),
-                 colour=CameraColor(white_balance=shape(3), ccm=shape(3, 3)), scene_id=shape(dtype=jnp.int32))
-  shots = jax.eval_shape(lambda key: steps.shots(key, 0, config.batch_size), jax.random.key(0))
-  decay = CosineDecay(1e-7, 1e-8, 10)
-  return (("exposure", lambda *a: steps.exposure(*a, decay), (state, scenes, shots)),
-          ("restoration", lambda state, scenes, shots, times: steps.restoration(
-              state, "restoration", scenes, shots, times, decay),
-           (state, scenes, shots, shape(setup.timing.num_frames))))
+                 color=CameraColor(white_balance=shape(3), ccm=shape(3, 3)), scene_id=shape(dtype=jnp.int32))
+  conditions = jax.eval_shape(lambda key: steps.conditions(key, 0, config.batch_size), jax.random.key(0))
+  rate = 1e-7
+  return (("exposure", lambda state, batch: steps.exposure(state, batch, rate), (state, Batch(scenes, conditions))),
+          ("restoration", lambda state, batch: steps.restoration(state, "restoration", batch, rate),
+           (state, Batch(scenes, conditions, shape(setup.timing.num_frames)))))
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def main():
     rows.append(dict(name=name) | row)
     device = f"{row['device_peak_gb']:.2f}" if "device_peak_gb" in row else ""
     print(f"| {name} | {1e3 * row['step_s']:.0f} | {1e3 * row['step_s'] / row['batch_size']:.0f} | "
-          f"{row['data_wait_share']:.1%} | {row['process_peak_gb']:.2f} | {device} | {row['first_step_s']:.0f} |",
+          f"{row['data_wait_fraction']:.1%} | {row['process_peak_gb']:.2f} | {device} | {row['first_step_s']:.0f} |",
           flush=True)
   write_result("training_options", rows)
 

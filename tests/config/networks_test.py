@@ -1,20 +1,34 @@
-"""What a config means: estimators of motion, their weights and what is recorded of them; rules of metrics; scenes."""
+"""Which networks a config means, what they see, and by which estimator and weights motion is measured."""
 
 import pathlib
 
-import cv2
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from debir_jax.config.compatibility import purposes_of
-from debir_jax.config.evaluation import metric_rules_of, patch_restorer_of
-from debir_jax.config.networks import flow_of, models_of, restorer_of
-from debir_jax.config.scenes import scene_sources_of
-from debir_jax.evaluation import MetricRules
-from debir_jax.motion import LucasKanade, Raft
-from debir_jax.restoration import TiledRestorer
-from debir_jax.training.experiment import Experiment
+from debir_jax.config.networks import (
+  bae_inputs_of,
+  bae_of,
+  bae_policy_of,
+  models_of,
+  motion_of,
+  named_motion_of,
+  penalties_of,
+  restorer_inputs_of,
+  restorer_of,
+)
+from debir_jax.motion import FULL_SCALE_PX_PER_S, LucasKanade, MotionEstimator, Raft
+from debir_jax.policies import (
+  LIGHT_BLOCKS,
+  ActiveSL,
+  BaeInputs,
+  BAENet,
+  BurstPenalty,
+  BurstSizeBAENet,
+  DigitalGimbal,
+)
+from debir_jax.restoration import Burstormer, RestorerInputs
 from debir_jax.weights.weight_file import save_weights
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -30,7 +44,7 @@ def variables():
 def weight_folder(variables, tmp_path_factory):
   """With a file for RAFT and one that does not say what it is for."""
   folder = tmp_path_factory.mktemp("weights")
-  save_weights(folder / "raft.safetensors", variables, {"network": {"name": "raft", "size": "small"}})
+  save_weights(folder / "raft.safetensors", variables, {"architecture": {"name": "raft", "size": "small"}})
   save_weights(folder / "other.safetensors", variables, {})
   return folder
 
@@ -48,32 +62,109 @@ def _configured(config, estimator, weights=""):
   return config
 
 
+def test_the_default_networks_are_the_papers(config):
+  """Burstormer on RAW alone, BAENet on preview, gain and motion, for four frames."""
+  models = models_of(config)
+  assert models.restorer == restorer_of(config) == Burstormer(blocks_per_level=2, dtype="float32")
+  assert models.restorer_inputs == RestorerInputs() and models.burst_sizes == ()
+  assert models.bae == BAENet(axis_name=models.bae.axis_name) and models.bae.num_frames == 4
+  assert models.bae_inputs == BaeInputs(min_preview_gain=512.0) and models.bae_inputs.num_channels == 6
+
+
+@pytest.mark.parametrize("network, num_frames, expected", (
+    ("baenet", 4, BAENet(slack_floor=True, blocks=LIGHT_BLOCKS, width=0.5)),
+    ("uniform_exposure", 6, BAENet(num_frames=6, uniform_exposure=True, slack_floor=True, blocks=LIGHT_BLOCKS,
+                                   width=0.5)),
+    ("digital_gimbal", 4, DigitalGimbal(slack_floor=True)),
+    ("active_sl", 2, ActiveSL(num_pairs=16, slack_floor=True, blocks=LIGHT_BLOCKS, width=0.5)),
+    ("burst_size", 8, BurstSizeBAENet(penalties=BurstPenalty(exposure_time=0.1, frame=0.02), slack_floor=True,
+                                      blocks=LIGHT_BLOCKS, width=0.5))))
+def test_names_mean_networks_with_the_options_of_the_config(config, network, num_frames, expected):
+  """Each with those that it has; sizes and penalties for the one that chooses among sizes."""
+  config.bae.update(dict(network=network, slack_floor=True, blocks="light", width=0.5))
+  config.capture.num_frames = num_frames
+  config.capture.burst_sizes = (2, 4, 6, 8) if network == "burst_size" else ()
+  config.stage2.update(dict(exposure_time_penalty=0.1, frame_penalty=0.02))
+  found = bae_of(config)
+  assert found == (expected.clone(axis_name=found.axis_name) if hasattr(expected, "axis_name") else expected)
+  assert type(found) is type(expected)
+
+
+def test_inputs_and_penalties_are_those_of_the_config(config):
+  """Switches of BAENet's inputs, planes of the restorer; a frame mask where bursts have several sizes."""
+  config.bae.update(dict(preview="linear_srgb", use_gain=False))
+  config.capture.min_preview_gain = 600.0
+  assert bae_inputs_of(config) == BaeInputs(min_preview_gain=600.0, preview="linear_srgb", use_gain=False)
+  config.restorer_inputs.noise_map = True
+  assert restorer_inputs_of(config) == RestorerInputs(noise_map=True)
+  config.capture.update(dict(num_frames=4, burst_sizes=(2, 4)))
+  assert restorer_inputs_of(config) == RestorerInputs(noise_map=True, frame_mask=True)
+  assert models_of(config).burst_sizes == (2, 4)
+  config.stage2.update(dict(exposure_time_penalty=0.3, frame_penalty=0.4))
+  assert penalties_of(config) == BurstPenalty(exposure_time=0.3, frame=0.4)
+
+
+@pytest.mark.parametrize("section, values, message", (
+    ("bae", dict(network="one_time"), r"config.bae.network='one_time'; choose one of 'baenet', 'uniform_exposure'"),
+    ("bae", dict(blocks="heavy"), r"config.bae.blocks='heavy'; choose one of 'mobilenet_v2', 'light'"),
+    ("bae", dict(preview="srgb"), r"kind of preview 'srgb'"),
+    ("bae", dict(use_preview=False, use_gain=False, use_motion=False), r"config.bae"),
+    ("bae", dict(network="burst_size"), r"capture.burst_sizes, which is empty"),
+    ("stage2", dict(frame_penalty=-0.1), r"config.stage2.frame_penalty=-0.1"),
+    ("stage2", dict(exposure_time_penalty=float("nan")), r"config.stage2.exposure_time_penalty=nan")))
+def test_fields_that_mean_nothing_are_refused(config, section, values, message):
+  """With the field's name and, where it is one of several, all that it may be."""
+  config[section].update(values)
+  with pytest.raises(ValueError, match=message):
+    models_of(config)
+    penalties_of(config)
+
+
+def test_a_restorer_and_motion_that_are_given_take_their_places(config):
+  """All else stays as it is configured."""
+  class MyRestorer:
+    pass
+
+  restorer, motion = MyRestorer(), MotionEstimator(full_scale_px_per_s=1.0)
+  models, configured = models_of(config, restorer=restorer, motion=motion), models_of(config)
+  assert models.restorer is restorer and models.motion is motion
+  assert (models.bae, models.bae_inputs, models.restorer_inputs) == (
+      configured.bae, configured.bae_inputs, configured.restorer_inputs)
+
+
+def test_a_trained_baenet_sees_what_the_config_says(config):
+  """As a policy with the network, the weights and the inputs of the models."""
+  models, variables = models_of(config), {"params": {"kernel": jnp.ones(2)}}
+  policy = bae_policy_of(models, variables)
+  assert (policy.module, policy.inputs) == (models.bae, models.bae_inputs) and policy.variables is variables
+
+
 def test_lucas_kanade_is_the_default_and_needs_no_weights(config):
-  assert flow_of(config) == (LucasKanade(), {})
+  """At the release's full scale."""
+  assert motion_of(config) == MotionEstimator(estimator=LucasKanade(), variables={})
+  config.motion.full_scale_px_per_s = 100.0
+  assert FULL_SCALE_PX_PER_S != motion_of(config).full_scale_px_per_s == 100.0
 
 
 def test_raft_takes_its_weights_from_the_file(config, variables, weight_folder):
   """The estimator and the arrays of the file are those of the models."""
   models = models_of(_configured(config, "raft_small", weight_folder / "raft.safetensors"))
-  assert models.flow_estimator == Raft("small")
-  jax.tree.map(lambda found, saved: (found == saved).all() or pytest.fail(), models.flow_variables, variables)
+  assert models.motion.estimator == Raft("small")
+  jax.tree.map(np.testing.assert_array_equal, models.motion.variables, variables)
 
 
 @pytest.mark.parametrize("estimator", ("raft_small", "raft_large"))
 def test_raft_without_weights_becomes_lucas_kanade_and_says_so(config, estimator, capsys):
   """Nothing is downloaded, and nobody is left in the belief that RAFT measured."""
-  assert flow_of(_configured(config, estimator)) == (LucasKanade(), {})
+  assert motion_of(_configured(config, estimator)) == MotionEstimator(estimator=LucasKanade(), variables={})
   assert f"config.motion.weights names no file for {estimator}: Lucas-Kanade" in capsys.readouterr().err
 
 
-def test_what_is_recorded_is_the_estimator_in_use_and_no_path(config):
-  """BAENet is tied to the motion meter that it was trained with, not to where its weights lay."""
-  config.update(dict(data=dict(num_restore_scenes=4, num_bae_scenes=4, num_eval_scenes=2)))
-  experiment = Experiment(_configured(config, "raft_small"))
-  recorded = experiment.purposes["bae"]["motion"]
-  assert recorded == dict(estimator="lucas_kanade", full_scale_px_per_s=config.motion.full_scale_px_per_s)
-  assert purposes_of(_configured(config, "raft_small", "a"), "raft_small") == purposes_of(
-      _configured(config, "raft_small", "b"))
+def test_an_estimator_can_be_named_without_its_weights(config):
+  """To describe what a network was trained with, where the weights are elsewhere."""
+  config.motion.full_scale_px_per_s = 100.0
+  assert named_motion_of(_configured(config, "raft_large", "nowhere")) == MotionEstimator(
+      estimator=Raft("large"), full_scale_px_per_s=100.0)
 
 
 @pytest.mark.parametrize("estimator, weights, error, message", (
@@ -85,56 +176,20 @@ def test_what_is_recorded_is_the_estimator_in_use_and_no_path(config):
 def test_weights_that_do_not_fit_are_refused(config, weight_folder, estimator, weights, error, message):
   """A missing file, one of another size, one of another network, and one that nobody asked for."""
   with pytest.raises(error, match=message):
-    flow_of(_configured(config, estimator, weight_folder / weights if weights else ""))
+    motion_of(_configured(config, estimator, weight_folder / weights if weights else ""))
 
 
 def test_crops_that_are_too_small_for_the_estimator_are_refused_before_training(config, weight_folder):
   """Previews have half the size of the mosaic, and RAFT needs 128 px."""
   config.data.crop_size = 224
   with pytest.raises(ValueError, match=r"got \(112, 112\); use larger crops"):
-    flow_of(_configured(config, "raft_small", weight_folder / "raft.safetensors"))
+    motion_of(_configured(config, "raft_small", weight_folder / "raft.safetensors"))
 
 
 def test_raft_finds_its_weights_in_the_folder_that_a_run_starts_from(config, variables, weight_folder):
   """Converted weights lie together, so that `init_from` is enough; for Lucas-Kanade the file is of no interest."""
   config.init_from = str(weight_folder)
-  estimator, found = flow_of(_configured(config, "raft_small"))
-  assert estimator == Raft("small")
-  jax.tree.map(lambda found, saved: (found == saved).all() or pytest.fail(), found, variables)
-  assert flow_of(_configured(config, "lucas_kanade")) == (LucasKanade(), {})
-
-
-def test_the_release_config_measures_by_the_release_rules(config):
-  """The default differs in floor and LPIPS."""
-  from configs import release  # pylint: disable=import-outside-toplevel
-  assert metric_rules_of(release.get_config()) == MetricRules.release()
-  assert metric_rules_of(config) == MetricRules(border=10)
-
-
-def test_patches_are_given_in_px_of_the_mosaic(config):
-  """Restored in packed px; none where none are asked for."""
-  restorer = restorer_of(config)
-  assert patch_restorer_of(config, restorer) is None
-  config.evaluation.update(dict(patch_size=64, patch_overlap=16))
-  assert patch_restorer_of(config, restorer) == TiledRestorer(restorer, tile_size=32, overlap=8)
-
-
-@pytest.mark.parametrize("size, overlap", [(60, 0), (264, 0), (64, 40), (64, 4), (-64, 0)])
-def test_patches_that_do_not_fit_are_refused(config, size, overlap):
-  config.evaluation.update(dict(patch_size=size, patch_overlap=overlap))
-  with pytest.raises(ValueError, match=f"patch_size={size} and patch_overlap={overlap}.*crop_size=256"):
-    patch_restorer_of(config, restorer_of(config))
-
-
-@pytest.mark.parametrize("timing, second_start", [("paper", 176), ("release", 179)])
-def test_held_out_scenes_are_windows_of_clips_on_request(config, tmp_path, timing, second_start):
-  """Paper: a burst starts 80 subframes into a window, at a frame that is no interpolation. Release: windows as cut."""
-  (tmp_path / "clip").mkdir()
-  frame = cv2.imencode(".png", np.zeros((32, 48, 3), np.uint8))[1].tobytes()
-  for number in range(3 * 179):
-    (tmp_path / "clip" / f"{number:06d}.png").write_bytes(frame)
-  config.data.update(dict(eval_clips=str(tmp_path), num_eval_scenes=5))
-  config.capture.timing = timing
-  source = scene_sources_of(config)["eval"]
-  assert [source.window(i) for i in range(len(source))] == [("clip", 0), ("clip", second_start)]
-  assert source.scene(1).radiance.shape == (dict(paper=230, release=179)[timing], 16, 24, 4)
+  motion = motion_of(_configured(config, "raft_small"))
+  assert motion.estimator == Raft("small")
+  jax.tree.map(np.testing.assert_array_equal, motion.variables, variables)
+  assert motion_of(_configured(config, "lucas_kanade")) == MotionEstimator(estimator=LucasKanade(), variables={})

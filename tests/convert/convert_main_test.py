@@ -86,10 +86,13 @@ def test_files_say_what_they_are_for(tmp_path, weights, config_file):
   """Timing, noise, gains and network of the config; for BAENet its inputs and the motion meter too."""
   _convert(_saved(tmp_path, weights), tmp_path, config_file)
   restorer, bae, raft = (load_weights(tmp_path / f"{name}.safetensors")[1] for name in ("restorer", "baenet", "raft"))
-  assert restorer["conditions"]["timing"]["subframe_support"] == 8 and restorer["conditions"]["noise"] == "iso"
-  assert restorer["network"]["num_features"] == 8 and bae["network"]["preview"] == "linear_srgb"
-  assert bae["conditions"] == restorer["conditions"] and bae["motion"]["estimator"] == "raft_small"
-  assert raft == {"network": {"name": "raft", "size": "small"}}
+  trained_for = restorer["trained_for"]
+  assert trained_for["timing"]["subframe_support"] == 8 and trained_for["noise"] == "iso"
+  assert restorer["architecture"]["num_features"] == 8
+  assert bae["architecture"]["inputs"]["preview"] == "linear_srgb"
+  assert {name: bae["trained_for"][name] for name in trained_for} == trained_for
+  assert bae["trained_for"]["motion"]["estimator"] == "raft_small"
+  assert raft == {"architecture": {"name": "raft", "size": "small"}}
 
 
 @pytest.mark.parametrize("kept, expected", [

@@ -70,27 +70,26 @@ def scene():
 @pytest.fixture(scope="module")
 def ours(experiment, scene):
   """What this package computes: (previews, observation, planes, times in s, raw, restored)."""
-  radiance, colour = scene
+  radiance, color = scene
   timing, models = experiment.setup.timing, experiment.models
   preview_gain = _ISO_AT_1_240_S / 100 / 2  # At twice the exposure time.
   state = trained_state(experiment, pathlib.Path("unused"))
   policy = experiment.bae_policy(state)
   previews = simulate_previews(_KEY, radiance, preview_gain, _NO_NOISE, timing)
-  observation = jax.jit(lambda previews, variables: observe(
-      previews, preview_gain, colour, models.flow_estimator, timing, flow_variables=variables,
-      full_scale_px_per_s=models.full_scale_px_per_s))(previews, models.flow_variables)
+  observation = jax.jit(lambda previews, motion: observe(previews, preview_gain, color, motion, timing))(
+      previews, models.motion)
   times = jax.jit(lambda observation: policy(_KEY, observation, timing))(observation)
   raw = simulate_burst(_KEY, radiance, times, preview_gain, _NO_NOISE, timing)
-  restored = jax.jit(models.restorer.apply)({"params": state.restoration_params}, raw)
-  return previews, observation, policy.planes(observation), times, raw, restored
+  restored = jax.jit(models.restorer.apply)(state.restoration_variables, raw)
+  return previews, observation, policy.inputs(observation), times, raw, restored
 
 
-def _linear_srgb(packed, colour):
+def _linear_srgb(packed, color):
   """The release's development: Malvar, white balance, clip, matrix, clip."""
   mosaic = np.zeros((2 * _SIDE, 2 * _SIDE))
   mosaic[0::2, 0::2], mosaic[0::2, 1::2], mosaic[1::2, 0::2], mosaic[1::2, 1::2] = np.moveaxis(packed, -1, 0)
-  balanced = np.clip(_malvar(mosaic) * np.asarray(colour.white_balance), 0, 1)
-  return np.clip(balanced @ np.asarray(colour.ccm).T, 0, 1)
+  balanced = np.clip(_malvar(mosaic) * np.asarray(color.white_balance), 0, 1)
+  return np.clip(balanced @ np.asarray(color.ccm).T, 0, 1)
 
 
 def _malvar(mosaic):
@@ -126,7 +125,7 @@ def test_motion_is_rafts_mean_flow_over_ten_px(ours, scene, experiment):
   """20 updates on half-size gamma previews; mean length of the flow, min(m, 10) / 10."""
   images = [jnp.asarray(_halved(_srgb(_linear_srgb(preview, scene[1]))), jnp.float32) for preview in ours[0]]
   raft = jax.jit(lambda variables: Raft("small").apply(variables, *images, num_updates=20))
-  flow = np.asarray(raft(experiment.models.flow_variables))
+  flow = np.asarray(raft(experiment.models.motion.variables))
   length = np.mean(np.sqrt((flow**2).sum(-1)))
   assert 0.5 < length < 9  # Neither still nor beyond full scale.
   np.testing.assert_allclose(ours[1].motion_magnitude, min(length, 10) / 10, rtol=1e-4)

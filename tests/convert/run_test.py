@@ -21,7 +21,7 @@ def saved(experiment, tmp_path):
   """Saves other weights as the newest checkpoint of a stage; returns the workdir and those weights."""
   def save(stage, scale):
     state = jax.tree.map(lambda leaf: leaf * scale if leaf.dtype == np.float32 else leaf, experiment.initial_state())
-    checkpoints = Checkpoints(tmp_path / stage / "checkpoints", experiment.purposes)
+    checkpoints = Checkpoints(tmp_path / stage / "checkpoints", experiment.compatibility)
     checkpoints.save(state, None)
     checkpoints.close()
     return tmp_path, state
@@ -36,7 +36,7 @@ def test_weights_of_a_run_come_back_as_they_were(experiment, saved, tmp_path):
   folder = tmp_path / "weights"
   write(run_networks(workdir, quickstart.get_config("debug")), folder, overwrite=False)
   loaded = experiment.load_stage("stage3", folder, experiment.initial_state())
-  for name in ("restoration_params", "bae_params", "bae_stats"):
+  for name in ("restoration_params", "restoration_stats", "bae_params", "bae_stats"):
     jax.tree.map(np.testing.assert_array_equal, getattr(loaded, name), getattr(state, name))
 
 

@@ -15,7 +15,7 @@ def _evaluate(best):
 
 @pytest.mark.parametrize("best, found, at_the_end", [(2.2, 2.0, False), (0.0, 1.0, True), (9.0, 4.0, True)])
 def test_the_best_value_is_found(best, found, at_the_end):
-  """By mean loss over all shots."""
+  """By mean loss over all captures."""
   result = calibrate(lambda value: value, [1, 2, 4], _evaluate(best), {})
   assert (result.best, result.at_the_end) == (found, at_the_end)
   assert result.l1 == pytest.approx([abs(value - best) + 1.5 for value in (1, 2, 4)])

@@ -15,8 +15,8 @@ def _scores(l1):
                          psnr=-20 * np.log10(l1), l1=l1)
 
 
-def test_pseudo_ground_truth_is_the_planted_best_of_every_shot():
-  """Each shot gets the candidate of its lowest L1, with its exposure times."""
+def test_pseudo_ground_truth_is_the_planted_best_of_every_capture():
+  """Each capture gets the candidate of its lowest L1, with its exposure times."""
   planted = np.random.default_rng(0).integers(3, size=(6, 4))
   best, times = pseudo_ground_truth(_scores(np.where(np.arange(3) == planted[..., None], 0.1, 0.2)))
   np.testing.assert_array_equal(best, planted)
@@ -35,15 +35,15 @@ def test_headroom_of_equal_candidates_is_zero():
   """Where candidates do not differ, nothing can be gained, by any of the three measures."""
   psnr = np.repeat(np.random.default_rng(0).normal(30, 2, (5, 4, 1)), 3, axis=2)
   result = headroom(psnr)
-  assert result.per_scene == result.per_shot == result.unbiased == 0
+  assert result.per_scene == result.per_capture == result.unbiased == 0
   assert result.per_scene_error == result.unbiased_error == 0
 
 
 def test_headroom_is_never_negative_and_larger_the_finer_the_choice():
-  """Best per shot >= best per scene >= best fixed, on any numbers."""
+  """Best per capture >= best per scene >= best fixed, on any numbers."""
   for seed in range(20):
     result = headroom(np.random.default_rng(seed).normal(30, 2, (4, 3, 5)))
-    assert result.per_shot >= result.per_scene >= 0
+    assert result.per_capture >= result.per_scene >= 0
 
 
 def test_headroom_by_hand():
@@ -53,9 +53,9 @@ def test_headroom_by_hand():
   assert result.best_fixed == 0 and result.best_per_scene.tolist() == [0, 1]
   np.testing.assert_allclose(result.mean_psnr, [30, 29])
   np.testing.assert_allclose(result.psnr_error, [0, 2])
-  np.testing.assert_allclose(result.share_best, [0.5, 0.5])
+  np.testing.assert_allclose(result.best_fraction, [0.5, 0.5])
   for gain, error in [(result.per_scene, result.per_scene_error), (result.unbiased, result.unbiased_error),
-                      (result.per_shot, result.per_shot_error)]:
+                      (result.per_capture, result.per_capture_error)]:
     np.testing.assert_allclose([gain, error], [0.5, 0.5])  # Gains of 0 and 1: std sqrt(1/2), error 1/2.
 
 

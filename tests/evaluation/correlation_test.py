@@ -40,7 +40,7 @@ def test_interval_is_that_of_fisher_on_independent_normal_data():
 
 
 def test_repeated_draws_of_a_scene_do_not_narrow_the_interval():
-  """Ten identical draws of 30 scenes carry the information of 30 shots, not of 300."""
+  """Ten identical draws of 30 scenes carry the information of 30 captures, not of 300."""
   x, y = _correlated(30, 0.7)
   once = correlate(x, y, np.arange(30))
   many = correlate(np.repeat(x, 10), np.repeat(y, 10), np.repeat(np.arange(30), 10))

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from debir_jax.evaluation import Evaluator, Method, Oracle, evaluate, metrics, pseudo_ground_truth, summarize
+from debir_jax.evaluation.evaluate import Metrics
 from debir_jax.evaluation.summary import format_table
 from debir_jax.imaging import view
+from debir_jax.motion import MotionEstimator
+from debir_jax.pipeline import Chain
 from debir_jax.policies import Fixed, candidate_set
 from debir_jax.simulator import CaptureSetup, IsoNoise, simulate_burst, target_of
 from debir_jax.types import BurstTiming, CameraColor, Scene
@@ -49,7 +52,7 @@ class DifferenceAsFlow:
   """A flow estimator that compiles in no time; its variable scales the flow."""
 
   name = "difference"
-  preview_size = "binned"
+  preview_rendering = "binned"
 
   def apply(self, variables, image1, image2):
     return variables["scale"] * (image2 - image1)[..., :2]
@@ -59,8 +62,8 @@ def _times(*counts):
   return tuple(count / 1920 for count in counts)
 
 
-def _params(*weights):
-  return {"weights": jnp.asarray(weights, jnp.float32)}
+def _variables(*weights):
+  return {"params": {"weights": jnp.asarray(weights, jnp.float32)}}
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +72,8 @@ def scenes():
   frame, y, x = np.mgrid[:NUM_SUBFRAMES, :SIDE, :SIDE].astype(np.float32)
   speeds = np.linspace(0, 0.1, NUM_SCENES, dtype=np.float32)
   radiance = np.stack([0.4 + 0.3 * np.sin(0.9 * x + 0.4 * y - speed * frame) for speed in speeds])
-  colour = CameraColor(white_balance=jnp.ones((NUM_SCENES, 3)), ccm=jnp.tile(jnp.eye(3), (NUM_SCENES, 1, 1)))
-  return Scene(radiance=jnp.repeat(jnp.asarray(radiance)[..., None], 4, axis=-1), colour=colour,
+  color = CameraColor(white_balance=jnp.ones((NUM_SCENES, 3)), ccm=jnp.tile(jnp.eye(3), (NUM_SCENES, 1, 1)))
+  return Scene(radiance=jnp.repeat(jnp.asarray(radiance)[..., None], 4, axis=-1), color=color,
                scene_id=jnp.arange(10, 10 + NUM_SCENES))
 
 
@@ -78,9 +81,13 @@ def _setup():
   return CaptureSetup(timing=TIMING, noise_model=IsoNoise(), min_preview_gain=16.0, max_preview_gain=32.0)
 
 
-def _evaluator(batch_size=2, num_draws=NUM_DRAWS, **options):
-  return Evaluator(WeightedMean(), _setup(), DifferenceAsFlow(), flow_variables={"scale": 2.0}, num_draws=num_draws,
-                   seed=3, batch_size=batch_size, **options)
+def _chain(flow_scale=2.0, **setup):
+  motion = MotionEstimator(estimator=DifferenceAsFlow(), variables={"scale": flow_scale})
+  return Chain(setup=dataclasses.replace(_setup(), **setup), restorer=WeightedMean(), motion=motion)
+
+
+def _evaluator(batch_size=2, num_draws=NUM_DRAWS, **metrics_options):
+  return Evaluator(_chain(), num_draws=num_draws, seed=3, batch_size=batch_size, metrics=Metrics(**metrics_options))
 
 
 @pytest.fixture(scope="module")
@@ -90,10 +97,10 @@ def evaluator():
 
 @pytest.fixture(scope="module")
 def methods():
-  return [Method("DEBIR", Brightest(jnp.float32(1.0)), _params(0, 0)),
-          Method("short", Fixed(_times(8, 8)), _params(0, 0)),
-          Method("long, weighted", Fixed(_times(32, 32)), _params(1, 0)),
-          Method("twin", Fixed(_times(8, 8)), _params(0, 0))]
+  return [Method("DEBIR", Brightest(jnp.float32(1.0)), _variables(0, 0)),
+          Method("short", Fixed(_times(8, 8)), _variables(0, 0)),
+          Method("long, weighted", Fixed(_times(32, 32)), _variables(1, 0)),
+          Method("twin", Fixed(_times(8, 8)), _variables(0, 0))]
 
 
 @pytest.fixture(scope="module")
@@ -105,12 +112,12 @@ def _of(records, method):
   return {(record.scene_id, record.draw): record for record in records if record.method == method}
 
 
-def test_every_method_has_one_record_per_shot(records, methods):
+def test_every_method_has_one_record_per_capture(records, methods):
   """Padding of the last batch (5 scenes in batches of 2) leaves no trace in the records."""
-  shots = {(scene_id, draw) for scene_id in range(10, 10 + NUM_SCENES) for draw in range(NUM_DRAWS)}
-  assert len(records) == len(methods) * len(shots)
+  captures = {(scene_id, draw) for scene_id in range(10, 10 + NUM_SCENES) for draw in range(NUM_DRAWS)}
+  assert len(records) == len(methods) * len(captures)
   for method in methods:
-    assert set(_of(records, method.name)) == shots
+    assert set(_of(records, method.name)) == captures
 
 
 def test_identical_methods_differ_by_exactly_zero(records):
@@ -120,11 +127,12 @@ def test_identical_methods_differ_by_exactly_zero(records):
   assert summary.ssim_difference == 0
 
 
-def test_conditions_are_shared_and_vary_between_shots(records, methods):
-  """Gain and motion depend on the shot alone; every shot has its own gain, inside the range."""
-  conditions = [{shot: (record.preview_gain, record.motion_magnitude) for shot, record in _of(records, m.name).items()}
-                for m in methods]
-  assert all(condition == conditions[0] for condition in conditions)
+def test_conditions_are_shared_by_methods_and_vary_between_captures(records, methods):
+  """Gain and motion depend on the capture alone; every capture has its own gain, inside the range."""
+  conditions = [
+      {capture: (record.preview_gain, record.motion_magnitude) for capture, record in _of(records, m.name).items()}
+      for m in methods]
+  assert all(of_method == conditions[0] for of_method in conditions)
   gains = [gain for gain, _ in conditions[0].values()]
   assert len(set(gains)) == NUM_SCENES * NUM_DRAWS and min(gains) >= 16 and max(gains) <= 32
 
@@ -145,40 +153,39 @@ def test_batching_of_the_scenes_does_not_matter(evaluator, methods, scenes, reco
     for method in methods[:2]:
       expected = _of(records, method.name)
       assert set(_of(other, method.name)) == set(expected)
-      for shot, record in _of(other, method.name).items():
-        np.testing.assert_allclose(record.psnr, expected[shot].psnr, rtol=1e-5)
-        np.testing.assert_allclose(record.ssim, expected[shot].ssim, rtol=1e-4)
-        np.testing.assert_allclose(record.exposure_times, expected[shot].exposure_times, rtol=1e-5)
+      for capture, record in _of(other, method.name).items():
+        np.testing.assert_allclose(record.psnr, expected[capture].psnr, rtol=1e-5)
+        np.testing.assert_allclose(record.ssim, expected[capture].ssim, rtol=1e-4)
+        np.testing.assert_allclose(record.exposure_times, expected[capture].exposure_times, rtol=1e-5)
 
 
-def test_records_equal_the_obvious_loop_over_single_shots(evaluator, scenes, records):
-  """PSNR, SSIM and L1 of a record are those of one burst taken with the shot's own key and restored on its own."""
+def test_records_equal_the_obvious_loop_over_single_captures(evaluator, scenes, records):
+  """PSNR, SSIM and L1 of a record are those of one burst taken with the capture's own key and restored on its own."""
   for scene, draw in [(0, 1), (4, 0)]:
-    shot = jax.tree.map(lambda x: x[0], evaluator.shots(scenes.scene_id[scene:scene + 1], draw))
+    conditions = jax.tree.map(lambda x: x[0], evaluator.conditions(scenes.scene_id[scene:scene + 1], draw))
     radiance = scenes.radiance[scene]
     raw = jax.jit(simulate_burst, static_argnums=5)(
-        shot.burst_key, radiance, jnp.array(_times(32, 32)), shot.preview_gain, IsoNoise(), TIMING)
-    restored = WeightedMean().apply({"params": _params(1, 0)}, raw)
+        conditions.burst_key, radiance, jnp.array(_times(32, 32)), conditions.preview_gain, IsoNoise(), TIMING)
+    restored = WeightedMean().apply(_variables(1, 0), raw)
     target = target_of(radiance, TIMING)
     record = _of(records, "long, weighted")[10 + scene, draw]
     np.testing.assert_allclose(record.psnr, metrics.psnr(restored, target), rtol=1e-5)
     np.testing.assert_allclose(record.ssim, metrics.ssim(restored, target), rtol=1e-4)
     np.testing.assert_allclose(record.l1, jnp.abs(restored - target).mean(), rtol=1e-5)
-    np.testing.assert_allclose(record.preview_gain, shot.preview_gain, rtol=1e-6)
+    np.testing.assert_allclose(record.preview_gain, conditions.preview_gain, rtol=1e-6)
 
 
 def test_restorer_compiles_once_for_all_methods_candidates_draws_and_evaluators(evaluator, scenes, records):
   """Parameters, keys and times are arguments: the restorer is not traced again once it has been."""
   del records  # Has compiled it.
-  other = Evaluator(WeightedMean(), dataclasses.replace(_setup(), max_preview_gain=64.0), DifferenceAsFlow(),
-                    flow_variables={"scale": 1.0}, num_draws=1, batch_size=2)
+  other = Evaluator(_chain(flow_scale=1.0, max_preview_gain=64.0), num_draws=1, batch_size=2)
   WeightedMean.num_traces = 0
   for one in (evaluator, other):
-    one.evaluate([Method(f"{count}", Fixed(_times(count, count)), _params(count, 0)) for count in (8, 9)], scenes)
-    one.score_candidates(candidate_set(TIMING).exposure_times, scenes, _params(1, 2))
-    one.examples([Method("a", Fixed(_times(8, 8)), _params(0, 0))], scenes)
+    one.evaluate([Method(f"{count}", Fixed(_times(count, count)), _variables(count, 0)) for count in (8, 9)], scenes)
+    one.score_candidates(candidate_set(TIMING).exposure_times, scenes, _variables(1, 2))
+    one.examples([Method("a", Fixed(_times(8, 8)), _variables(0, 0))], scenes)
   assert WeightedMean.num_traces == 0
-  _evaluator(batch_size=3).examples([Method("a", Fixed(_times(8, 8)), _params(0, 0))], scenes)
+  _evaluator(batch_size=3).examples([Method("a", Fixed(_times(8, 8)), _variables(0, 0))], scenes)
   assert WeightedMean.num_traces == 1  # Another shape: the counter counts.
 
 
@@ -186,27 +193,27 @@ def test_new_weights_of_a_pytree_policy_do_not_compile_again(evaluator, scenes, 
   """A policy that is a pytree hands its arrays over as arguments, and they matter."""
   del records  # Has compiled the policy.
   num_programs = evaluate._predict._cache_size()
-  changed = evaluator.evaluate([Method("DEBIR", Brightest(jnp.float32(0.1)), _params(0, 0))], scenes)
+  changed = evaluator.evaluate([Method("DEBIR", Brightest(jnp.float32(0.1)), _variables(0, 0))], scenes)
   assert evaluate._predict._cache_size() == num_programs > 0
   assert changed[0].exposure_times[0] < 9.5 / 1920
 
 
 def test_candidate_scores_equal_the_records_of_fixed_policies(evaluator, scenes, records):
-  """Scoring a candidate is evaluating the policy that always chooses it, on the same shots."""
+  """Scoring a candidate is evaluating the policy that always chooses it, on the same captures."""
   candidates = np.array([_times(32, 32), _times(8, 8)])
-  scores = evaluator.score_candidates(candidates, scenes, _params(0, 0))
+  scores = evaluator.score_candidates(candidates, scenes, _variables(0, 0))
   assert scores.psnr.shape == scores.l1.shape == (NUM_SCENES, NUM_DRAWS, 2)
   np.testing.assert_array_equal(scores.scene_ids, np.arange(10, 10 + NUM_SCENES))
   for (scene_id, draw), record in _of(records, "short").items():
-    shot = scene_id - 10, draw
-    assert (scores.psnr[shot][1], scores.l1[shot][1]) == (record.psnr, record.l1)
-    assert scores.preview_gain[shot] == record.preview_gain
+    capture = scene_id - 10, draw
+    assert (scores.psnr[capture][1], scores.l1[capture][1]) == (record.psnr, record.l1)
+    assert scores.preview_gain[capture] == record.preview_gain
 
 
 def test_labels_are_long_on_the_static_scene_and_short_on_the_fastest(evaluator, scenes):
   """The pseudo-ground-truth trades noise against blur: 32 where nothing moves, 8 where much does."""
   candidates = np.array([_times(8, 8), _times(32, 32)])
-  first_frame_only = _params(9, 0)
+  first_frame_only = _variables(9, 0)
   best, times = pseudo_ground_truth(evaluator.score_candidates(candidates, scenes, first_frame_only))
   assert (best[0] == 1).all() and (best[-1] == 0).all()
   np.testing.assert_allclose(times[0, 0], candidates[1], rtol=1e-6)
@@ -225,16 +232,17 @@ def test_examples_show_what_was_measured(evaluator, methods, scenes, records):
     assert example.raw.shape == (2, SIDE, SIDE, 4) and example.previews.shape == (2, SIDE, SIDE, 4)
 
 
-def test_the_effect_of_other_frames_is_their_share_of_the_image(evaluator, scenes):
+def test_the_sensitivity_to_alternate_frames_is_their_fraction_of_the_image(evaluator, scenes):
   """Nothing for a restorer of the first frame; else by hand, from the examples, whatever fills the last batch."""
-  method = lambda *weights: Method("mean", Fixed(_times(8, 8)), _params(*weights))
-  assert [example.other_frames for example in evaluator.examples([method(50, -50)], scenes)] == [None] * 5
-  for example in evaluator.examples([method(50, -50)], scenes, other_frames=True):
-    assert example.other_frames == 0
-  for example in evaluator.examples([method(0, 0)], scenes, other_frames=True):
+  method = lambda *weights: Method("mean", Fixed(_times(8, 8)), _variables(*weights))
+  plain = evaluator.examples([method(50, -50)], scenes)
+  assert [example.alternate_frame_sensitivity for example in plain] == [None] * 5
+  for example in evaluator.examples([method(50, -50)], scenes, alternate_frame_sensitivity=True):
+    assert example.alternate_frame_sensitivity == 0
+  for example in evaluator.examples([method(0, 0)], scenes, alternate_frame_sensitivity=True):
     change = (example.raw[1, :, ::-1] - example.raw[1]) / 2
     expected = np.sqrt(np.mean(change ** 2) / np.mean(example.raw.mean(0) ** 2))
-    np.testing.assert_allclose(example.other_frames, expected, rtol=1e-4)
+    np.testing.assert_allclose(example.alternate_frame_sensitivity, expected, rtol=1e-4)
 
 
 @jax.tree_util.register_dataclass
@@ -251,15 +259,15 @@ class WeightedDistance:
 
 def test_lpips_sees_viewing_images_and_stands_in_table_and_records(scenes):
   """Without weights there is neither a column nor a number."""
-  methods = [Method("DEBIR", Fixed(_times(8, 16)), _params(1, 0)), Method("other", Fixed(_times(8, 8)), _params(0, 1))]
-  options = dict(num_draws=1, seed=3)
-  plain = Evaluator(WeightedMean(), _setup(), DifferenceAsFlow(), flow_variables={"scale": 1.0}, **options)
-  with_lpips = Evaluator(WeightedMean(), _setup(), DifferenceAsFlow(), flow_variables={"scale": 1.0},
-                         lpips=WeightedDistance(jnp.array(2.0)), **options)
+  methods = [Method("DEBIR", Fixed(_times(8, 16)), _variables(1, 0)),
+             Method("other", Fixed(_times(8, 8)), _variables(0, 1))]
+  chain, options = _chain(flow_scale=1.0), dict(num_draws=1, seed=3)
+  plain = Evaluator(chain, **options)
+  with_lpips = Evaluator(chain, metrics=Metrics(lpips=WeightedDistance(jnp.array(2.0))), **options)
   found = with_lpips.evaluate(methods, scenes)
   assert [dataclasses.replace(record, lpips=None) for record in found] == plain.evaluate(methods, scenes)
   example = with_lpips.examples(methods, scenes)[0]
-  shown = [np.asarray(view(image, example.colour)) for image in (example.restored, example.target)]
+  shown = [np.asarray(view(image, example.color)) for image in (example.restored, example.target)]
   first = next(record for record in found if (record.method, record.scene_id) == (example.method, example.scene_id))
   assert first.lpips == pytest.approx(2 * np.abs(shown[0] - shown[1]).mean(), rel=1e-4)
   summaries = summarize(found)
@@ -276,9 +284,9 @@ class FirstPixels(nn.Module):
     return WeightedMean(parent=None).apply(self.variables, raw).at[..., 8:, :, :].set(0)
 
 
-def test_every_shot_is_restored_in_patches_too_where_it_is_asked_for(evaluator, scenes, records):
-  """The same shots, measured by the same rules, beside what was measured before."""
-  methods = [Method("short", Fixed(_times(8, 8)), _params(0, 0))]
+def test_every_capture_is_restored_in_patches_too_where_it_is_asked_for(evaluator, scenes, records):
+  """The same captures, measured by the same rules, beside what was measured before."""
+  methods = [Method("short", Fixed(_times(8, 8)), _variables(0, 0))]
   found = _evaluator(patch_restorer=FirstPixels()).evaluate(methods, scenes)
   plain = _of(records, "short")
   assert all(dataclasses.replace(record, patch_psnr=None, patch_ssim=None) == plain[record.scene_id, record.draw]
@@ -292,8 +300,8 @@ def test_every_shot_is_restored_in_patches_too_where_it_is_asked_for(evaluator, 
 
 
 def test_observations_are_those_of_the_evaluation(evaluator, scenes, records):
-  """`observe_shots` gives the gain and motion that the records carry."""
-  observations = evaluator.observe_shots(jax.tree.map(lambda x: x[:2], scenes), draw=1)
+  """`observe` gives the gain and motion that the records carry."""
+  observations = evaluator.observe(jax.tree.map(lambda x: x[:2], scenes), draw=1)
   np.testing.assert_allclose(observations.motion_magnitude,
                              [_of(records, "short")[scene_id, 1].motion_magnitude for scene_id in (10, 11)], rtol=1e-5)
 
@@ -302,9 +310,9 @@ def test_diverged_restorer_is_named_with_its_scene(evaluator, scenes):
   """A prediction that is not finite stops the evaluation, also where clamping would hide it."""
   for weight in (np.nan, np.inf):
     with pytest.raises(ValueError, match=r"Method 'broken', scene 10, draw 0: .*not finite"):
-      evaluator.evaluate([Method("broken", Fixed(_times(8, 8)), _params(weight, 0))], scenes)
+      evaluator.evaluate([Method("broken", Fixed(_times(8, 8)), _variables(weight, 0))], scenes)
   with pytest.raises(ValueError, match=r"Candidate \{8\}x2, scene 10, draw 0"):
-    evaluator.score_candidates(np.array([_times(8, 8)]), scenes, _params(np.nan, 0))
+    evaluator.score_candidates(np.array([_times(8, 8)]), scenes, _variables(np.nan, 0))
 
 
 def _constant_policy(*counts):
@@ -318,15 +326,15 @@ def _constant_policy(*counts):
 def test_impossible_exposure_times_are_refused(evaluator, scenes, counts, message):
   """Inside a compiled program they would pass silently."""
   with pytest.raises(ValueError, match=f"Method 'bad', scene 10: .*{message}"):
-    evaluator.evaluate([Method("bad", _constant_policy(*counts), _params(0, 0))], scenes)
+    evaluator.evaluate([Method("bad", _constant_policy(*counts), _variables(0, 0))], scenes)
 
 
 def test_more_than_the_budget_is_refused_also_where_the_sequence_is_long_enough(evaluator, scenes):
   """Up to rounding the whole budget may be spent."""
   longer = dataclasses.replace(scenes, radiance=jnp.concatenate([scenes.radiance, scenes.radiance[:, :8]], 1))
-  assert evaluator.evaluate([Method("all of it", _constant_policy(32, 32), _params(0, 0))], longer)
+  assert evaluator.evaluate([Method("all of it", _constant_policy(32, 32), _variables(0, 0))], longer)
   with pytest.raises(ValueError, match="add up to 34.375 ms, more than the budget of 33.333 ms"):
-    evaluator.evaluate([Method("bad", _constant_policy(34, 32), _params(0, 0))], longer)
+    evaluator.evaluate([Method("bad", _constant_policy(34, 32), _variables(0, 0))], longer)
 
 
 def test_repeated_names_and_scenes_are_refused(evaluator, methods, scenes):
@@ -342,21 +350,21 @@ def test_repeated_names_and_scenes_are_refused(evaluator, methods, scenes):
 def test_malformed_arguments_are_refused(evaluator, scenes):
   """A scene without batch axis, candidates of another burst length, no scenes, no draws."""
   with pytest.raises(ValueError, match="leading axis"):
-    evaluator.evaluate([Method("a", Fixed(_times(8, 8)), _params(0, 0))], jax.tree.map(lambda x: x[0], scenes))
+    evaluator.evaluate([Method("a", Fixed(_times(8, 8)), _variables(0, 0))], jax.tree.map(lambda x: x[0], scenes))
   with pytest.raises(ValueError, match=r"\[m, 2\] .* \(1, 4\)"):
-    evaluator.score_candidates(np.full((1, 4), 0.01), scenes, _params(0, 0))
+    evaluator.score_candidates(np.full((1, 4), 0.01), scenes, _variables(0, 0))
   with pytest.raises(ValueError, match="no scenes"):
-    evaluator.score_candidates(np.full((1, 2), 0.01), [], _params(0, 0))
+    evaluator.score_candidates(np.full((1, 2), 0.01), [], _variables(0, 0))
   with pytest.raises(ValueError, match="got 0 and 2"):
     _evaluator(num_draws=0)
 
 
 def test_the_oracle_beats_every_candidate_on_noise_it_has_not_seen(evaluator, scenes):
-  """On average over the shots; still scenes get long times, fast ones short times for the frame that counts."""
-  params, candidates = _params(3, 0), candidate_set(TIMING).exposure_times
-  oracle = Oracle(restorer=WeightedMean(), timing=TIMING, candidates=candidates)
-  records = evaluator.evaluate([Method("oracle", oracle, params, sees_scenes=True)], scenes)
-  fixed = evaluator.score_candidates(candidates, scenes, params)
+  """On average over the captures; still scenes get long times, fast ones short times for the frame that counts."""
+  variables, candidates = _variables(3, 0), candidate_set(TIMING).exposure_times
+  oracle = Oracle(chain=_chain(), candidates=candidates)
+  records = evaluator.evaluate([Method("oracle", oracle, variables, uses_ground_truth=True)], scenes)
+  fixed = evaluator.score_candidates(candidates, scenes, variables)
   assert np.mean([record.l1 for record in records]) < fixed.l1.mean((0, 1)).min()
   first = {record.scene_id: record.exposure_times[0] for record in records}
   assert first[10] > 1.5 * first[10 + NUM_SCENES - 1]

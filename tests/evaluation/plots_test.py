@@ -15,7 +15,7 @@ def _example(num_frames=2, side=8, psnr=31.5):
   return Example(
       method="DEBIR", scene_id=3, draw=0, psnr=psnr, previews=image(2), preview_gain=600.0, raw=image(num_frames),
       exposure_times=np.arange(1, num_frames + 1) * 8 / 1920, gains=1200 / np.arange(1, num_frames + 1),
-      restored=image(), target=image(), colour=CameraColor(white_balance=jnp.ones(3), ccm=jnp.eye(3)))
+      restored=image(), target=image(), color=CameraColor(white_balance=jnp.ones(3), ccm=jnp.eye(3)))
 
 
 def _records(num_scenes=4):
@@ -64,7 +64,7 @@ def test_scatter_has_a_panel_per_frame_and_cause_with_its_correlation(tmp_path, 
   assert _is_png(tmp_path / "scatter.png")
   texts = _texts(figures[0])
   assert "frame 1:  r = -1.00 [-1.00, -1.00]" in texts and texts.count("frame 2:  r = n/a") == 2
-  assert any("8 shots of 4 scenes" in text for text in texts)
+  assert any("8 captures of 4 scenes" in text for text in texts)
   points = figures[0].axes[0].collections[0].get_offsets()
   np.testing.assert_allclose(sorted(points[:, 1]), np.repeat([7, 8, 9, 10], 2))
 
@@ -79,32 +79,6 @@ def test_curves_show_every_point_and_a_mean_of_long_logs(tmp_path, figures):
   assert [len(axis.lines) for axis in (loss1, loss2, psnr1, psnr2)] == [1, 2, 1, 0]
   np.testing.assert_allclose(psnr1.lines[0].get_ydata(), np.arange(20, 25))
   assert loss1.get_title() == "stage1" and not psnr2.axison
-
-
-def test_a_sheet_of_methods_shows_each_result_beside_the_target(tmp_path, figures):
-  """A row per scene: first frame, methods, target; PSNR and times below."""
-  plots.method_sheet(tmp_path / "sheet.png", {"A": [_example(), _example()], "B": [_example(psnr=20.5), _example()]})
-  assert _is_png(tmp_path / "sheet.png")
-  assert sum(len(axis.images) for axis in figures[0].axes) == 2 * 4
-  assert {"A", "B", "target", "20.50 dB  {8,16}"} <= set(_texts(figures[0]))
-
-
-def test_times_at_gains_stand_against_motion_and_in_histograms(tmp_path, figures):
-  """All shots of the first gain in each panel; the first frame of every gain in the last one."""
-  records = [record for record in _records() if record.method == "DEBIR"]
-  plots.times_at_gains(tmp_path / "times.png", {512.0: records, 1024.0: records[:4]})
-  *panels, histogram = figures[0].axes
-  assert len(panels) == 2 and all(len(panel.collections[0].get_offsets()) == 8 for panel in panels)
-  heights = [sum(bar.get_height() for bar in container) for container in histogram.containers]
-  assert heights == [8, 4]
-
-
-def test_lines_keep_a_name_s_colour_in_all_panels(tmp_path, figures):
-  values = [1.0, 2.0, 3.0]
-  panels = {"first": {"a": (values, None), "b": (values, [0.1] * 3)}, "second": {"b": (values, [0.1] * 3)}}
-  plots.lines(tmp_path / "lines.png", [1, 2, 4], panels, x_label="x", log_x=True, shaded=(1, 2))
-  colours = [[container.lines[0].get_color() for container in axis.containers] for axis in figures[0].axes]
-  assert colours == [["C0", "C1"], ["C1"]]
 
 
 def test_bad_input_is_refused(tmp_path):

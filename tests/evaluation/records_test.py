@@ -61,8 +61,8 @@ def test_a_broken_line_is_named(tmp_path, line):
     read_records(path)
 
 
-def test_groups_keep_the_order_of_methods_and_sort_shots():
-  """Methods come as they first appear, shots by scene and draw, whatever the order of the lines."""
+def test_groups_keep_the_order_of_methods_and_sort_captures():
+  """Methods come as they first appear, captures by scene and draw, whatever the order of the lines."""
   records = [_record("b", 2), _record("a", 1), _record("b", 1, 1), _record("a", 2), _record("b", 1), _record("a", 1, 1)]
   groups = by_method(records)
   assert list(groups) == ["b", "a"]
@@ -71,8 +71,8 @@ def test_groups_keep_the_order_of_methods_and_sort_shots():
 
 
 def test_mixed_and_repeated_sets_are_refused():
-  """Paired differences need the same shots, each once."""
-  with pytest.raises(ValueError, match=r"'a' and 'b' .* 2 shots .* \(1, 1\)"):
+  """Paired differences need the same captures, each once."""
+  with pytest.raises(ValueError, match=r"'a' and 'b' .* 2 captures .* \(1, 1\)"):
     by_method([_record("a", 1, 1), _record("a", 1), _record("b", 1), _record("b", 2)])
   with pytest.raises(ValueError, match="'b' has two records for scene 1, draw 0"):
     by_method([_record("a"), _record("b"), dataclasses.replace(_record("b"), psnr=3.0)])

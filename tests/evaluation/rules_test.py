@@ -17,7 +17,7 @@ SIDES, RULES = (34, 32), MetricRules(border=3)  # Packed px.
 
 
 @pytest.fixture(scope="module")
-def colour():
+def color():
   return CameraColor(white_balance=jnp.array([2.1, 1.2, 1.7]), ccm=jnp.eye(3) * 1.4 - 0.4 / 3)
 
 
@@ -42,11 +42,11 @@ def _measure(rules, *arguments):
   return jax.jit(rules.measure)(*arguments)
 
 
-def test_viewing_metrics_equal_scikit_image(colour):
-  """On sRGB of twice the size, less twice the border; RAW metrics are the same with and without a colour."""
+def test_viewing_metrics_equal_scikit_image(color):
+  """On sRGB of twice the size, less twice the border; RAW metrics are the same with and without a color."""
   restored, target = _images()
-  found = _measure(RULES, restored, target, colour)
-  views = [_crop(view(image, colour), 6) for image in (restored, target)]
+  found = _measure(RULES, restored, target, color)
+  views = [_crop(view(image, color), 6) for image in (restored, target)]
   assert views[0].shape == (2 * SIDES[0] - 12, 2 * SIDES[1] - 12, 3)
   np.testing.assert_allclose(found["view_psnr"], skimage.metrics.peak_signal_noise_ratio(
       views[1], views[0], data_range=1), rtol=1e-5)
@@ -55,12 +55,12 @@ def test_viewing_metrics_equal_scikit_image(colour):
   assert set(raw) == {"psnr", "ssim", "l1"} and all(abs(found[name] - raw[name]) < 1e-5 for name in raw)
 
 
-def test_the_release_measures_as_its_code_does(colour):
+def test_the_release_measures_as_its_code_does(color):
   """PSNR with 1e-6 and SSIM on packed RAW less 10 px; LPIPS with VGG on linear camera RGB less 10 px, in [0, 1]."""
   restored, target = _images()
   weights = state_dict("vgg")
   lpips = Lpips("vgg", lpips_params(weights)["params"])
-  found = _measure(MetricRules.release(), restored, target, colour, lpips)
+  found = _measure(MetricRules.release(), restored, target, color, lpips)
   raw = [_crop(image, 10) for image in (restored, target)]
   np.testing.assert_allclose(found["psnr"], -10 * np.log10(np.mean((raw[0] - raw[1])**2) + 1e-6), rtol=1e-5)
   np.testing.assert_allclose(found["ssim"], _slow_ssim(*raw), atol=1e-5)
@@ -69,7 +69,7 @@ def test_the_release_measures_as_its_code_does(colour):
   np.testing.assert_allclose(found["lpips"], slow_lpips(weights, "vgg", *camera_rgb, unit_range=False), rtol=1e-4)
 
 
-def test_the_published_lpips_sees_what_the_other_viewing_metrics_see(colour):
+def test_the_published_lpips_sees_what_the_other_viewing_metrics_see(color):
   """sRGB of both images in this order, twice the border, brought to [-1, 1] as it does of itself."""
   options = []
 
@@ -78,15 +78,15 @@ def test_the_published_lpips_sees_what_the_other_viewing_metrics_see(colour):
     return jnp.mean(image + 2 * reference)
 
   restored, target = _images()
-  found = jax.jit(lambda *images: RULES.measure(*images, colour, lpips))(restored, target)
-  np.testing.assert_allclose(found["lpips"], jnp.mean(view(restored, colour) + 2 * view(target, colour)), rtol=1e-5)
+  found = jax.jit(lambda *images: RULES.measure(*images, color, lpips))(restored, target)
+  np.testing.assert_allclose(found["lpips"], jnp.mean(view(restored, color) + 2 * view(target, color)), rtol=1e-5)
   assert options == [dict(border=6)]
 
 
-def test_equal_views_have_a_finite_psnr(colour):
+def test_equal_views_have_a_finite_psnr(color):
   """Where both images are saturated in every channel only RAW differs."""
   bright = jnp.full((*SIDES, 4), 0.95)
-  found = _measure(RULES, bright, bright + 0.02, colour)
+  found = _measure(RULES, bright, bright + 0.02, color)
   assert found["view_psnr"] == 100 and found["psnr"] == pytest.approx(-20 * np.log10(0.02), rel=1e-4)
 
 

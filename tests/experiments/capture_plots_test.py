@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -29,7 +28,7 @@ def test_a_sheet_of_bursts_shows_frames_results_and_the_truth(tmp_path, figures)
   image = lambda *axes: np.full((*axes, 16, 16, 4), 0.3, np.float32)
   first = Example(method="DEBIR", scene_id=3, draw=0, psnr=31.5, previews=image(2), preview_gain=600.0, raw=image(2),
                   exposure_times=np.array([8, 16]) / 1920, gains=np.array([1200, 600]), restored=image(),
-                  target=image(), colour=CameraColor(white_balance=jnp.ones(3), ccm=jnp.eye(3)))
+                  target=image(), color=CameraColor.neutral())
   other = dataclasses.replace(first, method="bracketing", psnr=28.25)
   capture_plots.burst_sheet(tmp_path / "new" / "sheet.png", [first, other])
   assert (tmp_path / "new" / "sheet.png").read_bytes().startswith(b"\x89PNG")

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from debir_jax.evaluation import Record
+from debir_jax.policies import BurstPenalty
 from debir_jax.simulator import PoissonGaussianNoise, simulate_burst, simulate_previews
 from debir_jax.types import BurstTiming, CameraColor, Observation, Scene
 from experiments import burst_size, report, robustness
@@ -56,7 +57,7 @@ def test_table1_compares_every_method_with_both_restorers(workdir):
     assert (workdir / "table1" / picture).read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_oracle_is_compared_on_the_shots_of_table1(workdir):
+def test_the_oracle_is_compared_on_the_captures_of_table1(workdir):
   """Regret of every method; scenes that were searched are not searched again."""
   options, folder = ("--scale=tiny", f"--workdir={workdir}"), workdir / "oracle"
   code, _, errors = _run("oracle", *options)
@@ -83,16 +84,16 @@ def test_sensitivity_of_the_networks_of_table1(workdir):
 @pytest.mark.slow
 @pytest.mark.parametrize("name, options, texts", [
     ("table2", (), ("NIQE", "PSNR", "true image", "uniform {32}", "0.363")),
-    ("table3", (), ("without preview", "without gain", "without motion", "one time (BAENet)")),
+    ("table3", (), ("without preview", "without gain", "without motion", "uniform exposure (BAENet)")),
     ("table4", ("--frames", "2", "4"), ("2 frames", "4 frames", "bracketing", "uniform {32}")),
     ("table5", (), ("S1, S2-2 ", "S1, S2-1, E2E", "| E2E ")),
     ("active_sl", (), ("Active S-L", "DEBIR", "bracketing")),
-    ("uniform_vs_nonuniform", (), ("one time (BAENet)", "DEBIR", "bracketing")),
+    ("uniform_vs_nonuniform", (), ("uniform exposure (BAENet)", "DEBIR", "bracketing")),
     ("gain_range", (), ("Gain 256", "Gain 2048", "uniform {32}")),
     ("speed", (), ("BAENet", "burst to image")),
-    ("time_cost", (), ("DEBIR, 0.3 per second", "uniform {12}")),
+    ("exposure_time_penalty", (), ("DEBIR, 0.3 per second", "uniform {12}")),
     ("patches", (), ("64 px, patches overlapping", "with attention", "PSNR in patches", "What patches change")),
-    ("burst_size", (), ("8 frames", "one pair for all", "0.0005 per frame", "best size always")),
+    ("burst_size", (), ("8 frames", "one pair for all", "0.0005 per frame", "best size always", "| penalty |")),
     ("robustness", (), ("As it is", "Motion stops", "Jolt", "Flicker"))])
 def test_the_other_tables(workdir, name, options, texts):
   """They share networks with Table 1 and end with a table, which a second start leaves as it is."""
@@ -135,8 +136,8 @@ def test_motion_changes_at_the_start_of_the_burst(change, previews_stay, burst_m
   """What was before it, or what comes after it, is as it was; the rest stands still."""
   timing = BurstTiming.paper()
   ramp = jnp.linspace(0.2, 0.8, 230)[None, :, None, None, None] * jnp.ones((1, 230, 4, 4, 4))
-  colour = CameraColor(white_balance=jnp.ones((1, 3)), ccm=jnp.eye(3)[None])
-  scene = Scene(radiance=ramp, colour=colour, scene_id=jnp.arange(1))
+  color = CameraColor(white_balance=jnp.ones((1, 3)), ccm=jnp.eye(3)[None])
+  scene = Scene(radiance=ramp, color=color, scene_id=jnp.arange(1))
   changed = change(scene, timing).radiance[0]
   noise, key = PoissonGaussianNoise(0.0, 0.0), jax.random.key(0)
   previews = [simulate_previews(key, radiance, 16.0, noise, timing) for radiance in (ramp[0], changed)]
@@ -153,7 +154,7 @@ def test_a_jolt_moves_the_first_frame_only_and_lets_the_target_be():
   timing, start = BurstTiming.paper(), 80
   radiance = jax.random.uniform(jax.random.key(0), (1, 230, 6, 2, 4))
   scene = Scene(radiance=radiance, scene_id=jnp.arange(1),
-                colour=CameraColor(white_balance=jnp.ones((1, 3)), ccm=jnp.eye(3)[None]))
+                color=CameraColor(white_balance=jnp.ones((1, 3)), ccm=jnp.eye(3)[None]))
   moved, radiance = np.asarray(robustness.jolt(scene, timing).radiance[0]), np.asarray(radiance[0])
   np.testing.assert_allclose(moved[:start + 1], radiance[:start + 1], atol=1e-6)
   np.testing.assert_allclose(moved[start + 39:], radiance[start + 39:], atol=1e-6)
@@ -167,29 +168,30 @@ def test_a_jolt_moves_the_first_frame_only_and_lets_the_target_be():
 
 def test_flicker_swings_around_the_light_of_the_scene():
   scene = Scene(radiance=jnp.full((1, 192, 2, 2, 4), 0.5), scene_id=jnp.arange(1),  # Ten periods of 100 Hz.
-                colour=CameraColor(white_balance=jnp.ones((1, 3)), ccm=jnp.eye(3)[None]))
+                color=CameraColor(white_balance=jnp.ones((1, 3)), ccm=jnp.eye(3)[None]))
   light = robustness.flicker(scene, BurstTiming.paper()).radiance[0, :, 0, 0, 0] / 0.5
   assert light.mean() == pytest.approx(1, abs=1e-3) and jnp.ptp(light) == pytest.approx(0.6, rel=0.02)
 
 
-def _priced_record(method, scene_id, counts, l1):
+def _penalized_record(method, scene_id, counts, l1):
   times = tuple(count / 1920 for count in (*counts, *[0] * (8 - len(counts))))
   return Record(method=method, scene_id=scene_id, draw=0, psnr=30.0, ssim=0.9, l1=l1, preview_gain=700.0,
                 exposure_times=times, motion_magnitude=0.1)
 
 
-def test_what_bursts_of_several_sizes_pay():
-  """Error plus price of time, with the gaps of what was taken, and of frames; against the best size on the whole."""
+def test_losses_of_the_choice_among_burst_sizes():
+  """Error plus penalty of time, with the gaps of what was taken, and of frames; against the best size on the whole."""
   short, long_ = (20, 20), (20, 20, 20, 20)
-  records = [_priced_record("chosen", 0, short, 0.020), _priced_record("chosen", 1, long_, 0.030),
-             _priced_record("always 2", 0, short, 0.020), _priced_record("always 2", 1, short, 0.050),
-             _priced_record("always 4", 0, long_, 0.019), _priced_record("always 4", 1, long_, 0.030)]
-  found = burst_size.paid(records, (0.1, 0.001), BurstTiming.paper(8))
-  cost_2, cost_4 = 0.1 * 47 / 1920 + 0.002, 0.1 * 101 / 1920 + 0.004
-  assert found["chosen"] == pytest.approx((0.020 + cost_2 + 0.030 + cost_4) / 2, rel=1e-5)
-  assert found["best_always"] == "always 4" and found["frames"] == 3 and found["shares"]["2"] == 0.5
-  assert found["difference"] == pytest.approx((0.019 + cost_4 - 0.020 - cost_2) / 2, rel=1e-4)
-  assert found["hindsight"] == pytest.approx(found["chosen"], rel=1e-5)
+  records = [_penalized_record("chosen", 0, short, 0.020), _penalized_record("chosen", 1, long_, 0.030),
+             _penalized_record("always 2", 0, short, 0.020), _penalized_record("always 2", 1, short, 0.050),
+             _penalized_record("always 4", 0, long_, 0.019), _penalized_record("always 4", 1, long_, 0.030)]
+  penalty = BurstPenalty(exposure_time=0.1, frame=0.001)
+  found = burst_size.compare_choice(records, penalty, BurstTiming.paper(8))
+  of_2, of_4 = 0.1 * 47 / 1920 + 0.002, 0.1 * 101 / 1920 + 0.004
+  assert found["chosen_loss"] == pytest.approx((0.020 + of_2 + 0.030 + of_4) / 2, rel=1e-5)
+  assert found["best_always"] == "always 4" and found["frames"] == 3 and found["fractions"]["2"] == 0.5
+  assert found["difference"] == pytest.approx((0.019 + of_4 - 0.020 - of_2) / 2, rel=1e-4)
+  assert found["hindsight_loss"] == pytest.approx(found["chosen_loss"], rel=1e-5)
   assert found["seconds"] == pytest.approx((47 + 101) / 2 / 1920, rel=1e-5)
 
 
@@ -198,7 +200,7 @@ def test_a_misled_policy_decides_by_what_it_is_told():
   told = lambda key, observation, timing: jnp.stack([observation.preview_gain, observation.motion_magnitude])
   observation = Observation(
       previews=jnp.zeros((2, 4, 4, 4)), preview_gain=jnp.array(700.0), mean_flow_px=jnp.array(3.0),
-      motion_magnitude=jnp.array(0.7), white_balance=jnp.ones(3), ccm=jnp.eye(3))
+      motion_magnitude=jnp.array(0.7), color=CameraColor.neutral())
   misled = robustness.Misled(told, gain_factor=0.5, motion_factor=2.0)
   assert misled(None, observation, None).tolist() == [350.0, 1.0]
 

@@ -57,7 +57,7 @@ def test_flips_of_packed_planes_keep_the_phase(flip, flip_rgb):
 
 
 def test_malvar_reproduces_constant_images():
-  """A constant colour comes back exactly, also at the border."""
+  """A constant color comes back exactly, also at the border."""
   rgb = jnp.broadcast_to(jnp.array([0.2, 0.5, 0.7]), (8, 10, 3))
   for result in _every_way(bayer.demosaic_malvar, bayer.mosaic(rgb)):
     np.testing.assert_allclose(result, rgb, atol=1e-6)

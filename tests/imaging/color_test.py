@@ -1,4 +1,4 @@
-"""Laws of the colour conversions."""
+"""Laws of the color conversions."""
 
 import jax
 import jax.numpy as jnp
@@ -33,11 +33,11 @@ def test_gamma_gradients_are_finite_and_right(function, x64):
 def test_camera_round_trip():
   """linear sRGB -> camera RGB -> linear sRGB is a no-op for random cameras, jitted and vmapped too."""
   rgb = jax.random.uniform(jax.random.key(0), (5, 4, 3))
-  there_and_back = lambda colour: color.camera_rgb_to_linear_srgb(color.linear_srgb_to_camera_rgb(rgb, colour), colour)
+  there_and_back = lambda camera: color.camera_rgb_to_linear_srgb(color.linear_srgb_to_camera_rgb(rgb, camera), camera)
   for draw_ccm in (color.random_ccm, color.random_release_ccm):
     keys = jax.random.split(jax.random.key(1), 8)
-    colours = jax.vmap(lambda key: color.random_camera_color(key, draw_ccm=draw_ccm))(keys)
-    results = jax.jit(jax.vmap(there_and_back))(colours)
+    colors = jax.vmap(lambda key: color.random_camera_color(key, draw_ccm=draw_ccm))(keys)
+    results = jax.jit(jax.vmap(there_and_back))(colors)
     np.testing.assert_allclose(results, jnp.broadcast_to(rgb, results.shape), atol=5e-6)
     first = color.random_camera_color(keys[0], draw_ccm=draw_ccm)
     np.testing.assert_allclose(there_and_back(first), results[0], atol=5e-6)
@@ -53,7 +53,7 @@ def test_white_balance_and_ccm_invert():
 
 
 def test_ccms_keep_grey_neutral():
-  """Rows of every colour matrix sum to 1."""
+  """Rows of every color matrix sum to 1."""
   drawn = jax.vmap(color.random_ccm)(jax.random.split(jax.random.key(0), 16))
   for ccm in (*color.release_ccms(), *drawn):
     np.testing.assert_allclose(np.sum(ccm, axis=1), 1, atol=1e-5)
@@ -75,19 +75,19 @@ def test_random_ccm_lies_between_the_cameras():
 
 def test_random_camera_color_stays_in_its_ranges():
   """Red and blue gains relative to green, and the brightness, keep to the stated ranges; white never exceeds 1."""
-  colours = jax.vmap(color.random_camera_color)(jax.random.split(jax.random.key(0), 500))
-  red, green, blue = colours.white_balance.T
+  colors = jax.vmap(color.random_camera_color)(jax.random.split(jax.random.key(0), 500))
+  red, green, blue = colors.white_balance.T
   assert 1.9 <= (red / green).min() and (red / green).max() <= 2.4 + 1e-5
   assert 1.5 <= (blue / green).min() and (blue / green).max() <= 1.9 + 1e-5
   brightness = 1 / green
   assert 0.6 - 1e-6 <= brightness.min() and brightness.max() <= 1 + 1e-6
   assert abs(brightness.mean() - 0.8) < 0.02 and 0.07 < brightness.std() < 0.1
-  white = jax.vmap(lambda colour: color.linear_srgb_to_camera_rgb(jnp.ones(3), colour))(colours)
+  white = jax.vmap(lambda camera: color.linear_srgb_to_camera_rgb(jnp.ones(3), camera))(colors)
   assert white.max() <= 1 + 1e-5
 
 
-def test_release_cameras_keep_colours_in_range():
-  """Colours in [0, 1] stay in [0, 1] in a release camera's RGB."""
+def test_release_cameras_keep_colors_in_range():
+  """Colors in [0, 1] stay in [0, 1] in a release camera's RGB."""
   corners = jnp.array(np.indices((2, 2, 2)).reshape(3, -1).T, jnp.float32)
   for seed in range(4):
     camera = color.linear_srgb_to_camera_rgb(corners, color.random_camera_color(jax.random.key(seed)))
@@ -95,6 +95,6 @@ def test_release_cameras_keep_colours_in_range():
 
 
 def test_wrong_channel_count_is_named():
-  """A colour array without three channels raises ValueError that shows its shape."""
+  """A color array without three channels raises ValueError that shows its shape."""
   with pytest.raises(ValueError, match=r"\[\.\.\., 3\], got shape \(4, 4\)"):
     color.apply_white_balance(jnp.zeros((4, 4)), jnp.ones(3))

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from debir_jax.kernels import deform_conv, deform_triton
-from debir_jax.kernels.deform_shift import read_near
 from debir_jax.restoration import deform_conv2d
 
 _GROUPS = 2
@@ -52,30 +51,6 @@ def test_value_is_that_of_the_definition(x64, spread, dilation):
   args = inputs(spread=spread)
   ours = jax.jit(deform_conv2d, static_argnames="dilation")(*args, dilation=dilation)
   np.testing.assert_allclose(ours, slow_deform_conv(*map(np.asarray, args), dilation), rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("spread, is_near", [(0.4, True), (3.0, False)])
-@pytest.mark.parametrize("dilation", [1, 2])
-def test_form_without_gathers_gives_the_same_numbers(x64, spread, is_near, dilation):
-  """Value and gradients, within its reach and where it hands over; offsets of whole pixels among them."""
-  x, offsets, *rest = inputs(leading=(2,), spread=spread)
-  offsets = offsets.at[0, 0].set(jnp.round(offsets[0, 0])).at[1, 2, 1].set(-2.0).at[1, 2, 2].set(2.0)
-  assert bool(jnp.all((offsets >= -2) & (offsets < 3))) == is_near
-  results = []
-  for reach in (None, 2):
-    fn = jax.jit(lambda *args, reach=reach: deform_conv2d(*args, dilation=dilation, reach=reach))
-    value, backward = jax.vjp(fn, x, offsets, *rest)
-    results.append((value, backward(jnp.cos(jnp.arange(value.size)).reshape(value.shape))))
-  for ours, expected in zip(*map(jax.tree.leaves, results), strict=True):
-    np.testing.assert_allclose(ours, expected, rtol=1e-11, atol=1e-11)
-
-
-def test_form_without_gathers_has_none():
-  """Nor scatters in its gradient."""
-  images, points = jnp.zeros((1, 4, 4, 2, 3)), jnp.zeros((1, 4, 4, 2, 9))
-  loss = lambda *args: jnp.sum(read_near(*args, dilation=2, reach=2) ** 2)
-  program = jax.jit(jax.grad(loss, (0, 1, 2, 3))).lower(images, points, points, points).as_text()
-  assert "stablehlo.gather" not in program and "stablehlo.scatter" not in program
 
 
 @pytest.mark.parametrize("offset", [-2.5, -1.0, 0.0, 0.5, 1e9, -np.inf])

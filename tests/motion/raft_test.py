@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from debir_jax.motion import Raft, mean_flow_magnitude, raft
+from debir_jax.motion import MotionEstimator, Raft, mean_flow_magnitude, raft
 from debir_jax.policies import observe
 from debir_jax.types import BurstTiming, CameraColor
 
@@ -164,11 +164,11 @@ def test_the_recurrent_unit_follows_its_equations(x64, kernel_size):
 def test_previews_are_observed_alike_alone_and_in_a_batch(variables):
   """The policy's view with RAFT as the motion meter, under jit and vmap, for previews of the smallest size."""
   previews = 0.5 * jax.random.uniform(jax.random.key(2), (2, 2, 128, 128, 4))
-  colour = CameraColor(white_balance=jnp.ones(3), ccm=jnp.eye(3))
-  estimator = Raft("small", num_updates=1)
+  color, raft = CameraColor.neutral(), Raft("small", num_updates=1)
 
   def see(previews, variables):
-    return observe(previews, 600.0, colour, estimator, BurstTiming.paper(), flow_variables=variables).mean_flow_px
+    motion = MotionEstimator(estimator=raft, variables=variables)
+    return observe(previews, 600.0, color, motion, BurstTiming.paper()).mean_flow_px
 
   together = jax.jit(jax.vmap(see, (0, None)))(previews, variables)
   single = jax.jit(see)
@@ -179,7 +179,8 @@ def test_previews_are_observed_alike_alone_and_in_a_batch(variables):
 def test_it_is_hashable_and_named_by_its_size():
   """Static under jit; what a checkpoint records is the name."""
   assert hash(Raft("small")) == hash(Raft("small")) and Raft("small") == Raft("small", 20) != Raft("large")
-  assert (Raft("small").name, Raft("large").name, Raft("small").preview_size) == ("raft_small", "raft_large", "halved")
+  assert (Raft("small").name, Raft("large").name) == ("raft_small", "raft_large")
+  assert Raft("small").preview_rendering == "half_resolution"
 
 
 @pytest.mark.parametrize("shapes, message", (

@@ -7,9 +7,9 @@ import pytest
 
 from configs import quickstart
 from debir_jax.config.networks import bae_of
-from debir_jax.policies import LIGHT_BLOCKS, ActiveSL, BAENetPolicy, init_baenet, pair_loss, pair_set
+from debir_jax.policies import LIGHT_BLOCKS, ActiveSL, BaeInputs, BAENetPolicy, init_baenet, pair_set
 from debir_jax.training import runner
-from debir_jax.types import BurstTiming, Observation
+from debir_jax.types import BurstTiming, CameraColor, Observation
 
 TIMING = BurstTiming.paper(2)
 
@@ -33,15 +33,16 @@ def test_the_loss_is_the_cross_entropy_of_the_labelled_pair(index):
   logits = jax.random.normal(jax.random.key(0), (16,))
   pair = jnp.asarray(pair_set(TIMING).exposure_times[index], jnp.float32)
   expected = np.log(np.exp(logits).sum()) - logits[index]
-  np.testing.assert_allclose(pair_loss(logits, pair, TIMING), expected, rtol=1e-5)
+  np.testing.assert_allclose(ActiveSL(num_pairs=16).label_loss(logits, pair, TIMING), expected, rtol=1e-5)
 
 
 def test_as_a_policy_it_gives_two_times_that_fit():
   module = ActiveSL(num_pairs=16, width=0.25, blocks=LIGHT_BLOCKS)
-  policy = BAENetPolicy(module=module, variables=init_baenet(jax.random.key(0), module), min_preview_gain=512.0)
+  policy = BAENetPolicy(module=module, variables=init_baenet(jax.random.key(0), module),
+                        inputs=BaeInputs(min_preview_gain=512.0))
   observation = Observation(
       previews=jax.random.uniform(jax.random.key(1), (2, 16, 16, 4)), preview_gain=jnp.array(700.0),
-      mean_flow_px=jnp.array(1.0), motion_magnitude=jnp.array(0.5), white_balance=jnp.ones(3), ccm=jnp.eye(3))
+      mean_flow_px=jnp.array(1.0), motion_magnitude=jnp.array(0.5), color=CameraColor.neutral())
   times = policy(jax.random.key(2), observation, TIMING)
   assert min(np.abs(pair_set(TIMING).exposure_times - times).sum(1)) < 1e-8
 

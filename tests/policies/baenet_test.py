@@ -10,17 +10,16 @@ import pytest
 
 from debir_jax.policies import (
   LIGHT_BLOCKS,
+  BaeInputs,
   BAENet,
   BAENetPolicy,
-  DigitalGimbal,
   init_baenet,
-  network_planes,
   predict_exposure_times,
 )
-from debir_jax.types import BurstTiming, Observation
+from debir_jax.types import BurstTiming, CameraColor, Observation
 
 KEY, TIMING = jax.random.key(0), BurstTiming.paper()
-MODULE = BAENet(width=0.25)
+MODULE, INPUTS = BAENet(width=0.25), BaeInputs(min_preview_gain=512.0)
 
 
 @functools.lru_cache
@@ -31,8 +30,8 @@ def _variables():
   return jax.tree_util.tree_map_with_path(small, variables)
 
 
-def _policy(**options):
-  return BAENetPolicy(module=MODULE, variables=_variables(), min_preview_gain=512.0, **options)
+def _policy(module=MODULE):
+  return BAENetPolicy(module=module, variables=_variables(), inputs=INPUTS)
 
 
 def _observations(num=3, size=16):
@@ -42,7 +41,7 @@ def _observations(num=3, size=16):
       previews=jax.random.uniform(keys[0], (num, 2, size, size, 4)), mean_flow_px=jnp.zeros(num),
       preview_gain=jax.random.uniform(keys[1], (num,), minval=512.0, maxval=1024.0),
       motion_magnitude=jax.random.uniform(keys[2], (num,)),
-      white_balance=jnp.ones((num, 3)), ccm=jnp.broadcast_to(jnp.eye(3), (num, 3, 3)))
+      color=CameraColor(white_balance=jnp.ones((num, 3)), ccm=jnp.broadcast_to(jnp.eye(3), (num, 3, 3))))
 
 
 def _scene(observations, index):
@@ -57,7 +56,7 @@ def _predict(policy, observations):
 def test_policy_is_planes_network_and_bounded_softmax():
   """The exposure times are those of the parts put together by hand; scenes get different ones."""
   observations = _observations()
-  planes = jax.vmap(lambda scene: network_planes(scene, min_preview_gain=512.0))(observations)
+  planes = jax.vmap(INPUTS)(observations)
   logits = jax.jit(lambda variables: MODULE.apply(variables, planes, train=False))(_variables())
   expected = jax.vmap(lambda x: predict_exposure_times(x, TIMING))(logits)
   times = _predict(_policy(), observations)
@@ -75,15 +74,15 @@ def test_a_scene_does_not_see_its_neighbours():
 
 def test_slack_floor_keeps_the_sum_below_the_budget():
   """Sum t_i <= t_u - t_min under Eq. 3 to the letter."""
-  times = _predict(_policy(slack_floor=True), _observations())
+  times = _predict(_policy(MODULE.clone(slack_floor=True)), _observations())
   assert np.all(times.sum(1) <= (TIMING.budget_s - TIMING.min_exposure_s) * (1 + 1e-6))
 
 
 def test_an_input_that_is_off_is_not_seen():
   """Without the preview, a network of two planes takes gain and motion only (Table 3)."""
-  policy = BAENetPolicy(module=MODULE, variables=init_baenet(KEY, MODULE, num_planes=2), min_preview_gain=512.0,
-                        use_preview=False)
-  planes = policy.planes(_scene(_observations(), 0))
+  inputs = dataclasses.replace(INPUTS, use_preview=False)
+  policy = BAENetPolicy(module=MODULE, variables=init_baenet(KEY, MODULE, num_planes=2), inputs=inputs)
+  planes = policy.inputs(_scene(_observations(), 0))
   assert planes.shape == (16, 16, 2) and policy.variables["params"]["mobilenet_v2"]["stem_conv"]["kernel"].shape[2] == 2
 
 
@@ -165,9 +164,9 @@ def test_policy_is_a_pytree_whose_weights_can_be_replaced():
 
 def test_one_time_is_a_bounded_share_of_an_equal_part_of_the_budget():
   """t = t_u / n (eps + (1 - eps) sigmoid(a - b)) with eps = n t_min / t_u, for every frame; from t_min to t_u / n."""
-  module = BAENet(width=0.25, blocks=LIGHT_BLOCKS, norm="group", one_time=True)
+  module = BAENet(width=0.25, blocks=LIGHT_BLOCKS, norm="group", uniform_exposure=True)
   variables = init_baenet(KEY, module)
-  planes = jax.vmap(lambda scene: network_planes(scene, min_preview_gain=512.0))(_observations())
+  planes = jax.vmap(INPUTS)(_observations())
   logits = jax.jit(lambda v: module.apply(v, planes, train=False))(variables)
   times = np.asarray(jax.vmap(lambda x: predict_exposure_times(x, TIMING))(logits))
   assert logits.shape == (3, 5) and np.ptp(times, axis=1).max() < 1e-8 and np.ptp(times[:, 0]) > 1e-5
@@ -175,15 +174,3 @@ def test_one_time_is_a_bounded_share_of_an_equal_part_of_the_budget():
   least = 4 * TIMING.min_exposure_s / TIMING.budget_s
   expected = TIMING.budget_s / 4 * (least + (1 - least) / (1 + np.exp(-outputs)))
   np.testing.assert_allclose(times[:, 0], expected, rtol=1e-5)
-
-
-def test_the_digital_gimbal_gives_all_scenes_the_same_times():
-  """Equal shares of the budget at first, slack included; learned numbers change them, scenes do not."""
-  module = DigitalGimbal(num_frames=4)
-  variables = init_baenet(KEY, module)
-  policy = lambda variables: BAENetPolicy(module=module, variables=variables, min_preview_gain=512.0)
-  times = np.asarray(_predict(policy(variables), _observations()))
-  np.testing.assert_allclose(1920 * times, 8 + 96 / 5, rtol=1e-5)
-  learned = {"params": {"logits": jnp.array([1.0, 0.0, 0.0, 0.0, -9.0])}}
-  times = np.asarray(_predict(policy(learned), _observations()))
-  assert np.ptp(times, axis=0).max() == 0 and times[0, 0] > times[0, 1]

@@ -9,14 +9,16 @@ from configs import quickstart
 from debir_jax.config.networks import bae_of
 from debir_jax.policies import (
   LIGHT_BLOCKS,
+  BaeInputs,
   BAENetPolicy,
+  BurstPenalty,
   BurstSizeBAENet,
   check_burst_sizes,
   init_baenet,
   predict_exposure_times,
 )
 from debir_jax.training import runner
-from debir_jax.types import BurstTiming, Observation
+from debir_jax.types import BurstTiming, CameraColor, Observation
 
 SIZES, TIMING = (2, 4, 6, 8), BurstTiming.paper(8)
 NETWORK = BurstSizeBAENet(width=0.25, blocks=LIGHT_BLOCKS, dropout_rate=0.0)
@@ -30,25 +32,25 @@ def test_every_size_has_times_of_its_own_within_its_own_budget(index, size, slac
   assert NETWORK.num_outputs == 4 + 3 + 5 + 7 + 9
   start = 4 + sum(smaller + 1 for smaller in SIZES[:index])
   expected = predict_exposure_times(logits[start:start + size + 1], BurstTiming.paper(size), slack_floor=slack_floor)
-  times = NETWORK.exposure_times_of_sizes(logits, TIMING, slack_floor=slack_floor)[index]
+  times = NETWORK.clone(slack_floor=slack_floor).exposure_times_of_sizes(logits, TIMING)[index]
   np.testing.assert_allclose(times[:size], expected, rtol=1e-6)
   assert times.shape == (8,) and not np.any(times[size:])
   assert times[:size].min() * 1920 > 8 - 1e-4 and times.sum() * 1920 < 32 * size + 1e-3
 
 
-def test_the_size_is_the_one_expected_to_lose_and_cost_least_unless_it_is_given():
-  """Expected losses in hundredths of white; a price per second counts gaps, and one per frame only what is taken."""
+def test_the_size_is_the_one_with_least_expected_loss_and_penalty_unless_it_is_given():
+  """Expected losses in hundredths of white; a penalty per second counts gaps, one per frame only what is taken."""
   logits = jax.random.normal(jax.random.key(1), (NETWORK.num_outputs,)).at[:4].set(jnp.array([0.4, 0.1, 0.0, 0.05]))
   of_sizes = np.asarray(NETWORK.exposure_times_of_sizes(logits, TIMING))
   np.testing.assert_array_equal(NETWORK.exposure_times(logits, TIMING), of_sizes[2])
   np.testing.assert_array_equal(NETWORK.clone(burst_size=8).exposure_times(logits, TIMING), of_sizes[3])
   chosen = set()
-  for time_cost, frame_cost in ((0.02, 0.0), (0.0, 0.0006), (0.5, 0.0), (0.0, 0.01), (0.01, 0.0001)):
-    costs = [1e-2 * loss + time_cost * (times.sum() + (size - 1) * 7 / 1920) + frame_cost * size
+  for exposure_time_penalty, frame_penalty in ((0.02, 0.0), (0.0, 0.0006), (0.5, 0.0), (0.0, 0.01), (0.01, 0.0001)):
+    totals = [1e-2 * loss + exposure_time_penalty * (times.sum() + (size - 1) * 7 / 1920) + frame_penalty * size
              for loss, times, size in zip((0.4, 0.1, 0.0, 0.05), of_sizes, SIZES)]
-    priced = NETWORK.clone(time_cost=time_cost, frame_cost=frame_cost)
-    np.testing.assert_array_equal(priced.exposure_times(logits, TIMING), of_sizes[np.argmin(costs)])
-    chosen.add(int(np.argmin(costs)))
+    penalized = NETWORK.clone(penalties=BurstPenalty(exposure_time=exposure_time_penalty, frame=frame_penalty))
+    np.testing.assert_array_equal(penalized.exposure_times(logits, TIMING), of_sizes[np.argmin(totals)])
+    chosen.add(int(np.argmin(totals)))
   assert len(chosen) > 1
 
 
@@ -56,7 +58,7 @@ def test_expectations_are_right_at_the_mean_loss_up_to_a_constant():
   """Squared errors of noisy losses: their gradient vanishes at the mean, and only there."""
   losses = 0.02 + 0.003 * jax.random.normal(jax.random.key(2), (50, 4))
   logits = jnp.zeros(NETWORK.num_outputs).at[:4].set(100 * (losses.mean(0) + 0.7))
-  total = lambda logits: jax.vmap(lambda losses: NETWORK.loss_of_expectations(logits, losses))(losses).mean()
+  total = lambda logits: jax.vmap(lambda losses: NETWORK.expectation_loss(logits, losses))(losses).mean()
   np.testing.assert_allclose(jax.grad(total)(logits), 0, atol=1e-6)
   off = 1e-3 * np.array([1.0, -1.0, 0.5, -0.5])  # Its mean is 0; 1e-3 in units of the loss.
   more = total(logits.at[:4].add(100 * off)) - total(logits)
@@ -67,9 +69,10 @@ def test_as_a_policy_it_leaves_frames_out():
   variables = init_baenet(jax.random.key(0), NETWORK)
   observation = Observation(
       previews=jax.random.uniform(jax.random.key(1), (2, 16, 16, 4)), preview_gain=jnp.array(700.0),
-      mean_flow_px=jnp.array(1.0), motion_magnitude=jnp.array(0.5), white_balance=jnp.ones(3), ccm=jnp.eye(3))
+      mean_flow_px=jnp.array(1.0), motion_magnitude=jnp.array(0.5), color=CameraColor.neutral())
   for size in SIZES:
-    policy = BAENetPolicy(module=NETWORK.clone(burst_size=size), variables=variables, min_preview_gain=512.0)
+    policy = BAENetPolicy(module=NETWORK.clone(burst_size=size), variables=variables,
+                          inputs=BaeInputs(min_preview_gain=512.0))
     assert np.count_nonzero(policy(jax.random.key(2), observation, TIMING)) == size
 
 

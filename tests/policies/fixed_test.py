@@ -8,7 +8,6 @@ from debir_jax.policies import (
   Fixed,
   bracket,
   candidate_set,
-  first_frames,
   format_exposure_times,
   random_exposure_times,
   uniform,
@@ -91,7 +90,7 @@ def test_random_bursts_of_several_sizes_have_each_as_often():
 
 
 def test_fixed_times_may_leave_frames_out_but_the_first():
-  burst = first_frames((20 / 1920, 30 / 1920), 6)
+  burst = Fixed((20 / 1920, 30 / 1920, 0, 0, 0, 0))
   np.testing.assert_allclose(burst(KEY, None, BurstTiming.paper(6)), np.array([20, 30, 0, 0, 0, 0]) / 1920, rtol=1e-6)
   assert format_exposure_times(burst.exposure_times) == "{20,30}"
   with pytest.raises(ValueError, match="minimum"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from debir_jax.policies import AverageAE, GradientAE, MotionMetering
-from debir_jax.types import BurstTiming, Observation
+from debir_jax.types import BurstTiming, CameraColor, Observation
 
 KEY, TIMING = jax.random.key(0), BurstTiming.paper()
 POLICIES = pytest.mark.parametrize("policy", [
@@ -19,7 +19,7 @@ POLICIES = pytest.mark.parametrize("policy", [
 def _observation(previews=None, gain=600.0, flow_px=1.0):
   previews = jnp.full((2, 16, 16, 4), 0.18) if previews is None else jnp.stack([jnp.zeros_like(previews), previews])
   return Observation(previews=previews, preview_gain=jnp.float32(gain), mean_flow_px=jnp.float32(flow_px),
-                     motion_magnitude=jnp.float32(0.5), white_balance=jnp.ones(3), ccm=jnp.eye(3))
+                     motion_magnitude=jnp.float32(0.5), color=CameraColor.neutral())
 
 
 def _texture(scale, seed=0):
@@ -43,7 +43,7 @@ def test_one_time_for_all_frames_within_the_limits(policy, num_frames):
       assert timing.min_exposure_s * (1 - 1e-6) <= times[0] <= timing.budget_s / num_frames * (1 + 1e-6)
 
 
-def test_average_ae_meets_its_target():
+def test_average_ae_meets_its_target(x64):
   """A preview at the target, taken at the reference gain, keeps the preview's exposure; half as bright, twice it."""
   policy, time = AverageAE(reference_gain=600.0), lambda **kw: float(policy(KEY, _observation(**kw), TIMING)[0])
   np.testing.assert_allclose(time(), TIMING.preview_exposure_s, rtol=1e-5)

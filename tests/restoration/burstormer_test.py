@@ -98,7 +98,7 @@ def test_intermediate_features_are_those_of_the_published_network(reference, dou
     expected = nhwc(reference[f"mid_f64/{name}"])
     value = value.reshape((-1,) + value.shape[-3:])
     if name.endswith("offset_feat"):
-      expected = expected[1:]  # Offsets of the base frame reach nothing, so we do not compute them.
+      expected = expected[1:]  # Offsets of the reference frame reach nothing, so we do not compute them.
     np.testing.assert_allclose(value, expected, rtol=0, atol=1e-6 * np.abs(expected).max(), err_msg=name)
   with jax.enable_x64(True):
     rec_conv1 = np.asarray(gelu(jnp.asarray(intermediates["rec_conv1"]["__call__"][0])))

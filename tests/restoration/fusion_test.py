@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from debir_jax.restoration.burstormer import channels_to_frames, frames_to_channels
-from debir_jax.restoration.fusion import base_pairs, cyclic_pairs
+from debir_jax.restoration.fusion import cyclic_pairs, reference_pairs
 
 
 @pytest.mark.parametrize("num_frames, pairs", [
@@ -22,7 +22,7 @@ def test_cyclic_pairs_are_in_the_published_order(num_frames, pairs):
 
 def test_every_frame_is_paired_with_its_own_base_frame():
   bursts = jnp.arange(6).reshape(2, 3, 1, 1, 1)
-  np.testing.assert_array_equal(base_pairs(bursts)[..., 0, 0, :],
+  np.testing.assert_array_equal(reference_pairs(bursts)[..., 0, 0, :],
                                 [[(0, 0), (0, 1), (0, 2)], [(3, 3), (3, 4), (3, 5)]])
 
 

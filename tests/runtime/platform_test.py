@@ -54,7 +54,7 @@ def test_what_the_user_says_holds(tmp_path, tunables, starts):
 
 
 def test_without_such_pages_nothing_starts_again(monkeypatch):
-  monkeypatch.setattr(command_line, "_gives_huge_pages_on_request", lambda: False)
+  monkeypatch.setattr(platform, "_gives_huge_pages_on_request", lambda: False)
   monkeypatch.setattr(os, "execv", lambda *arguments: pytest.fail("started again"))
   monkeypatch.setenv("GLIBC_TUNABLES", "")
   monkeypatch.setattr(platform.ctypes, "CDLL", lambda name: object())  # The tests keep their memory as it is.

@@ -15,6 +15,7 @@ from debir_jax.evaluation import read_records
 from debir_jax.training.loop import INTERRUPTED
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
+_PATIENCE_S = 3600  # For what never takes so long, not even on a busy machine.
 
 
 def _free_port():
@@ -27,7 +28,8 @@ def _start(workdir, num_processes, *options, config="all_stages"):
   """Processes of one run of the smallest config, with a batch of four."""
   port, started = _free_port(), []
   for index in range(num_processes):
-    together = [f"--coordinator=localhost:{port}", f"--num_processes={num_processes}", f"--process_id={index}"]
+    together = [f"--coordinator=localhost:{port}", f"--num_processes={num_processes}", f"--process_id={index}",
+                f"--connect_timeout_s={_PATIENCE_S}"]
     command = [sys.executable, "-m", "debir_jax.main", f"--config=configs/{config}.py:debug", f"--workdir={workdir}",
                "--config.batch_size=4", "--config.log_every_steps=1", *options]
     with open(workdir.with_name(f"{workdir.name}_{index}.txt"), "w") as output:
@@ -36,10 +38,9 @@ def _start(workdir, num_processes, *options, config="all_stages"):
   return started
 
 
-def _finish(workdir, processes, code=0, timeout=300):
-  end = time.monotonic() + timeout
+def _finish(workdir, processes, code=0):
   try:
-    codes = [process.wait(max(end - time.monotonic(), 1)) for process in processes]
+    codes = [process.wait(_PATIENCE_S) for process in processes]
   finally:
     for process in processes:
       process.kill()
@@ -89,7 +90,7 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step(tmp_path):
   workdir, options = tmp_path / "run", ("--config.stages=('stage1',)", "--config.stage1.num_steps=100000",
                                         "--config.checkpoint_every_steps=100000")
   processes, log = _start(workdir, 2, *options), workdir / "stage1" / "log.jsonl"
-  deadline = time.monotonic() + 200
+  deadline = time.monotonic() + _PATIENCE_S
   while not (log.exists() and log.read_text()) and time.monotonic() < deadline:
     time.sleep(0.2)
   processes[1].send_signal(signal.SIGTERM)
@@ -126,6 +127,6 @@ def test_a_coordinator_that_does_not_answer_is_named(tmp_path):
   """After the time it was given, with the address and what to look at."""
   command = [sys.executable, "-m", "debir_jax.main", "--config=configs/stage1.py:debug", f"--workdir={tmp_path}",
              f"--coordinator=localhost:{_free_port()}", "--num_processes=2", "--process_id=1", "--connect_timeout_s=3"]
-  done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=120, check=False)
+  done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
   assert done.returncode != 0
   assert "could not join the others through localhost" in done.stderr and "Is process 0 running" in done.stderr

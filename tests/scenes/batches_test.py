@@ -28,7 +28,7 @@ class _Numbered:
     self.num_rendered += 1
     time.sleep(self._delay_s)
     return Scene(radiance=jnp.full((2, 4, 4, 4), index / 7, jnp.float32), scene_id=jnp.asarray(index, jnp.int32),
-                 colour=CameraColor(white_balance=jnp.ones(3), ccm=jnp.eye(3)))
+                 color=CameraColor(white_balance=jnp.ones(3), ccm=jnp.eye(3)))
 
 
 def _ids(source, batch_size, seed, num_steps, **options):
@@ -39,7 +39,7 @@ def _ids(source, batch_size, seed, num_steps, **options):
 @pytest.fixture(scope="module")
 def photo_source():
   return scenes.PhotoMotionScenes(scenes.builtin_photos()[:3], crop_size=16, num_subframes=4, num_scenes=7, seed=1,
-                                  foreground_share=0.5)
+                                  foreground_fraction=0.5)
 
 
 def _assert_equal(first, second):
@@ -55,13 +55,13 @@ def test_batches_of_rendered_scenes_are_the_same_after_resuming(photo_source):
   assert resumed.step == 4
   _assert_equal([next(resumed) for _ in range(2)], whole[4:])
   assert resumed.step == 6
-  assert whole[0].radiance.shape == (2, 4, 8, 8, 4) and whole[0].colour.ccm.shape == (2, 3, 3)
+  assert whole[0].radiance.shape == (2, 4, 8, 8, 4) and whole[0].color.ccm.shape == (2, 3, 3)
 
 
 def test_scene_is_a_function_of_seed_and_index(photo_source):
   """An equal source gives equal scenes in any order; another seed gives others."""
   make = lambda seed: scenes.PhotoMotionScenes(scenes.builtin_photos()[:3], crop_size=16, num_subframes=4,
-                                               num_scenes=7, seed=seed, foreground_share=0.5)
+                                               num_scenes=7, seed=seed, foreground_fraction=0.5)
   again = make(1)
   _assert_equal([again.scene(i) for i in (6, 0)], [photo_source.scene(i) for i in (6, 0)])
   assert np.abs(make(2).scene(0).radiance - again.scene(0).radiance).max() > 0.02

@@ -88,4 +88,4 @@ def test_speeds_follow_the_stated_distribution():
   assert speeds.max() == 1000 and 0.005 < np.mean(speeds == 1000) < 0.04
   np.testing.assert_allclose(draw(crop_size=64), speeds / 4, rtol=1e-6)
   np.testing.assert_allclose(draw(crop_size=64, speed_scale=1.0), speeds, rtol=1e-6)
-  assert np.all(draw(crop_size=64, static_share=0.0) > 0)
+  assert np.all(draw(crop_size=64, static_fraction=0.0) > 0)

@@ -46,7 +46,7 @@ def test_windows_are_the_papers(folder):
 
 def test_a_scene_is_its_frames_in_their_order(folder):
   """Entry k is the frame with number start + k; linear light, all four planes."""
-  source = scenes.ClipScenes(scenes.clip_folder(folder), num_subframes=179, draw_colour=_neutral)
+  source = scenes.ClipScenes(scenes.clip_folder(folder), num_subframes=179, draw_color=_neutral)
   for index, start in ((0, 0), (2, 179)):
     scene = source.scene(index)
     assert scene.radiance.shape == (179, 8, 12, 4) and int(scene.scene_id) == index
@@ -55,7 +55,7 @@ def test_a_scene_is_its_frames_in_their_order(folder):
 
 
 def test_a_crop_is_the_middle_with_the_mosaic_in_phase(tmp_path):
-  """Against the obvious: linearise, undo the colour, take the middle, pick the samples of RGGB one by one."""
+  """Against the obvious: linearise, undo the color, take the middle, pick the samples of RGGB one by one."""
   pixels = np.random.default_rng(0).integers(0, 256, (24, 40, 3)).astype(np.uint8)
   (tmp_path / "clip").mkdir()
   for number in range(358):
@@ -63,12 +63,12 @@ def test_a_crop_is_the_middle_with_the_mosaic_in_phase(tmp_path):
   source = scenes.ClipScenes(scenes.clip_folder(tmp_path), num_subframes=2, crop_size=16, seed=3)
   scene = source.scene(0)
   linear = np.where(pixels / 255 <= 0.04045, pixels / 255 / 12.92, ((pixels / 255 + 0.055) / 1.055)**2.4)
-  inverse = np.linalg.inv(np.asarray(scene.colour.ccm, np.float64))
-  raw = np.clip(linear @ inverse.T / np.asarray(scene.colour.white_balance, np.float64), 0, 1)[4:20, 12:28]
+  inverse = np.linalg.inv(np.asarray(scene.color.ccm, np.float64))
+  raw = np.clip(linear @ inverse.T / np.asarray(scene.color.white_balance, np.float64), 0, 1)[4:20, 12:28]
   planes = [raw[0::2, 0::2, 0], raw[0::2, 1::2, 1], raw[1::2, 0::2, 1], raw[1::2, 1::2, 2]]
   np.testing.assert_allclose(scene.radiance[1], np.stack(planes, -1), atol=2e-6)
   again = scenes.ClipScenes(scenes.clip_folder(tmp_path), num_subframes=2, crop_size=16, seed=4).scene(0)
-  assert np.abs(again.colour.white_balance - scene.colour.white_balance).max() > 1e-3
+  assert np.abs(again.color.white_balance - scene.color.white_balance).max() > 1e-3
 
 
 def test_damaged_frames_are_named(tmp_path):

@@ -17,13 +17,14 @@ _NEUTRAL = CameraColor(white_balance=jnp.ones(3), ccm=jnp.eye(3))
 _SIZES = dict(num_subframes=_SUBFRAMES, crop_size=_CROP)
 
 _draw = jax.jit(dead_leaves.random_scene_params, static_argnames=(
-    "num_subframes", "crop_size", "num_leaves", "static_share", "speed_scale"))
+    "num_subframes", "crop_size", "num_leaves", "static_fraction", "speed_scale"))
 _render = jax.jit(dead_leaves.render_scene, static_argnames=("num_subframes", "crop_size"))
 
 
-def _drawn(seed, speed_scale=2.0, static_share=0.0):
-  params = _draw(jax.random.key(seed), num_leaves=20, static_share=static_share, speed_scale=speed_scale, **_SIZES)
-  return dataclasses.replace(params, colour=_NEUTRAL)
+def _drawn(seed, speed_scale=2.0, static_fraction=0.0):
+  options = dict(static_fraction=static_fraction, speed_scale=speed_scale, **_SIZES)
+  params = _draw(jax.random.key(seed), num_leaves=20, **options)
+  return dataclasses.replace(params, color=_NEUTRAL)
 
 
 def _painted(params):
@@ -61,14 +62,14 @@ def test_scene_equals_the_obvious_painter(seed):
 
 
 def test_static_scene_is_static():
-  """With static_share 1 all subframes are equal."""
-  radiance = _render(_drawn(0, static_share=1.0), **_SIZES)
+  """With static_fraction 1 all subframes are equal."""
+  radiance = _render(_drawn(0, static_fraction=1.0), **_SIZES)
   np.testing.assert_allclose(radiance, jnp.broadcast_to(radiance[0], radiance.shape), atol=1e-6)
 
 
 def test_single_leaf_moves_at_its_velocity():
   """The centroid of a white disc on black under a camera at rest advances by velocity x time."""
-  params = _drawn(1, static_share=1.0)
+  params = _drawn(1, static_fraction=1.0)
   leaves = jax.tree.map(lambda leaf: jnp.zeros((1, *leaf.shape[1:])), params.leaves)
   leaves = dataclasses.replace(
       leaves, centre_px=jnp.array([[-3.0, 2.0]]), velocity_px_s=jnp.array([[240.0, -100.0]]),
@@ -88,7 +89,7 @@ def test_crowded_scene_has_no_seams():
 
   Forty small discs fill the first tile's list; the large ones behind reach into all four tiles and must be missing.
   """
-  params = _drawn(1, static_share=1.0)
+  params = _drawn(1, static_fraction=1.0)
   leaves = jax.tree.map(lambda leaf: jnp.zeros((60, *leaf.shape[1:])), params.leaves)
   in_crowd = jnp.arange(60) < 40
   radius = jnp.where(in_crowd, 2.0, 7.0)
@@ -111,20 +112,20 @@ def test_radii_follow_the_power_law():
     assert np.mean(radii < radius) == pytest.approx(exact, abs=0.02)
 
 
-def test_colours_are_in_range_and_mostly_muted():
+def test_colors_are_in_range_and_mostly_muted():
   """Linear values in (0, 0.9]; brightness varies much more than the ratio of channels, and blue is weaker than red."""
-  colours = dead_leaves.natural_colours(jax.random.key(0), 5000)
-  assert colours.min() > 0 and colours.max() <= 0.9 + 1e-6
-  log = np.log(colours[np.asarray(colours).max(axis=1) < 0.9])
+  colors = dead_leaves.natural_colors(jax.random.key(0), 5000)
+  assert colors.min() > 0 and colors.max() <= 0.9 + 1e-6
+  log = np.log(colors[np.asarray(colors).max(axis=1) < 0.9])
   assert np.std(log.mean(axis=1)) > 2 * np.std(log[:, 0] - log[:, 1])
   assert log[:, 0].mean() > log[:, 2].mean()
 
 
 def test_leaves_cover_most_of_the_scene():
   """With the default number of leaves, under 30 % of the samples show the background."""
-  params = _draw(jax.random.key(0), static_share=0.0, **_SIZES)
-  bright = dataclasses.replace(params, background=jnp.full(3, 1.0), colour=_NEUTRAL)
-  dark = dataclasses.replace(params, background=jnp.zeros(3), colour=_NEUTRAL)
+  params = _draw(jax.random.key(0), static_fraction=0.0, **_SIZES)
+  bright = dataclasses.replace(params, background=jnp.full(3, 1.0), color=_NEUTRAL)
+  dark = dataclasses.replace(params, background=jnp.zeros(3), color=_NEUTRAL)
   difference = np.asarray(_render(bright, **_SIZES) - _render(dark, **_SIZES))
   assert difference.min() > -1e-6 and difference.mean() < 0.3
 

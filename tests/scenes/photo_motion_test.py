@@ -18,16 +18,16 @@ _NEUTRAL = CameraColor(white_balance=jnp.ones(3), ccm=jnp.eye(3))
 
 
 def _params(seed, speed_px_s=600.0, **options):
-  """Neutral colour, and a speed fast enough to move several pixels in nine subframes."""
-  options = dict(num_subframes=_SUBFRAMES, crop_size=_CROP, foreground_share=0.0) | options
+  """Neutral color, and a speed fast enough to move several pixels in nine subframes."""
+  options = dict(num_subframes=_SUBFRAMES, crop_size=_CROP, foreground_fraction=0.0) | options
   params = photo_motion.random_scene_params(jax.random.key(seed), **options)
   path = camera_path.random_camera_path(
       jax.random.key(seed), speed_px_s=speed_px_s, duration_s=_SUBFRAMES / 1920, crop_size=_CROP)
-  return dataclasses.replace(params, path=path, colour=_NEUTRAL)
+  return dataclasses.replace(params, path=path, color=_NEUTRAL)
 
 
 def _scene_function(y, x):
-  """A smooth colour image over scene positions, in mosaic px from the middle."""
+  """A smooth color image over scene positions, in mosaic px from the middle."""
   return np.stack([0.5 + 0.3 * np.sin(0.2 * y + 0.1 * x), 0.5 + 0.3 * np.cos(0.15 * x - 0.1 * y),
                    0.4 + 0.2 * np.sin(0.1 * y - 0.2 * x + 1)], axis=-1)
 
@@ -78,9 +78,9 @@ def test_static_scene_is_static(photo):
 
 
 def test_share_of_static_scenes_includes_the_foreground():
-  """With static_share 1 neither camera nor foreground moves."""
+  """With static_fraction 1 neither camera nor foreground moves."""
   params = photo_motion.random_scene_params(
-      jax.random.key(0), num_subframes=_SUBFRAMES, crop_size=_CROP, static_share=1.0, foreground_share=1.0)
+      jax.random.key(0), num_subframes=_SUBFRAMES, crop_size=_CROP, static_fraction=1.0, foreground_fraction=1.0)
   assert params.foreground.visible == 1
   assert photo_motion.mean_motion_px(params, start_s=0.0, end_s=0.005, crop_size=_CROP) == 0
 
@@ -99,17 +99,17 @@ def test_scene_is_mirrored_beyond_the_photo(photo):
 
 
 def test_photo_is_unprocessed_to_camera_raw(photo):
-  """With a camera's colour, each plane is the camera's channel of the neutral rendering's RGB (here: constant)."""
+  """With a camera's color, each plane is the camera's channel of the neutral rendering's RGB (here: constant)."""
   params = photo_motion.random_scene_params(
-      jax.random.key(5), num_subframes=_SUBFRAMES, crop_size=_CROP, foreground_share=0.0)
+      jax.random.key(5), num_subframes=_SUBFRAMES, crop_size=_CROP, foreground_fraction=0.0)
   grey = jnp.full_like(photo, 0.5)
   radiance = _rendered(grey, params)
-  expected = 0.5 / np.asarray(params.colour.white_balance)[[0, 1, 1, 2]]
+  expected = 0.5 / np.asarray(params.color.white_balance)[[0, 1, 1, 2]]
   np.testing.assert_allclose(radiance, np.broadcast_to(expected, radiance.shape), atol=1e-5)
 
 
 def _with_foreground(seed, **changes):
-  params = _params(seed, foreground_share=1.0)
+  params = _params(seed, foreground_fraction=1.0)
   return dataclasses.replace(params, foreground=dataclasses.replace(params.foreground, **changes))
 
 
@@ -167,7 +167,7 @@ def test_motion_field_follows_the_visible_layer():
 
 def test_plain_and_vmapped_rendering_agree_with_jitted(photo):
   """One body, three ways."""
-  params = _params(6, foreground_share=1.0)
+  params = _params(6, foreground_fraction=1.0)
   render = lambda params: photo_motion.render_scene(
       photo, params, num_subframes=3, crop_size=_CROP, foreground_photo=1 - photo)
   jitted = jax.jit(render)(params)

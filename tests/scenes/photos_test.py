@@ -23,13 +23,13 @@ def folder(tmp_path):
 
 
 def test_builtin_photos_are_real_and_large_enough():
-  """Seven colour photos of six things, their stated size is that of their pixels; both motorcycles are one thing."""
+  """Seven color photos of six things, their stated size is that of their pixels; both motorcycles are one thing."""
   builtin = photos.builtin_photos()
   assert len(builtin) == 7 and len({photo.group for photo in builtin}) == 6
   for photo in builtin:
     pixels = photo.pixels()
     assert pixels.shape == (*photo.size, 3) and pixels.dtype == np.uint8 and min(photo.size) >= 256
-    assert np.ptp(pixels.astype(int), axis=2).max() > 50  # In colour.
+    assert np.ptp(pixels.astype(int), axis=2).max() > 50  # In color.
 
 
 def test_folder_lists_photos_in_order(folder):
@@ -44,6 +44,14 @@ def test_pixels_are_rgb(tmp_path):
   """Red stays red: OpenCV's channel order does not leak."""
   cv2.imwrite(str(tmp_path / "red.png"), np.full((8, 8, 3), (0, 0, 200), np.uint8))
   np.testing.assert_array_equal(photos.photo_folder(tmp_path)[0].pixels()[0, 0], [200, 0, 0])
+
+
+def test_pixels_of_16_bits_keep_their_upper_8(tmp_path):
+  """A grey PNG of 16 bits has the same picture in 8, not one that is white almost everywhere."""
+  values = np.arange(48 * 64, dtype=np.uint16).reshape(48, 64) * 21
+  cv2.imwrite(str(tmp_path / "deep.png"), values)
+  pixels = photos.photo_folder(tmp_path)[0].pixels()
+  np.testing.assert_array_equal(pixels, np.repeat((values >> 8)[..., None], 3, -1))
 
 
 def test_exif_orientation_is_respected(tmp_path):
@@ -140,10 +148,10 @@ def test_builtin_splits_hold_out_two_things():
 def test_cutout_is_a_square_of_linear_values(height, width, crop_size):
   """Side 4 x crop, float32 in [0, 1], and a constant photo stays constant at its linear value."""
   rng = np.random.default_rng(0)
-  constant = photos.random_cutout(rng, np.full((height, width, 3), 128, np.uint8), crop_size=crop_size)
+  constant = photos.random_crop_downscale(rng, np.full((height, width, 3), 128, np.uint8), crop_size=crop_size)
   assert constant.shape == (4 * crop_size, 4 * crop_size, 3) and constant.dtype == np.float32
   np.testing.assert_allclose(constant, ((128 / 255 + 0.055) / 1.055)**2.4, atol=1e-6)
-  noise = photos.random_cutout(rng, rng.integers(0, 256, (height, width, 3), np.uint8), crop_size=crop_size)
+  noise = photos.random_crop_downscale(rng, rng.integers(0, 256, (height, width, 3), np.uint8), crop_size=crop_size)
   assert noise.min() >= 0 and noise.max() <= 1 and noise.std() > 0.05
 
 
@@ -151,7 +159,7 @@ def test_crop_lies_within_the_photo():
   """Along a ramp, the middle of the cut-out (the crop) rises throughout: nothing in it is mirrored."""
   ramp = np.broadcast_to(np.linspace(0, 255, 100)[None, :, None], (80, 100, 3)).astype(np.uint8)
   for seed in range(20):
-    cutout = photos.random_cutout(np.random.default_rng(seed), ramp, crop_size=64)
+    cutout = photos.random_crop_downscale(np.random.default_rng(seed), ramp, crop_size=64)
     line = cutout[128, 64 + 4:192 - 4:8, 0]
     assert np.all(np.diff(line) > 0)
 
@@ -159,7 +167,7 @@ def test_crop_lies_within_the_photo():
 def test_cutout_is_reproducible():
   """The same generator state gives the same piece."""
   pixels = photos.builtin_photos()[0].pixels()
-  cut = lambda seed: photos.random_cutout(np.random.default_rng(seed), pixels, crop_size=16)
+  cut = lambda seed: photos.random_crop_downscale(np.random.default_rng(seed), pixels, crop_size=16)
   np.testing.assert_array_equal(cut(5), cut(5))
   assert np.abs(cut(5) - cut(6)).max() > 0.05
 

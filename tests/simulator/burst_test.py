@@ -327,7 +327,7 @@ def test_left_out_frames_have_no_gradient_and_the_others_that_of_the_shorter_bur
 
   def loss(times, timing):
     raw = simulate_burst(QUICK_KEY, radiance, times, 600.0, model, timing)
-    return jnp.sum(jnp.cos(3 * raw[:1]))  # Only of frame 0: other frames draw other noise in the longer burst.
+    return jnp.sum(jnp.cos(3 * raw[:1]))  # Only of frame 0: alternate frames draw other noise in the longer burst.
 
   gradient = jax.grad(loss)(np.append(times, [0.0, 0.0]), whole)
   assert np.all(np.isfinite(gradient)) and not np.any(gradient[4:])

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from debir_jax.simulator import CaptureSetup, IsoNoise, PaperNoise, draw_shot, simulate_burst, simulate_previews
+from debir_jax.simulator import CaptureSetup, IsoNoise, PaperNoise, sample_conditions, simulate_burst, simulate_previews
 from debir_jax.types import BurstTiming
 
 PAPER = BurstTiming.paper()
@@ -16,14 +16,14 @@ def _setup(**changes):
                       | changes)
 
 
-def _shots(setup, num):
-  return jax.jit(jax.vmap(draw_shot, (0, None)))(jax.random.split(jax.random.key(0), num), setup)
+def _conditions(setup, num):
+  return jax.jit(jax.vmap(sample_conditions, (0, None)))(jax.random.split(jax.random.key(0), num), setup)
 
 
 def test_preview_gains_are_uniform_in_their_range(x64):
   """Never outside; mean, variance and deciles of a uniform law."""
   num = 20_000
-  share = np.sort(np.asarray(_shots(_setup(), num).preview_gain) - 512) / 512
+  share = np.sort(np.asarray(_conditions(_setup(), num).preview_gain) - 512) / 512
   assert share[0] >= 0 and share[-1] <= 1
   uniform = (np.arange(num) + 0.5) / num
   assert np.abs(share - uniform).max() < 2 / np.sqrt(num)  # Kolmogorov-Smirnov, far beyond the 1e-3 level
@@ -31,15 +31,15 @@ def test_preview_gains_are_uniform_in_their_range(x64):
 
 def test_one_gain_is_a_range_too(x64):
   """Minimum equal to maximum draws that gain."""
-  np.testing.assert_allclose(_shots(_setup(max_preview_gain=512.0), 10).preview_gain, 512)
+  np.testing.assert_allclose(_conditions(_setup(max_preview_gain=512.0), 10).preview_gain, 512)
 
 
-def test_same_key_same_shot_and_another_key_another(x64):
+def test_same_key_same_capture_and_another_key_another(x64):
   """All that is random comes from the key."""
   def draw(seed):
-    shot = draw_shot(jax.random.key(seed), _setup(camera_jitter=True))
-    keys = (shot.preview_key, shot.burst_key, shot.exposure_key)
-    return [shot.preview_gain, shot.noise_model.shot_jitter, shot.noise_model.log_read_jitter,
+    conditions = sample_conditions(jax.random.key(seed), _setup(camera_jitter=True))
+    keys = (conditions.preview_key, conditions.burst_key, conditions.exposure_key)
+    return [conditions.preview_gain, conditions.noise_model.shot_jitter, conditions.noise_model.log_read_jitter,
             *map(jax.random.key_data, keys)]
 
   for first, again, other in zip(draw(1), draw(1), draw(2)):
@@ -47,40 +47,41 @@ def test_same_key_same_shot_and_another_key_another(x64):
     assert np.any(first != other)
 
 
-def test_keys_of_a_shot_differ_from_each_other_and_from_its_own():
+def test_keys_of_a_capture_differ_from_each_other_and_from_its_own():
   """Noise of previews, noise of the burst and random exposure times never share a key."""
   key = jax.random.key(3)
-  shot = draw_shot(key, _setup())
-  keys = [tuple(np.ravel(jax.random.key_data(k))) for k in (key, shot.preview_key, shot.burst_key, shot.exposure_key)]
+  conditions = sample_conditions(key, _setup())
+  drawn = (key, conditions.preview_key, conditions.burst_key, conditions.exposure_key)
+  keys = [tuple(np.ravel(jax.random.key_data(k))) for k in drawn]
   assert len(set(keys)) == 4
 
 
 def test_noise_of_previews_and_burst_is_uncorrelated(x64):
-  """Two previews and four frames of one shot of a static scene: all correlations within 5 standard errors of 0."""
-  radiance, shot = jnp.full((230, 20, 20, 4), 0.5), draw_shot(jax.random.key(4), _setup())
+  """Two previews and four frames of one capture of a static scene: all correlations within 5 standard errors of 0."""
+  radiance, conditions = jnp.full((230, 20, 20, 4), 0.5), sample_conditions(jax.random.key(4), _setup())
   take = dict(preview_gain=20.0, noise_model=IsoNoise(), timing=PAPER)
-  previews = simulate_previews(shot.preview_key, radiance, **take)
-  burst = simulate_burst(shot.burst_key, radiance, np.full(4, 32 / 1920), **take)
+  previews = simulate_previews(conditions.preview_key, radiance, **take)
+  burst = simulate_burst(conditions.burst_key, radiance, np.full(4, 32 / 1920), **take)
   correlation = np.corrcoef(np.concatenate([previews, burst]).reshape(6, -1))
   assert np.abs(correlation - np.eye(6)).max() < 5 / np.sqrt(1600)
 
 
 def test_camera_is_drawn_only_where_asked_for(x64):
-  """Without camera_jitter the calibration itself; with it one camera per shot, for previews and burst alike."""
-  assert draw_shot(jax.random.key(5), _setup()).noise_model == IsoNoise()
-  cameras = _shots(_setup(camera_jitter=True), 1000).noise_model
+  """Without camera_jitter the calibration itself; with it one camera per capture, for previews and burst alike."""
+  assert sample_conditions(jax.random.key(5), _setup()).noise_model == IsoNoise()
+  cameras = _conditions(_setup(camera_jitter=True), 1000).noise_model
   assert len(np.unique(cameras.shot_jitter)) == 1000
   np.testing.assert_allclose(np.std(cameras.log_read_jitter), 0.25, rtol=0.1)
-  gains = np.asarray(_shots(_setup(camera_jitter=True), 1000).preview_gain)
+  gains = np.asarray(_conditions(_setup(camera_jitter=True), 1000).preview_gain)
   assert abs(np.corrcoef(gains, cameras.log_read_jitter)[0, 1]) < 5 / np.sqrt(1000)
 
 
 def test_jitter_leaves_gains_and_keys_as_they_are(x64):
   """Each random part has its own tag: switching the camera on does not change what else is drawn."""
-  plain, jittered = (draw_shot(jax.random.key(6), _setup(camera_jitter=on)) for on in (False, True))
+  plain, jittered = (sample_conditions(jax.random.key(6), _setup(camera_jitter=on)) for on in (False, True))
   assert plain.preview_gain == jittered.preview_gain
   for name in ("preview_key", "burst_key", "exposure_key"):
-    np.testing.assert_array_equal(*(jax.random.key_data(getattr(shot, name)) for shot in (plain, jittered)))
+    np.testing.assert_array_equal(*(jax.random.key_data(getattr(conditions, name)) for conditions in (plain, jittered)))
 
 
 def test_setup_is_a_pytree_whose_conditions_are_static():

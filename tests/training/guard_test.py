@@ -8,19 +8,19 @@ import pytest
 
 from debir_jax.training.guard import Guard, Limits, NonFiniteError, StoppedError
 
-_LIMITS = Limits(max_grad_norm=10.0, max_grad_norm_ratio=5.0, max_saturated_share=0.9, min_level=1e-3)
+_LIMITS = Limits(max_grad_norm=10.0, max_grad_norm_ratio=5.0, max_saturated_fraction=0.9, min_mean_intensity=1e-3)
 
 
 def _guard(directory, **section):
   defaults = dict(on_nonfinite="stop", on_bad_batch="skip", max_bad_steps=2, on_collapse="log", min_times_spread=0.02,
-                  min_other_frames=1e-4)
+                  min_alternate_frame_sensitivity=1e-4)
   return Guard(ml_collections.ConfigDict(defaults | section), _LIMITS, directory, 0)
 
 
-def _outputs(*, loss=(0.1, 0.2), grad_norm=1.0, usual_grad_norm=1.0, level=(0.5, 0.5), saturated=(0.0, 0.0),
+def _outputs(*, loss=(0.1, 0.2), grad_norm=1.0, usual_grad_norm=1.0, mean_intensity=(0.5, 0.5), saturated=(0.0, 0.0),
              applied=0.0):
-  scenes = dict(scene_id=np.array([11, 12]), loss=np.array(loss), level=np.array(level),
-                saturated_share=np.array(saturated))
+  scenes = dict(scene_id=np.array([11, 12]), loss=np.array(loss), mean_intensity=np.array(mean_intensity),
+                saturated_fraction=np.array(saturated))
   return dict(loss=np.mean(loss), grad_norm=grad_norm, usual_grad_norm=usual_grad_norm, applied=applied,
               scenes=scenes)
 
@@ -34,7 +34,7 @@ def _events(directory):
     (_outputs(grad_norm=6.0), "gradient norm 6, more than 5 times the usual 1", [11, 12]),
     (_outputs(saturated=(1.0, 0.95)), "98% of the targets at white", [11, 12]),
     (_outputs(saturated=(1.0, 0.85)), "92% of the targets at white", [11]),
-    (_outputs(level=(1e-5, 2e-5)), "targets with a mean of 1.5e-05", [11, 12])])
+    (_outputs(mean_intensity=(1e-5, 2e-5)), "targets with a mean of 1.5e-05", [11, 12])])
 def test_a_batch_beyond_the_limits_is_skipped_and_told(tmp_path, outputs, what, scenes):
   """One event: step, what, scenes, action."""
   guard = _guard(tmp_path)
@@ -80,10 +80,10 @@ def test_a_restorer_that_looks_at_one_frame_alone_is_a_collapse(tmp_path):
   """Told once, until the others matter again."""
   guard = _guard(tmp_path)
   for step, effect in enumerate([0.1, 0.0, 1e-5, 0.1, 0.0]):
-    guard.check_other_frames(effect, step)
+    guard.check_alternate_frames(effect, step)
   assert [event["step"] for event in _events(tmp_path)] == [1, 4]
   with pytest.raises(StoppedError, match="owes nothing to the frames behind the first.*offset_rate"):
-    _guard(tmp_path, on_collapse="stop").check_other_frames(0.0, 5)
+    _guard(tmp_path, on_collapse="stop").check_alternate_frames(0.0, 5)
 
 
 def test_an_unknown_action_is_refused(tmp_path):

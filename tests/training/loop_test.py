@@ -14,17 +14,24 @@ from debir_jax.runtime.progress import with_progress
 from debir_jax.runtime.workdir import WorkdirError, locked
 from debir_jax.training.guard import NonFiniteError
 from debir_jax.training.logs import StageLog
-from debir_jax.training.loop import INTERRUPTED, train_stage
+from debir_jax.training.loop import INTERRUPTED, StageRun, train_stage
 from debir_jax.training.stages import STAGES
 
 
-def _train(directory, num_steps=10, step_fn=toy_step, config=None):
-  return train_stage(toy_experiment(config), STAGES["stage1"], directory, toy_state(), step_fn, num_steps,
-                     lambda state: None)
+def _train(directory, num_steps=10, step_fn=toy_step, config=None, stage="stage1", experiment=None, **options):
+  run = StageRun(stage=STAGES[stage], directory=directory, num_steps=num_steps, step_fn=step_fn,
+                 policy_of=lambda state: None, **options)
+  return train_stage(experiment or toy_experiment(config), run, toy_state())
 
 
 def _assert_same(a, b):
   jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+  """The final state of a run that nothing disturbed."""
+  return _train(tmp_path_factory.mktemp("whole"))
 
 
 def _stopping_at(stop_step, stop):
@@ -49,23 +56,21 @@ def _crash():
 
 
 @pytest.mark.parametrize("crash_step", [2, 4, 5, 10])
-def test_a_run_that_crashed_and_was_started_again_ends_with_the_same_numbers(tmp_path, crash_step):
+def test_a_run_that_crashed_and_was_started_again_ends_with_the_same_numbers(tmp_path, whole, crash_step):
   """Bit-identical final state, wherever the run was when it died."""
-  expected = _train(tmp_path / "whole")
   with pytest.raises(_Crash):
     _train(tmp_path / "killed", step_fn=_stopping_at(crash_step, _crash))
-  _assert_same(_train(tmp_path / "killed"), expected)
+  _assert_same(_train(tmp_path / "killed"), whole)
 
 
-def test_a_signal_saves_and_exits_with_its_own_code(tmp_path):
+def test_a_signal_saves_and_exits_with_its_own_code(tmp_path, whole):
   """After SIGTERM the step at hand is saved, and the run goes on from there to the same numbers."""
-  expected = _train(tmp_path / "whole")
   terminate = lambda: os.kill(os.getpid(), signal.SIGTERM)
   with pytest.raises(SystemExit) as stopped:
     _train(tmp_path / "stopped", step_fn=_stopping_at(5, terminate))
   assert stopped.value.code == INTERRUPTED
   assert (tmp_path / "stopped" / "checkpoints" / "5").is_dir()
-  _assert_same(_train(tmp_path / "stopped"), expected)
+  _assert_same(_train(tmp_path / "stopped"), whole)
 
 
 def test_a_signal_while_a_step_is_being_logged_is_obeyed_after_the_next_one(tmp_path, monkeypatch):
@@ -125,7 +130,7 @@ def test_how_often_is_logged_may_change(tmp_path):
   _train(tmp_path, config=toy_config(log_every_steps=5))
 
 
-def test_the_file_with_the_weights_of_the_motion_meter_may_move(tmp_path):
+def test_the_file_with_the_weights_of_the_motion_estimator_may_move(tmp_path):
   """The estimator is part of the settings, where its file lies is not."""
   _train(tmp_path, config=toy_config(motion=dict(estimator="raft_small", weights="here")))
   _train(tmp_path, config=toy_config(motion=dict(estimator="raft_small", weights="there")))
@@ -212,20 +217,19 @@ def test_steps_can_be_profiled(tmp_path):
 @pytest.mark.parametrize("fixed_times", [False, True])
 def test_only_times_of_baenet_collapse(tmp_path, fixed_times):
   """A baseline that exposes every scene alike, as it should, is no event."""
-  train_stage(toy_experiment(), STAGES["stage3"], tmp_path, toy_state(), toy_step, 10, lambda state: None,
-              fixed_times=fixed_times)
+  _train(tmp_path, stage="stage3", fixed_times=fixed_times)
   assert (tmp_path / "events.jsonl").exists() != fixed_times
 
 
 def test_a_restorer_of_the_first_frame_is_told_at_checkpoints(tmp_path):
-  """Not in the first fifth of a stage, where other frames do not reach the image yet."""
+  """Not in the first fifth of a stage, where alternate frames do not reach the image yet."""
   experiment = toy_experiment()
-  experiment.watch = lambda state, policy_of: (dict(watched_psnr=20.0, other_frames=0.0), {})
-  train_stage(experiment, STAGES["stage1"], tmp_path, toy_state(), toy_step, 20, lambda state: None)
+  experiment.watch = lambda state, policy_of: (dict(watched_psnr=20.0, alternate_frame_sensitivity=0.0), {})
+  _train(tmp_path, num_steps=20, experiment=experiment)
   event, = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
   assert event["step"] == 6 and "frames behind the first" in event["event"]
   lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-  assert [line["step"] for line in lines if line.get("other_frames") == 0.0] == [3, 6, 9, 12, 15, 18, 20]
+  assert [line["step"] for line in lines if line.get("alternate_frame_sensitivity") == 0.0] == [3, 6, 9, 12, 15, 18, 20]
 
 
 def test_long_evaluations_tell_how_far_they_are(capsys, monkeypatch):

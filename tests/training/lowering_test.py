@@ -8,9 +8,10 @@ import pytest
 from configs import default
 from debir_jax.config.capture import capture_setup_of
 from debir_jax.config.networks import models_of
-from debir_jax.config.optimizers import CosineDecay, optimizers_of
+from debir_jax.config.optimizers import optimizers_of
+from debir_jax.training.losses import Batch
 from debir_jax.training.state import create_state
-from debir_jax.training.step import Steps
+from debir_jax.training.steps import StepOptions, Steps
 from debir_jax.types import CameraColor, Scene
 
 
@@ -22,23 +23,24 @@ def test_exposure_step_is_lowered_for_accelerators(platform, dtype, remat, lower
   """With the restorer's attention and alignment, BAENet, motion, simulator and optimizer; no CPU form is left in it."""
   config = default.get_config("debug")
   config.restorer.update(dict(blocks_per_level=1, fusion_blocks=1, deform_groups=8))
-  config.compute.update(dict(dtype=dtype, remat=remat, deform_reach=2 if platform == "tpu" else None))
+  config.compute.update(dict(dtype=dtype, remat=remat))
   models = models_of(config)
   setup = capture_setup_of(config, training=True)
   optimizers = optimizers_of(config)
-  steps = Steps(models, setup, optimizers, mesh=gpu_mesh)
+  steps = Steps(models, setup, optimizers, StepOptions(mesh=gpu_mesh))
   state = jax.eval_shape(lambda key: create_state(key, models, optimizers, setup.timing, config.data.crop_size),
                          jax.random.key(0))
   shape = lambda *sizes, dtype=jnp.float32: jax.ShapeDtypeStruct((config.batch_size, *sizes), dtype)
   side = config.data.crop_size // 2
+  color = jax.tree.map(lambda leaf: shape(*leaf.shape), CameraColor.neutral())
   scenes = Scene(radiance=shape(setup.timing.num_subframes(setup.timing.budget_s), side, side, 4),
-                 colour=CameraColor(white_balance=shape(3), ccm=shape(3, 3)), scene_id=shape(dtype=jnp.int32))
-  shots = jax.eval_shape(lambda key: steps.shots(key, 0, config.batch_size), jax.random.key(0))
-  step = jax.jit(lambda *arguments: steps.exposure(*arguments, CosineDecay(1e-7, 1e-8, 10)))
+                 color=color, scene_id=shape(dtype=jnp.int32))
+  conditions = jax.eval_shape(lambda key: steps.conditions(key, 0, config.batch_size), jax.random.key(0))
+  step = jax.jit(lambda state, batch: steps.exposure(state, batch, 1e-7))
   # What is lowered here is looked at, not kept, so that programs need not stay valid for half a year.
   unstable = [export.DisabledSafetyCheck.custom_call("__gpu$xla.gpu.triton")]
   with lowering_for_gpus():
-    exported = export.export(step, platforms=[platform], disabled_checks=unstable)(state, scenes, shots)
+    exported = export.export(step, platforms=[platform], disabled_checks=unstable)(state, Batch(scenes, conditions))
   program = exported.mlir_module()
   assert exported.platforms == (platform,)
   assert "stablehlo.convolution" in program

@@ -1,10 +1,11 @@
-"""A folder belongs to one config; what may change between starts, and what came later than a run, does not matter."""
+"""A folder belongs to one config and one format; what may change between starts does not matter."""
 
 import json
 
 import pytest
 
 from configs import quickstart
+from debir_jax.training.checkpoint import FORMAT
 from debir_jax.training.run_record import check_config
 from debir_jax.training.stages import stage_named
 
@@ -22,15 +23,22 @@ def test_another_config_is_refused_with_what_differs(tmp_path):
     check_config(changed, stage, tmp_path)
 
 
-def test_a_run_of_an_earlier_version_goes_on(tmp_path):
-  """A field that it does not name has the value that it had in effect; any other value is refused."""
+def test_a_record_holds_what_must_stay(tmp_path):
+  """How a run is measured may change, so nothing of it is recorded."""
+  check_config(quickstart.get_config(), stage_named("stage2"), tmp_path)
+  record = json.loads((tmp_path / "config.json").read_text())
+  assert "evaluation" not in record and record["stage2"]["exposure_time_penalty"] == 0.0
+  assert record["format"] == FORMAT
+
+
+@pytest.mark.parametrize("written, remedy", [(None, "Go on with that version"), (FORMAT + 1, "Update the package")])
+def test_a_run_of_another_version_is_refused(tmp_path, written, remedy):
+  """Also one from before records had a format, even if every field is the same."""
   config, stage = quickstart.get_config(), stage_named("stage2")
   check_config(config, stage, tmp_path)
   record = json.loads((tmp_path / "config.json").read_text())
-  assert "evaluation" not in record  # How a run is measured may change, so nothing of it is recorded here.
-  del record["stage2"]["time_cost"], record["restoration_optimizer"]["offset_rate"]
-  (tmp_path / "config.json").write_text(json.dumps(record))
-  check_config(config, stage, tmp_path)
-  config.stage2.time_cost = 0.1
-  with pytest.raises(ValueError, match="stage2.time_cost: 0.0 there, 0.1 here"):
+  fields = {name: value for name, value in record.items() if name != "format"}
+  (tmp_path / "config.json").write_text(json.dumps(fields | ({} if written is None else dict(format=written))))
+  with pytest.raises(ValueError, match=rf"run in .* has format {written or 1} and was written by another version of "
+                                       rf"debir_jax; this is .* reads format {FORMAT}. {remedy}"):
     check_config(config, stage, tmp_path)

@@ -76,7 +76,7 @@ def test_the_whitening_undoes_the_covariance(metric):
 
 @pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:invalid value")
 def test_blocks_without_contrast_do_not_count_and_a_grey_image_has_a_number(photos, metric):
-  """The last of three blocks is black; nothing but one colour is far away, but finite."""
+  """The last of three blocks is black; nothing but one color is far away, but finite."""
   image = photos[0].copy()
   image[:, 150:] = 0
   expected = slow_statistics.niqe_distance(slow_statistics.grey_of(image), metric.mean, metric.covariance)

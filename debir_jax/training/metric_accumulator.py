@@ -10,7 +10,7 @@ import numpy as np
 from debir_jax.types import SUBFRAME_RATE_HZ
 
 
-class Meter:
+class MetricAccumulator:
   """Means of a step's scalars since the last reading, as a clu metric collection; times apart.
 
   Steps that were not applied count for nothing but the share of those that were.

@@ -9,14 +9,13 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from debir_jax.simulator import NoiseModel, Shot, frame_mask, gains_for, simulate_burst
-from debir_jax.types import BurstTiming
+from debir_jax.types import Burst
 
 _CLIPPED = 0.98  # A sample from here on, relative to white, says only that the signal was at least so bright.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BurstPlanes:
+class RestorerInputs:
   """Adds planes to the frames of a burst. Hashable, so static under `jit`.
 
   Attributes:
@@ -37,42 +36,28 @@ class BurstPlanes:
     """Channels of a frame, the 4 of RAW included."""
     return 4 + 4 * self.noise_map + self.validity + self.relative_exposure + self.frame_mask
 
-  def __call__(self, raw: jax.Array, exposure_times: jax.Array, gains: jax.Array, noise_model: NoiseModel) -> jax.Array:
-    """Frames `[n, h, w, num_channels]`: RAW, then what is switched on, in the order of the attributes.
+  def __call__(self, burst: Burst) -> jax.Array:
+    """Frames `[n, h, w, num_channels]` of one burst: RAW, then what is switched on, in the order of the attributes.
 
-    Args:
-      raw: `[n, h, w, 4]`, frames of equal brightness, white = 1.
-      exposure_times: `[n]`, s; 0 where a frame is left out.
-      gains: `[n]`, linear.
-      noise_model: of the camera.
+    Raises:
+      ValueError: a noise map is wanted of a burst whose noise is not known.
     """
-    taken = frame_mask(exposure_times)
+    raw, taken = burst.raw, burst.frame_mask
     like_taken = lambda values: jnp.where(taken, values, values[0])  # No planes of infinities where nothing was taken.
     plane = lambda values: jnp.broadcast_to(values[:, None, None, None], (*raw.shape[:3], 1)).astype(raw.dtype)
     planes = [raw]
     if self.noise_map:
-      variance = noise_model.variance(jnp.maximum(raw, 0), like_taken(gains)[:, None, None, None])
+      if burst.noise_model is None:
+        raise ValueError("This restorer sees the noise of every frame, but the burst has no noise_model. Give one, "
+                         "such as debir_jax.simulator.IsoNoise().")
+      variance = burst.noise_model.variance(jnp.maximum(raw, 0), like_taken(burst.gains)[:, None, None, None])
       planes.append(jnp.sqrt(variance).astype(raw.dtype))
     if self.validity:
       planes.append((jnp.max(raw, -1, keepdims=True) < _CLIPPED).astype(raw.dtype))
     if self.relative_exposure:
-      planes.append(plane(jnp.log2(like_taken(exposure_times) / exposure_times[0])))
+      planes.append(plane(jnp.log2(like_taken(burst.exposure_times) / burst.exposure_times[0])))
     frames = jnp.concatenate(planes, -1)
     return jnp.concatenate([frames[_in_turns(taken)], plane(taken)], -1) if self.frame_mask else frames
-
-  def take(self, key: jax.Array, radiance: jax.Array, exposure_times: jax.Array, shot: Shot,
-           timing: BurstTiming) -> jax.Array:
-    """Simulates a burst and returns its frames `[n, h, w, num_channels]`.
-
-    Args:
-      key: of the noise; `shot.burst_key` for the shot's own.
-      radiance: `[F, h, w, 4]`, see `simulate_burst`.
-      exposure_times: `[n]`, s.
-      shot: gain and camera.
-      timing: of the burst.
-    """
-    raw = simulate_burst(key, radiance, exposure_times, shot.preview_gain, shot.noise_model, timing)
-    return self(raw, exposure_times, gains_for(exposure_times, shot.preview_gain, timing), shot.noise_model)
 
 
 def _in_turns(taken):

@@ -1,0 +1,84 @@
+"""The capture chain, Fig. 1 of the paper, as functions of ONE scene; everybody who needs many uses `jax.vmap`.
+
+  observation = observe_scene(...)                      two previews and the motion between them
+  exposure_times = policy(key, observation, timing)     see `policies/`
+  burst = capture(...)                                  the frames, at gains of constant brightness
+  image = restore(restorer, variables, restorer_inputs(burst, options))
+
+Training, evaluation, the oracle, the sensitivity to exposure times and the front door take these very steps. With real
+frames the first and the third are a camera's; the others stay.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from debir_jax.motion import MotionEstimator
+from debir_jax.policies import observe
+from debir_jax.restoration import Restorer, RestorerInputs
+from debir_jax.simulator import CaptureSetup, NoiseModel, frame_mask, gains_for, simulate_burst, simulate_previews
+from debir_jax.types import Burst, BurstTiming, CameraColor, Observation
+
+
+def observe_scene(key: jax.Array, radiance: jax.Array, color: CameraColor, preview_gain: jax.Array,
+                  noise_model: NoiseModel, timing: BurstTiming, motion: MotionEstimator) -> Observation:
+  """Takes the previews of a scene and measures the motion between them.
+
+  Args:
+    key: of the previews' noise; another one than the burst's.
+    radiance: `[num_subframes, h, w, 4]`, packed, white = 1.
+    color: how to develop the previews.
+    preview_gain: g_p, linear.
+    noise_model: of the camera.
+    timing: see `BurstTiming`.
+    motion: what measures the motion.
+  """
+  previews = simulate_previews(key, radiance, preview_gain, noise_model, timing)
+  return observe(previews, preview_gain, color, motion, timing)
+
+
+def capture(key: jax.Array, radiance: jax.Array, exposure_times: jax.Array, preview_gain: jax.Array,
+            noise_model: NoiseModel, timing: BurstTiming) -> Burst:
+  """Takes the burst of a scene; differentiable in the exposure times.
+
+  Args:
+    key: of the burst's noise.
+    radiance: `[num_subframes, h, w, 4]`, packed, white = 1.
+    exposure_times: `[n]`, s; 0 leaves a frame out, any but the first.
+    preview_gain: g_p, linear, from which the gains follow (Eq. 1).
+    noise_model: of the camera.
+    timing: see `BurstTiming`.
+  """
+  gains = gains_for(exposure_times, preview_gain, timing)
+  raw = simulate_burst(key, radiance, exposure_times, preview_gain, noise_model, timing, gains=gains)
+  return Burst(raw=raw, exposure_times=jnp.asarray(exposure_times), gains=gains, frame_mask=frame_mask(exposure_times),
+               noise_model=noise_model)
+
+
+def restorer_inputs(burst: Burst, options: RestorerInputs) -> jax.Array:
+  """What the restorer sees of a burst: frames `[n, h, w, c]`."""
+  return options(burst)
+
+
+def restore(restorer: Restorer, variables: Any, inputs: jax.Array) -> jax.Array:
+  """The restored image `[h, w, 4]` of `restorer_inputs`; leading axes are a batch."""
+  return restorer.apply(variables, inputs)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Chain:
+  """What every burst goes through, whoever chooses its exposure times: what always travels together.
+
+  Attributes:
+    setup: conditions; switch its `camera_jitter` off to evaluate on the calibrated camera.
+    restorer: a network for bursts `[B, n, h, w, c]`; hashable, as a Flax module is.
+    restorer_inputs: what it sees of a burst.
+    motion: where the motion magnitude comes from.
+  """
+
+  setup: CaptureSetup
+  restorer: Restorer
+  restorer_inputs: RestorerInputs = RestorerInputs()
+  motion: MotionEstimator = MotionEstimator()

@@ -1,0 +1,28 @@
+"""The weights that come with the package, by name."""
+
+import pathlib
+
+DEFAULT = "small"
+
+_FOLDER = pathlib.Path(__file__).parent
+# Files of a restorer and of a BAENet.
+_SHIPPED = {
+    "small": ("small/restorer.safetensors", "small/baenet.safetensors"),
+    "small_stage1": ("small/restorer_stage1.safetensors", "small/baenet.safetensors"),
+}
+
+
+def list_weights() -> tuple[str, ...]:
+  """Names of the weights inside the package, the default first.
+
+  "small": a restorer of 158,048 parameters, fine-tuned under BAENet's exposure times, and a BAENet of 63,221, for
+  bursts of four frames. "small_stage1": the same BAENet, with the restorer as it was before that, trained on exposure
+  times at random: compare fixed exposure times under this one.
+  """
+  return tuple(_SHIPPED)
+
+
+def shipped_files(name: str) -> tuple[pathlib.Path, pathlib.Path]:
+  """Files of the restorer and of the BAENet of a name in `list_weights`."""
+  restorer, predictor = _SHIPPED[name]
+  return _FOLDER / restorer, _FOLDER / predictor

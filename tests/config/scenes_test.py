@@ -1,0 +1,236 @@
+"""Where the scenes of a run come from: names in the config, a source of one's own, or sources that are given."""
+
+import pathlib
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from debir_jax.config import scenes as scenes_config
+from debir_jax.config.scenes import batches_of, register_scenes, scene_sources_of
+from debir_jax.runtime.mesh import make_mesh
+from debir_jax.scenes import CachedScenes, DeadLeavesScenes, MixedScenes, PhotoMotionScenes, batches
+from debir_jax.types import BurstTiming, CameraColor, Scene
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def config(monkeypatch):
+  """The default config, with few small scenes."""
+  monkeypatch.syspath_prepend(str(_ROOT))
+  from configs import default  # pylint: disable=import-outside-toplevel
+  config = default.get_config()
+  config.data.update(dict(num_restore_scenes=10, num_bae_scenes=6, num_eval_scenes=5, crop_size=32))
+  return config
+
+
+@pytest.fixture
+def makers(monkeypatch):
+  """The registry, as it is again after the test."""
+  known = dict(scenes_config._MAKERS)
+  monkeypatch.setattr(scenes_config, "_MAKERS", known)
+  return known
+
+
+class Grey:
+  """Grey scenes, numbered by their brightness."""
+
+  def __init__(self, num_scenes, num_subframes, crop_size=32):
+    self._num_scenes, self.num_subframes, self.crop_size = num_scenes, num_subframes, crop_size
+
+  def __len__(self):
+    return self._num_scenes
+
+  def scene(self, index):
+    radiance = jnp.full((self.num_subframes, self.crop_size // 2, self.crop_size // 2, 4), index / 100)
+    return Scene(radiance=radiance, color=CameraColor.neutral(), scene_id=jnp.asarray(index, jnp.int32))
+
+
+def _parts(source):
+  """Class and number of scenes of each source behind a mixed one."""
+  return [(type(part), len(part)) for part in (source._sources if isinstance(source, MixedScenes) else [source])]
+
+
+def test_photos_and_dead_leaves_are_the_default_and_held_out_scenes_are_photos(config):
+  """A fourth of the training scenes are dead leaves; sequences hold what is exposed in each split."""
+  sources = scene_sources_of(config)
+  assert _parts(sources["restore"]) == [(PhotoMotionScenes, 8), (DeadLeavesScenes, 2)]
+  assert _parts(sources["bae"]) == [(PhotoMotionScenes, 4), (DeadLeavesScenes, 2)]
+  assert _parts(sources["eval"]) == [(PhotoMotionScenes, 5)]
+  assert {name: source.num_subframes for name, source in sources.items()} == dict(restore=358, bae=230, eval=230)
+  assert {source.crop_size for source in sources.values()} == {32}
+
+
+def test_no_two_splits_share_a_photo_or_a_seed(config, makers):
+  """Otherwise held-out scenes would have been seen."""
+  asked = {}
+
+  def make(data, request):
+    asked[request.split] = request
+    return Grey(request.num_scenes, request.num_subframes, data.crop_size)
+
+  register_scenes("asked", make)
+  config.data.source, config.data.seed = "asked", 7
+  scene_sources_of(config)
+  assert {split: request.seed for split, request in asked.items()} == dict(restore=21, bae=22, eval=23)
+  groups = {split: {photo.group for photo in request.photos()} for split, request in asked.items()}
+  assert all(groups.values()) and len(set.union(*groups.values())) == sum(map(len, groups.values()))
+
+
+@pytest.mark.parametrize("fraction, expected", [
+    (0.0, [(PhotoMotionScenes, 10)]), (0.25, [(PhotoMotionScenes, 8), (DeadLeavesScenes, 2)]),
+    (0.5, [(PhotoMotionScenes, 5), (DeadLeavesScenes, 5)]), (1.0, [(DeadLeavesScenes, 10)])])
+def test_dead_leaves_have_their_fraction_of_the_scenes(config, fraction, expected):
+  config.data.dead_leaves_fraction = fraction
+  assert _parts(scene_sources_of(config)["restore"]) == expected
+
+
+def test_dead_leaves_alone_need_no_photos(config):
+  """They are all of the scenes, whatever their fraction is otherwise; held-out ones have to be asked for."""
+  config.data.update(dict(source="dead_leaves", eval_source="dead_leaves", photos="nowhere"))
+  sources = scene_sources_of(config)
+  assert {split: _parts(source) for split, source in sources.items()} == {
+      "restore": [(DeadLeavesScenes, 10)], "bae": [(DeadLeavesScenes, 6)], "eval": [(DeadLeavesScenes, 5)]}
+  config.data.eval_source = None
+  with pytest.raises(ValueError, match="config.data.eval_source='' must be names of sources"):
+    scene_sources_of(config)
+
+
+@pytest.mark.parametrize("source, num_scenes, expected", [
+    ("mine", 10, [("mine", 10)]), ("mine+yours", 10, [("mine", 5), ("yours", 5)]),
+    ("mine+yours+theirs", 10, [("mine", 4), ("yours", 3), ("theirs", 3)]),
+    ("mine+dead_leaves", 10, [("mine", 8), ("dead_leaves", 2)]),
+    ("dead_leaves+mine+yours", 10, [("dead_leaves", 2), ("mine", 4), ("yours", 4)]),
+    ("mine+yours", 1, [("mine", 1)])])
+def test_joined_names_share_the_scenes(config, makers, source, num_scenes, expected):
+  """Dead leaves have their fraction, all others share the rest evenly; together they are what was asked for."""
+  made = []
+
+  def maker(name):
+    def make(data, request):
+      if request.split == "restore":
+        made.append((name, request.num_scenes))
+      return Grey(request.num_scenes, request.num_subframes, data.crop_size)
+    return make
+
+  for name in ("mine", "yours", "theirs"):
+    register_scenes(name, maker(name))
+  makers["dead_leaves"] = maker("dead_leaves")
+  config.data.update(dict(source=source, num_restore_scenes=num_scenes))
+  assert len(scene_sources_of(config)["restore"]) == num_scenes
+  assert made == expected
+
+
+def test_a_source_of_one_s_own_is_asked_for_what_the_run_needs(config, makers):
+  """It sees `config.data`, the split, the timing and the length of sequences; held-out scenes come from it too."""
+  asked = []
+
+  def make(data, request):
+    asked.append((data.crop_size, request.split, request.num_scenes, request.num_subframes, request.timing))
+    return Grey(request.num_scenes, request.num_subframes, data.crop_size)
+
+  register_scenes("grey", make)
+  config.data.source, config.capture.timing = "grey+dead_leaves", "release"
+  sources = scene_sources_of(config)
+  timing = BurstTiming.release()
+  assert asked == [(32, "restore", 8, timing.num_subframes(4 * timing.max_exposure_s), timing),
+                   (32, "bae", 4, 179, timing), (32, "eval", 5, 179, timing)]
+  assert _parts(sources["restore"]) == [(Grey, 8), (DeadLeavesScenes, 2)] and _parts(sources["eval"]) == [(Grey, 5)]
+  scene = sources["restore"].scene(7)
+  assert scene.radiance[0, 0, 0, 0] == jnp.float32(0.07) and scene.scene_id == 7
+  config.data.eval_source = "grey+photos"
+  assert _parts(scene_sources_of(config)["eval"]) == [(Grey, 3), (PhotoMotionScenes, 2)]
+
+
+@pytest.mark.parametrize("name", ["photos", "dead_leaves", "clips", "", "a+b"])
+def test_names_that_are_taken_or_no_names_cannot_be_registered(makers, name):
+  with pytest.raises(ValueError, match="a name of its own without '\\+'"):
+    register_scenes(name, lambda data, request: None)
+  register_scenes("fresh", lambda data, request: None)
+  with pytest.raises(ValueError, match="got 'fresh'; there are photos, dead_leaves, clips, fresh"):
+    register_scenes("fresh", lambda data, request: None)
+
+
+@pytest.mark.parametrize("field, value", [
+    ("source", "fotos"), ("source", "photos+fotos"), ("source", "photos+photos"), ("source", "photos+"),
+    ("eval_source", "gopro"), ("source", "")])
+def test_unknown_and_repeated_names_are_refused(config, field, value):
+  """With the field, all names that there are, and how a source of one's own gets one."""
+  config.data[field] = value
+  with pytest.raises(ValueError, match=f"config.data.{field}='{value}'".replace("+", r"\+")) as error:
+    scene_sources_of(config)
+  assert "'photos', 'dead_leaves', 'clips'" in str(error.value) and "register_scenes" in str(error.value)
+
+
+def test_sources_that_are_given_take_the_place_of_the_config_s(config):
+  """By split; of the others nothing is changed, and nothing of the config is made for those."""
+  given = dict(restore=Grey(3, 358), eval=Grey(2, 230))
+  sources = scene_sources_of(config, given)
+  assert sources["restore"] is given["restore"] and sources["eval"] is given["eval"]
+  assert _parts(sources["bae"]) == [(PhotoMotionScenes, 4), (DeadLeavesScenes, 2)]
+  config.data.photos = "nowhere"
+  assert scene_sources_of(config, given | dict(bae=Grey(4, 230)))["bae"].num_subframes == 230
+  with pytest.raises(ValueError, match="no splits 'test', 'train'; scenes can be given for 'restore', 'bae', 'eval'"):
+    scene_sources_of(config, dict(train=Grey(1, 358), test=Grey(1, 358)))
+
+
+@pytest.mark.parametrize("split, num_subframes, needed", [("restore", 357, 358), ("bae", 229, 230), ("eval", 100, 230)])
+def test_sequences_that_are_too_short_are_refused(config, makers, split, num_subframes, needed):
+  """Whether they are given or made: a burst would be cut silently. Longer ones are fine."""
+  lengths = dict(restore=400, bae=400, eval=400)
+  given = lambda lengths: {split: Grey(2, length) for split, length in lengths.items()}
+  assert scene_sources_of(config, given(lengths))[split].num_subframes == 400
+  with pytest.raises(ValueError, match=f"Sequences have {num_subframes} subframes, .* need {needed}"):
+    scene_sources_of(config, given(lengths | {split: num_subframes}))
+  register_scenes("short", lambda data, request: Grey(2, (lengths | {split: num_subframes})[request.split]))
+  config.data.source = "short"
+  with pytest.raises(ValueError, match=f"Sequences have {num_subframes} subframes, .* need {needed}"):
+    scene_sources_of(config)
+
+
+def test_scenes_are_kept_in_memory_on_request(config):
+  """All that the config makes; what is given stays as it is."""
+  config.data.cache = True
+  sources = scene_sources_of(config, dict(eval=Grey(2, 230)))
+  assert {split: type(source) for split, source in sources.items()} == dict(
+      restore=CachedScenes, bae=CachedScenes, eval=Grey)
+
+
+@pytest.mark.parametrize("timing, second_start", [("paper", 176), ("release", 179)])
+def test_held_out_scenes_are_windows_of_clips_on_request(config, tmp_path, timing, second_start):
+  """Paper: a burst starts 80 subframes into a window, at a frame that is no interpolation. Release: windows as cut."""
+  (tmp_path / "clip").mkdir()
+  frame = cv2.imencode(".png", np.zeros((32, 48, 3), np.uint8))[1].tobytes()
+  for number in range(3 * 179):
+    (tmp_path / "clip" / f"{number:06d}.png").write_bytes(frame)
+  config.data.update(dict(eval_clips=str(tmp_path), num_eval_scenes=5))
+  config.capture.timing = timing
+  source = scene_sources_of(config)["eval"]
+  assert [source.window(i) for i in range(len(source))] == [("clip", 0), ("clip", second_start)]
+  assert source.scene(1).radiance.shape == (dict(paper=230, release=179)[timing], 16, 24, 4)
+  config.data.eval_source = "photos"  # Named, they come before the clips.
+  assert _parts(scene_sources_of(config)["eval"]) == [(PhotoMotionScenes, 5)]
+
+
+@pytest.mark.parametrize("values", [dict(source="photos+clips"), dict(eval_source="clips")])
+def test_clips_are_held_out_scenes_of_a_folder(config, values):
+  """Not training scenes, and nothing without their folder."""
+  config.data.update(values)
+  with pytest.raises(ValueError, match="Clips are held-out scenes: set config.data.eval_clips to their folder"):
+    scene_sources_of(config)
+
+
+def test_batches_of_a_run_depend_on_its_seed_and_step_alone(config):
+  """Those of `scenes.batches` at the config's size and seed, from any step onwards."""
+  config.batch_size, config.seed, source = 2, 5, Grey(7, 2, 8)
+  expected = batches(source, 2, 5)
+  expected = [next(expected) for _ in range(5)]
+  for num_threads in (None, 2):
+    config.data.num_threads = num_threads
+    stream = batches_of(config, source, 3, make_mesh(1))
+    for batch in expected[3:]:
+      jax.tree.map(np.testing.assert_array_equal, next(stream), batch)
+    stream.close()
