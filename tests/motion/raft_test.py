@@ -164,10 +164,10 @@ def test_the_recurrent_unit_follows_its_equations(x64, kernel_size):
 def test_previews_are_observed_alike_alone_and_in_a_batch(variables):
   """The policy's view with RAFT as the motion meter, under jit and vmap, for previews of the smallest size."""
   previews = 0.5 * jax.random.uniform(jax.random.key(2), (2, 2, 128, 128, 4))
-  color, raft = CameraColor.neutral(), Raft("small", num_updates=1)
+  color, estimator = CameraColor.neutral(), Raft("small", num_updates=1)
 
   def see(previews, variables):
-    motion = MotionEstimator(estimator=raft, variables=variables)
+    motion = MotionEstimator(estimator=estimator, variables=variables)
     return observe(previews, 600.0, color, motion, BurstTiming.paper()).mean_flow_px
 
   together = jax.jit(jax.vmap(see, (0, None)))(previews, variables)

@@ -49,8 +49,8 @@ class DifferenceAsFlow:
 
 
 def small_bae(kind=BAENet, **fields):
-  """A BAENet, or a variant, of one block."""
-  return kind(**dict(blocks=LIGHT_BLOCKS[:1], width=0.25, dropout_rate=0.0, norm="group") | fields)
+  """A BAENet, or a variant, of two kinds of blocks."""
+  return kind(**dict(blocks=LIGHT_BLOCKS[:2], width=0.25, dropout_rate=0.0, norm="group") | fields)
 
 
 def small_models(bae=None, restorer=WeightedMean(), **fields):
