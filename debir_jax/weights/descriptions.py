@@ -48,9 +48,13 @@ def build_restorer(architecture: Description) -> tuple[Restorer, RestorerInputs]
   Raises:
     ValueError: the restorer is none of this package, or of a newer version of it.
   """
-  fields = dict(architecture)
-  inputs = _built(RestorerInputs, fields.pop("inputs", {}))
-  return _built(_class_of(fields, _RESTORERS, "restorer"), fields), inputs
+  fields = {name: value for name, value in architecture.items() if name != "inputs"}
+  return _built(_class_of(fields, _RESTORERS, "restorer"), fields), build_restorer_inputs(architecture)
+
+
+def build_restorer_inputs(architecture: Description) -> RestorerInputs:
+  """What the restorer of an architecture sees, also of one that is none of this package."""
+  return _built(RestorerInputs, architecture.get("inputs", {}))
 
 
 def describe_predictor(module: ExposurePredictor, inputs: BaeInputs) -> Description:

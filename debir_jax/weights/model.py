@@ -18,7 +18,13 @@ from debir_jax.restoration import Restorer, RestorerInputs, restore_in_tiles
 from debir_jax.runtime.protocols import check_hashable
 from debir_jax.simulator import NoiseModel, frame_mask
 from debir_jax.types import Burst, BurstTiming, CameraColor
-from debir_jax.weights.descriptions import build_conditions, build_motion, build_predictor, build_restorer
+from debir_jax.weights.descriptions import (
+  build_conditions,
+  build_motion,
+  build_predictor,
+  build_restorer,
+  build_restorer_inputs,
+)
 from debir_jax.weights.shipped import DEFAULT, list_weights, shipped_files
 from debir_jax.weights.weight_file import BAENET_FILE, RAFT_FILE, RESTORER_FILE, load_weights
 
@@ -226,7 +232,7 @@ def _restorer_of(loaded, files, restorer) -> tuple[Restorer | None, RestorerInpu
     return None, RestorerInputs()
   variables, description = loaded["restorer"]
   if restorer is not None:
-    return restorer, RestorerInputs(**description["architecture"].get("inputs", {}))
+    return restorer, build_restorer_inputs(description["architecture"])
   restorer, inputs = build_restorer(description["architecture"])
   num_frames = description["trained_for"]["timing"]["num_frames"]
   frames = jax.ShapeDtypeStruct((num_frames, 8, 8, inputs.num_channels), np.float32)
