@@ -51,6 +51,8 @@ def parser(description: str, name: str) -> argparse.ArgumentParser:
   found.add_argument("--scale", choices=SCALES, default="small", help="see experiments/scales.py (%(default)s)")
   found.add_argument("--workdir", type=pathlib.Path,
                      help="of all experiments of a scale, which share networks (runs/<scale>)")
+  found.add_argument("--nohuge_pages", action="store_true",
+                     help="do not start once more to put arrays on huge pages")  # Read by prepare_memory.
   return found
 
 
