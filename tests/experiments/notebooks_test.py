@@ -19,7 +19,7 @@ _IN_CI = "01_simulator"
 def test_a_notebook_runs_from_top_to_bottom(path):
   """Every cell, in a kernel of its own."""
   notebook = nbformat.read(path, as_version=4)
-  NotebookClient(notebook, timeout=600, kernel_name="python3", resources=dict(metadata=dict(path=_ROOT))).execute()
+  NotebookClient(notebook, timeout=3600, kernel_name="python3", resources=dict(metadata=dict(path=_ROOT))).execute()
   assert any(output.get("data", {}).get("image/png") for cell in notebook.cells for output in cell.get("outputs", []))
 
 
@@ -45,7 +45,7 @@ def test_badges_open_the_notebooks_in_colab_and_are_replaced(tmp_path):
     assert "github.com/owner/debir_jax" in setup.source and "somebody" not in setup.source
     assert rest == original.cells
   notebook = nbformat.v4.new_notebook(cells=[setup, nbformat.v4.new_code_cell("print(pathlib.Path.cwd())")])
-  NotebookClient(notebook, timeout=60, kernel_name="python3", resources=dict(metadata=dict(path=tmp_path))).execute()
+  NotebookClient(notebook, timeout=3600, kernel_name="python3", resources=dict(metadata=dict(path=tmp_path))).execute()
   assert notebook.cells[0].outputs == [] and str(tmp_path) in notebook.cells[1].outputs[0].text
 
 

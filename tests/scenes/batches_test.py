@@ -87,7 +87,7 @@ def test_scenes_of_a_batch_are_made_side_by_side():
   scene_of = source.scene
 
   def scene(index):
-    both.wait(timeout=20)
+    both.wait(timeout=600)
     return scene_of(index)
 
   source.scene = scene
