@@ -119,6 +119,8 @@ def batches_of(config: ml_collections.ConfigDict, source: SceneSource, first_ste
 
 def _source_of(data, request):
   names = _names_of(data, request.split)
+  if request.num_scenes < 1:
+    raise ValueError(f"config.data.num_{request.split}_scenes={request.num_scenes} must be at least 1.")
   counts = _counts_of(names, request.num_scenes, data.dead_leaves_fraction)
   made = [_MAKERS[name](data, dataclasses.replace(request, num_scenes=counts[name])) for name in names if counts[name]]
   source = made[0] if len(made) == 1 else MixedScenes(made)

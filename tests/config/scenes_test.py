@@ -234,3 +234,9 @@ def test_batches_of_a_run_depend_on_its_seed_and_step_alone(config):
     for batch in expected[3:]:
       jax.tree.map(np.testing.assert_array_equal, next(stream), batch)
     stream.close()
+
+
+def test_a_split_without_scenes_is_named(config):
+  config.data.num_bae_scenes = 0
+  with pytest.raises(ValueError, match="config.data.num_bae_scenes=0 must be at least 1"):
+    scene_sources_of(config)
