@@ -132,6 +132,9 @@ def _names_of(data, split) -> list[str]:
   field, given = ("eval_source", data.eval_source) if split == "eval" else ("source", data.source)
   if given is None:
     given = "clips" if data.eval_clips else "+".join(n for n in data.source.split("+") if n != "dead_leaves")
+    if not given:
+      raise ValueError("Dead leaves are no held-out scenes unless they are asked for: set config.data.eval_source, to "
+                       f"'dead_leaves' or another source, beside config.data.source={data.source!r}.")
   names = given.split("+")
   for name in names:
     if name not in _MAKERS or names.count(name) > 1:

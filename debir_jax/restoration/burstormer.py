@@ -54,6 +54,11 @@ class Burstormer(nn.Module):
   dtype: str | None = None
   remat: str = "none"
 
+  def __post_init__(self):
+    if isinstance(self.blocks_per_level, int):  # Networks that are the same are equal, and described alike.
+      self.blocks_per_level = (self.blocks_per_level,) * 2
+    super().__post_init__()
+
   def init(self, key, burst):
     """Fresh variables for bursts of this shape, drawn as PyTorch draws them (see `draw_weights`).
 
@@ -72,12 +77,11 @@ class Burstormer(nn.Module):
   def __call__(self, burst):
     self._check(burst)
     features = self.num_features
-    blocks = self.blocks_per_level
     frames = burst.astype(self.dtype or burst.dtype)
 
     frames = Conv3x3(features, use_bias=False, name="conv1")(frames)
-    frames = BurstAlignment((blocks, blocks) if isinstance(blocks, int) else blocks, self.fusion_blocks,
-                            self.deform_groups, self.remat, name="align")(frames)
+    frames = BurstAlignment(self.blocks_per_level, self.fusion_blocks, self.deform_groups, self.remat,
+                            name="align")(frames)
     frames = self._fuse(frames, "back_projection1")
     frames = gelu(Conv1x1(2 * features, name="rec_conv1")(frames_to_channels(frames)))
     frames = self._fuse(channels_to_frames(frames, 2), "back_projection2")

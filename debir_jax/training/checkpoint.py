@@ -23,6 +23,7 @@ from orbax.checkpoint import v1 as ocp
 from debir_jax.config.compatibility import check_compatible
 from debir_jax.runtime import processes
 from debir_jax.training.state import TrainState, parts_of, with_parts
+from debir_jax.weights.descriptions import with_defaults
 
 ALL_PARTS = ("progress", "restoration", "bae")
 FORMAT = 3  # Of the parts and of what is written beside them. 3: architecture and what it was trained for.
@@ -125,7 +126,9 @@ class Checkpoints:
       check_format(about.get("format"), where, about.get("version"))
     for part in parts:
       if part in self._compatibility:
-        check_compatible(found.get(part), self._compatibility[part], f"{part} network of {where}")
+        description = found.get(part)
+        check_compatible(description and with_defaults(part, description), self._compatibility[part],
+                         f"{part} network of {where}")
     like = {part: tree for part, tree in parts_of(state).items() if part in parts}
     abstract = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), like)
     try:

@@ -95,7 +95,7 @@ def test_dead_leaves_alone_need_no_photos(config):
   assert {split: _parts(source) for split, source in sources.items()} == {
       "restore": [(DeadLeavesScenes, 10)], "bae": [(DeadLeavesScenes, 6)], "eval": [(DeadLeavesScenes, 5)]}
   config.data.eval_source = None
-  with pytest.raises(ValueError, match="config.data.eval_source='' must be names of sources"):
+  with pytest.raises(ValueError, match="Dead leaves are no held-out scenes unless .* set config.data.eval_source"):
     scene_sources_of(config)
 
 

@@ -17,7 +17,6 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "training")
 import flax.linen as nn  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
-import optax  # noqa: E402
 from small_steps import (  # noqa: E402
   KEY,
   SETUP,
@@ -38,7 +37,8 @@ from debir_jax.restoration import Burstormer  # noqa: E402
 from debir_jax.runtime import mesh as mesh_lib  # noqa: E402
 from debir_jax.training.losses import Batch  # noqa: E402
 
-_BATCH, _SIDE = 16, 16
+_BATCH, _SIDE = 16, 8
+_MEASURED_SIDE = 16  # Of scenes that metrics are taken of.
 
 
 def _models(restorer, norm="batch"):
@@ -129,10 +129,10 @@ class BatchesSeen(WeightedMean):
 
 def evaluation():
   """Scores of 13 scenes on 1 and 8 devices, with a batch size that 8 does not divide, and how a batch was shared."""
-  scenes = jax.tree.map(lambda leaf: leaf[:13], small_scenes(_BATCH, _SIDE, jnp.float32))
+  scenes = jax.tree.map(lambda leaf: leaf[:13], small_scenes(_BATCH, _MEASURED_SIDE, jnp.float32))
   restorer, found = BatchesSeen(), {}
   models = _models(restorer)
-  state = small_state(models, optax.identity(), side=_SIDE)
+  state = small_state(models, side=_MEASURED_SIDE)
   policies = dict(fixed=uniform(24 / 1920), bae=BAENetPolicy(
       module=models.bae, variables=state.bae_variables, inputs=models.bae_inputs))
   chain = Chain(setup=SETUP, restorer=restorer, motion=models.motion)

@@ -75,6 +75,15 @@ def test_a_restorer_is_built_again_from_its_description(name):
   assert _through_json(describe_restorer(*built)) == description
 
 
+def test_one_number_of_blocks_for_both_levels_is_the_same_network_as_two():
+  """Equal, compiled once, and described alike, so that neither's checkpoint is refused by the other."""
+  one, two = Burstormer(blocks_per_level=1), Burstormer(blocks_per_level=(1, 1))
+  assert one == two and hash(one) == hash(two)
+  assert describe_restorer(one, RestorerInputs()) == describe_restorer(two, RestorerInputs())
+  older = dict(architecture=describe_restorer(two, RestorerInputs()) | dict(blocks_per_level=1), trained_for={})
+  assert with_defaults("restoration", older)["architecture"] == describe_restorer(two, RestorerInputs())
+
+
 @_each_predictor
 def test_a_predictor_is_built_again_from_its_description(name):
   """With what it sees, but for the gain, which belongs to what it was trained for."""
