@@ -1,14 +1,14 @@
 """Scenes out of clips with 1920 frames per second, such as the GoPro data set's after interpolation by 8.
 
-A clip is a folder of its frames, PNG or JPEG, which are read in the order of the numbers in their names; a tool for
-frame interpolation has made seven of eight. As the paper cuts them: windows start 179 frames after each other, the last
-one that would fit is left out, sRGB is made linear, and a camera's color is drawn for every window.
+A clip is a folder of its frames, PNG or JPEG, which are read in the order of the numbers in their names (see
+`frame_order`); a tool for frame interpolation has made seven of eight. As the paper cuts them: windows start 179 frames
+after each other, the last one that would fit is left out, sRGB is made linear, and a camera's color is drawn for every
+window.
 """
 
 from collections.abc import Callable, Sequence
 import dataclasses
 import pathlib
-import re
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,8 @@ import numpy as np
 
 from debir_jax.imaging import bayer
 from debir_jax.imaging.color import linear_srgb_to_camera_rgb, random_camera_color, srgb_to_linear
-from debir_jax.scenes import photos
-from debir_jax.scenes.photos import UnreadablePhotoError
+from debir_jax.scenes import frame_order, image_files
+from debir_jax.scenes.image_files import UnreadablePhotoError
 from debir_jax.scenes.source import CROP_MULTIPLE, check_index
 from debir_jax.types import CameraColor, Scene
 
@@ -42,29 +42,39 @@ class Clip:
 def clip_folder(path: str | pathlib.Path) -> list[Clip]:
   """The clips in the subfolders of a folder, sorted by name.
 
+  Hidden files and folders, and those that systems put there (@eaDir, __MACOSX), are left out.
+
   Raises:
-    ValueError: there is no such folder, no subfolder with frames, or a clip too short for a window.
-    UnreadablePhotoError: the first frame of a clip is damaged.
+    ValueError: there is no such folder, no subfolder with frames, or a clip too short for a window, or not in an order
+      that is even in time (see `frame_order`).
+    UnreadablePhotoError: the first frame of a clip is damaged, or another has no header or another size.
   """
-  folder = pathlib.Path(path).expanduser()
+  folder = image_files.local_path(path)
   if not folder.is_dir():
     raise ValueError(f"{folder} is not a folder. Give a folder with a subfolder of frames for every clip.")
-  clips = []
-  for subfolder in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
-    frames = sorted(photos.image_files(subfolder), key=_numbers_in_name)
-    if frames:
-      clips.append(Clip(subfolder.name, tuple(frames), photos.read_pixels(frames[0]).shape[:2]))
-      if not clips[-1].num_windows:
-        raise ValueError(f"{subfolder} has {len(frames)} frames; a clip needs {2 * WINDOW_STRIDE} or more, which at "
-                         "1920 frames per second are 0.19 s. Has it been interpolated?")
+  found = ((subfolder, image_files.image_files(subfolder)) for subfolder in image_files.subfolders(folder))
+  clips = [_clip(subfolder, files) for subfolder, files in found if files]
   if not clips:
     raise ValueError(f"No subfolder of {folder} holds .png or .jpg files. Put the frames of every clip into one.")
   return clips
 
 
-def _numbers_in_name(path):
-  """A key to sort by: numbers by their value, 9.png before 10.png, and what stands between them by its letters."""
-  return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.stem) if part]
+def _clip(folder, files):
+  frames = frame_order.in_order(files)
+  clip = Clip(folder.name, tuple(frames), image_files.read_pixels(frames[0]).shape[:2])
+  if not clip.num_windows:
+    raise ValueError(f"{folder} has {len(frames)} frames; a clip needs {2 * WINDOW_STRIDE} or more, which at 1920 "
+                     "frames per second are 0.19 s. Has it been interpolated?")
+  first = image_files.file_size(frames[0])
+  for frame in frames[1:]:  # Headers alone: 0.05 ms each.
+    _check_size(frame, image_files.file_size(frame), first)
+  return clip
+
+
+def _check_size(frame, size, first):
+  if size != first:
+    raise UnreadablePhotoError(f"{frame} has {size[0]}x{size[1]} px, the first frame of its clip "
+                               f"{first[0]}x{first[1]}. Remove or replace the file.")
 
 
 class ClipScenes:
@@ -86,7 +96,7 @@ class ClipScenes:
       draw_color: draws the camera's color from a key.
 
     Raises:
-      ValueError: no clips, or sizes that cannot be.
+      ValueError: no clips, sizes that cannot be, or whole frames of several sizes.
     """
     if not clips:
       raise ValueError("No clips. Use clip_folder(path).")
@@ -99,6 +109,7 @@ class ClipScenes:
             f"Clip {clip.name} has frames of {clip.size[0]}x{clip.size[1]} px, of which crop_size={crop_size} cannot "
             f"be taken: sides must be multiples of {CROP_MULTIPLE} within the frame, and 0 (whole frames) "
             "needs such frames.")
+    _check_one_size(clips, crop_size)
     windows = [(clip, WINDOW_STRIDE * k // start_multiple * start_multiple)
                for clip in clips for k in range(clip.num_windows)]
     count = min(num_scenes or len(windows), len(windows))
@@ -113,6 +124,11 @@ class ClipScenes:
     """Name of the clip and first frame of a scene."""
     clip, start = self._windows[index]
     return clip.name, start
+
+  def group(self, index: int) -> str:
+    """Name of the clip: scenes of one group are not independent of each other."""
+    check_index(index, len(self))
+    return self.window(index)[0]
 
   def scene(self, index: int) -> Scene:
     """Reads and converts the frames of a window, one after the other.
@@ -129,12 +145,20 @@ class ClipScenes:
     # A crop starts at an even row and column, whichever phase the mosaic has.
     top, left = ((whole - side) // 4 * 2 for whole, side in zip(clip.size, (height, width)))
     for entry, path in zip(radiance, clip.frames[start:start + self.num_subframes]):
-      pixels = photos.read_pixels(path)
-      if pixels.shape[:2] != clip.size:
-        raise UnreadablePhotoError(f"{path} has {pixels.shape[0]}x{pixels.shape[1]} px, the first frame of its clip "
-                                   f"{clip.size[0]}x{clip.size[1]}. Remove or replace the file.")
+      pixels = image_files.read_pixels(path)
+      _check_size(path, pixels.shape[:2], clip.size)
       entry[:] = _packed_raw(pixels[top:top + height, left:left + width], color)
     return Scene(radiance=jnp.asarray(radiance), color=color, scene_id=jnp.asarray(index, jnp.int32))
+
+
+def _check_one_size(clips, crop_size):
+  """Whole frames of all clips go into batches of one shape."""
+  other = next((clip for clip in clips if clip.size != clips[0].size), None)
+  if other and not crop_size:
+    raise ValueError(
+        f"Clips {clips[0].name} and {other.name} have frames of {clips[0].size[0]}x{clips[0].size[1]} and "
+        f"{other.size[0]}x{other.size[1]} px, but whole frames must have one size. Take a piece of each by crop_size "
+        "(--config.data.eval_clips_crop), or evaluate the clips of each size by themselves.")
 
 
 @jax.jit
