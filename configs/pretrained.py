@@ -1,4 +1,4 @@
-"""The quickstart's networks with ten times its training: where the weights inside the package come from.
+"""The quickstart's networks with ten times its steps in stage 1: where the weights inside the package come from.
 
 python -m debir_jax.main --config=configs/pretrained.py --workdir=runs/pretrained
 

@@ -53,12 +53,17 @@ def verdicts(path: pathlib.Path) -> list[str]:
   for column in dict.fromkeys(row["column"] for row in rows):
     reference, *others = [row for row in rows if row["column"] == column]
     said = comparison_in_words({row["method"]: _interval(row) for row in others})
-    sentences.append(f"{column}: {reference['method']} {said} (95 % interval of the paired difference in PSNR).")
+    by = ("95 % interval" if all(map(_has_interval, others)) else "1.96 standard errors")
+    sentences.append(f"{column}: {reference['method']} {said} ({by} of the paired difference in PSNR).")
   return sentences
 
 
+def _has_interval(row) -> bool:
+  return bool(row.get("difference_low")) and math.isfinite(float(row["difference_low"]))
+
+
 def _interval(row) -> tuple[float, float]:
-  if row.get("difference_low") and math.isfinite(float(row["difference_low"])):
+  if _has_interval(row):
     return float(row["difference_low"]), float(row["difference_high"])
   middle, error = float(row["difference"]), float(row["difference_error"])
   return middle - 1.96 * error, middle + 1.96 * error
