@@ -1,8 +1,8 @@
 """From the colors that an image file states to sRGB with 8 bits, and between sRGB and linear light with 16.
 
-A file states its colors by an ICC profile, or by a gamma and the chromaticities of its primaries, or not at all, which
-means sRGB. Profiles are applied by Little CMS, perceptually; one that changes no color by more than one level of 255
-leaves the pixels as they are.
+A file states its colors by an ICC profile, or by a gamma and the chromaticities of its primaries, or not at all,
+which means sRGB. Profiles are applied by Little CMS, perceptually; but not one that changes no color by more than one
+level of 255, as most photos have: that would take longer than decoding.
 """
 
 import dataclasses
@@ -106,16 +106,20 @@ def _transform_of(profile):
     transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
   except (ImageCms.PyCMSError, OSError) as error:
     raise UnknownColorsError(f"a damaged profile: {error}") from error
-  ramp = np.arange(256, dtype=np.uint8)[None]
-  if mode == "RGB":
-    few = np.linspace(0, 255, 18).astype(np.uint8)
-    probe = np.stack(np.meshgrid(few, few, few), -1).reshape(1, -1, 3)
-    ramp, given = np.repeat(ramp[..., None], 3, -1), probe
-  else:
-    probe, given = ramp, np.repeat(ramp[..., None], 3, -1)
-  result = lambda array: np.asarray(ImageCms.applyTransform(Image.fromarray(array), transform)).astype(int)
-  is_srgb = np.abs(result(probe) - given).max() <= 1
-  return mode, None if is_srgb else transform, int(result(ramp)[0, 1].max())
+  probe = _probe(mode)
+  result = np.asarray(ImageCms.applyTransform(Image.fromarray(probe), transform)).astype(int)
+  is_srgb = np.abs(result - probe.reshape(*probe.shape[:2], -1)).max() <= 1
+  return mode, None if is_srgb else transform, int(result[0, 1].max())
+
+
+def _probe(mode):
+  """An image `[1, N]` or `[1, N, 3]` of all levels of grey and, in RGB, of colors from everywhere."""
+  grey = np.arange(256, dtype=np.uint8)
+  if mode == "L":
+    return grey[None]
+  few = np.linspace(0, 255, 18).astype(np.uint8)
+  colors = np.stack(np.meshgrid(few, few, few), -1).reshape(-1, 3)
+  return np.concatenate([grey[:, None].repeat(3, -1), colors])[None]
 
 
 def _by_encoding(pixels, encoding):

@@ -1,9 +1,10 @@
 """JPEG data decoded strictly: what is damaged is an error.
 
 Pillow and OpenCV fill what a damaged file lacks with grey and go on; libjpeg-turbo notices, and simplejpeg makes an
-error of it. Measured on 768x512 px at quality 90: all files that are cut short are found, with an end marker or
-without, and all holes of zeros of 512 B or more. Of 512 B of random values a twentieth is not: codes fall into step
-again, and as many blocks are decoded as without the damage.
+error of it. Measured on photos of 768x512 px: of baseline files, all are found that are cut short, with an end marker
+or without, and all holes of zeros of 64 B or more. Of progressive ones, a seventh of holes of 512 B is not, which
+change the picture by less than two levels; and of 512 B of random values a twentieth: the codes fall into step again,
+and as many blocks are decoded as without the damage.
 """
 
 from collections.abc import Iterator
