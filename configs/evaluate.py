@@ -1,4 +1,4 @@
-"""Compares networks that are there, without training: DEBIR against fixed exposure times, one restorer for all.
+"""Measures networks that are there, without training: DEBIR, and fixed exposures under the restorer of stage 1.
 
 python -m debir_jax.main --config=configs/evaluate.py --config.init_from=weights --workdir=runs/evaluate
 
@@ -6,6 +6,9 @@ python -m debir_jax.main --config=configs/evaluate.py --config.init_from=weights
 for stands behind the config file: ":release" (the default), ":default" (the paper) or ":quickstart", for instance
 
 python -m debir_jax.main --config=configs/evaluate.py:quickstart --config.init_from=runs/quickstart --workdir=runs/again
+
+Fixed exposure times are compared where the restorer is there as stage 1 left it: in the run, or in the folder as
+restorer_stage1.safetensors. One that was fine-tuned for DEBIR's times would be unfair to them.
 
 Writes table.md, a record per burst and pictures into the results of the workdir. The scenes are photos in motion, or
 windows of clips (`--config.data.test_clips=<folder>`). With the release's networks they are 532 of 256x256 px:

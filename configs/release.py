@@ -1,6 +1,6 @@
 """The authors' PyTorch release as far as this package has it: its timing, noise, networks, inputs and metric.
 
-Its weights, converted once and compared with fixed exposure times under one restorer, nothing trained:
+Its weights, converted once and measured, nothing trained:
 
 python -m debir_jax.convert --from debir.ckpt --to weights
 python -m debir_jax.main --config=configs/evaluate.py:release --config.init_from=weights --workdir=runs/release

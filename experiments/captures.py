@@ -32,12 +32,12 @@ def first_of(scene: Scene, experiment: Experiment) -> tuple[CaptureConditions, O
 
 def simulated(config: ml_collections.ConfigDict, methods: Sequence[Method], *, scenes: Sequence[int] | None = None,
               num_draws: int = 1) -> Iterator[list[Example]]:
-  """What every method makes of one large held-out capture after the other.
+  """What every method makes of one large test capture after the other.
 
   Args:
     config: of the experiments, under which the methods were trained.
     methods: to compare.
-    scenes: indices of held-out scenes; None: all.
+    scenes: indices of test scenes; None: all.
     num_draws: of each scene.
   """
   large = Experiment(scales.for_viewing(config))
@@ -50,7 +50,7 @@ def pristine(config: ml_collections.ConfigDict, count: int) -> list[np.ndarray]:
   """True images of large scenes of training, sRGB `[h, w, 3]` in [0, 1], less the border that is not measured.
 
   As the camera shows them: metrics know sharpness and demosaicking as well as noise, and photos themselves have others.
-  Of photos alone, which no held-out scene shows.
+  Of photos alone, which no test scene shows.
 
   Args:
     config: of the experiments.

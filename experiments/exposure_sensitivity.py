@@ -3,7 +3,7 @@
   python -m experiments.table1
   python -m experiments.exposure_sensitivity --scene=1      # 5 minutes on 2 CPU cores
 
-needs DEBIR's networks of Table 1, and writes for one of the held-out scenes into <workdir>/exposure_sensitivity:
+needs DEBIR's networks of Table 1, and writes for one of the test scenes into <workdir>/exposure_sensitivity:
 
   gradients.png      dLoss/dt_i of every frame, mean and spread over noise draws, for several speeds of the motion
   landscape.png      the loss over the exposure times of two frames, with a path of descent and BAENet's prediction
@@ -139,7 +139,7 @@ def _draw_maps(path, captured, times, maps, key):
 def main() -> None:
   """Reads the options and runs."""
   parser = scales.parser(__doc__, _NAME)
-  parser.add_argument("--scene", type=int, default=0, help="which of the held-out scenes (%(default)s)")
+  parser.add_argument("--scene", type=int, default=0, help="which of the test scenes (%(default)s)")
   parser.add_argument("--speeds", type=float, nargs="+", default=[0.5, 1, 2],
                       help="multiples of the scene's speed (%(default)s)")
   parser.add_argument("--draws", type=int, default=16, help="noise draws (%(default)s)")

@@ -2,11 +2,11 @@
 
   python -m experiments.figures --scale=tiny      # minutes; its pictures say nothing
   python -m experiments.figures                   # the quickstart's networks and scenes
-  python -m experiments.figures --scenes 0 7 21   # other held-out scenes in Figures 2 and 4
+  python -m experiments.figures --scenes 0 7 21   # other test scenes in Figures 2 and 4
   python -m experiments.figures --captures my_captures    # Figure 4 alone, of images restored elsewhere; trains nothing
 
 Figure 2: what DEBIR, bracketing and the longest uniform exposure make of the same captures, each with its fine-tuned
-restorer; the first held-out scenes, not chosen ones. Figure 3: exposure times that BAENet predicts against motion, at
+restorer; the first test scenes, not chosen ones. Figure 3: exposure times that BAENet predicts against motion, at
 the lowest gain of training, and histograms of t_1 at the lowest and the highest. Figure 4, in the paper of real
 cameras: bursts and results of the same methods on large scenes, with the detail that has the strongest gradients; or
 the images of `--captures`, a folder with a subfolder for every method (see experiments/captures.py). Written to
@@ -64,7 +64,7 @@ def main() -> None:
   """Reads the options and runs."""
   parser = scales.parser(__doc__, "figures")
   parser.add_argument("--scenes", type=int, nargs="+", metavar="ID",
-                      help="held-out scenes of Figures 2 and 4 (the first ones)")
+                      help="test scenes of Figures 2 and 4 (the first ones)")
   parser.add_argument("--captures", type=pathlib.Path, metavar="DIR",
                       help="restored images of your own for Figure 4, a subfolder for every method")
   args = scales.parse(parser)

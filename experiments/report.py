@@ -21,8 +21,8 @@ from experiments.tables import comparison_in_words
 
 # In the order of the paper; what is found beside them comes after.
 _ORDER = ("table1", "table2", "active_sl", "figures", "table3", "uniform_vs_nonuniform", "table4", "table5",
-          "gain_range", "robustness", "patches", "exposure_time_penalty", "burst_size", "speed", "oracle",
-          "exposure_sensitivity")
+          "gain_range", "robustness", "black_level", "patches", "exposure_time_penalty", "burst_size", "speed",
+          "oracle", "exposure_sensitivity")
 
 
 def page(results: pathlib.Path) -> str:

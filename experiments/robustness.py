@@ -3,7 +3,7 @@
   python -m experiments.robustness --scale=tiny      # minutes; its numbers say nothing
   python -m experiments.robustness                   # the quickstart's networks and scenes
 
-DEBIR, bracketing and the longest uniform exposure, each with its fine-tuned restorer, on all held-out scenes, as they
+DEBIR, bracketing and the longest uniform exposure, each with its fine-tuned restorer, on all test scenes, as they
 are and where
 
   motion stops, motion starts    at the end of the previews: the motion that BAENet sees is not that of the burst

@@ -5,13 +5,13 @@
   python -m experiments.table2 --captures my_captures         # images restored elsewhere; trains nothing
   python -m experiments.table2 --niqe modelparameters.mat --brisque allmodel allrange --topiq
 
-The paper's camera system being the authors', captures are simulated: held-out scenes of the paper's size at the speeds
+The paper's camera system being the authors', captures are simulated: test scenes of the paper's size at the speeds
 of training, by DEBIR, bracketing and the longest uniform exposure, each with its fine-tuned restorer. There the true
 image is known, so PSNR stands beside the metrics and tells whether they agree. `--captures` measures a folder of your
 own instead, with a subfolder for every method (see experiments/captures.py).
 
 NIQE, BRISQUE and TOPIQ rest on other people's files, see debir_jax/evaluation/no_reference. Without --niqe a
-pristine model is fitted on the true images of scenes of training, of photos that no held-out scene shows (and kept as
+pristine model is fitted on the true images of scenes of training, of photos that no test scene shows (and kept as
 niqe_fitted.npz); its values are not comparable with published ones. Metrics without files are left out. Results go into
 <workdir>/table2.
 """

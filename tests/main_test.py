@@ -109,8 +109,8 @@ def test_the_quickstart_ends_with_tables_and_pictures(tmp_path):
 
 def test_the_release_trains(tmp_path):
   """Its timing, inputs and metric move both networks; without weights of RAFT, Lucas-Kanade measures the motion."""
-  _run("release", tmp_path, "--config.stages=('stage2','stage3')")
-  assert _steps(tmp_path / "stage3" / "log.jsonl") == [1]
+  _run("release", tmp_path, "--config.stages=('end_to_end',)")
+  assert _steps(tmp_path / "end_to_end" / "log.jsonl") == [1]
 
 
 def test_networks_of_a_run_are_evaluated_without_training(workdir, tmp_path):

@@ -26,8 +26,8 @@ class MetricRules:
     border: packed px cut off at each side.
     mse_floor: added to mean squared errors before a PSNR.
     lpips_rule: "published": viewing images (sRGB), brought to [-1, 1], as the metric was made for. "release": as the
-      authors of DEBIR took it, with VGG, demosaicked linear camera RGB that stays in [0, 1], and a border of `border`
-      px of that image, which is half of what the other metrics lose.
+      authors of DEBIR took it, with VGG, demosaicked linear camera RGB, clamped to [0, 1] before and after and left
+      there, and a border of `border` px of that image, which is half of what the other metrics lose.
   """
 
   border: int = 0
@@ -75,5 +75,6 @@ class MetricRules:
       return found
     if self.lpips_rule == "published":
       return found | dict(lpips=lpips(*views, border=2 * self.border))
-    camera_rgb = [demosaic_malvar(unpack(packed)) for packed in (restored, target)]
+    # Clamped before demosaicing, which spreads what is out of range, and by the metric after it.
+    camera_rgb = [demosaic_malvar(unpack(jnp.clip(packed, 0, 1))) for packed in (restored, target)]
     return found | dict(lpips=lpips(*camera_rgb, border=self.border, unit_range=False))

@@ -1,7 +1,7 @@
-"""After the stages: what the predicted exposure times are worth on held-out scenes.
+"""After the stages: what the predicted exposure times are worth on test scenes.
 
-1. Headroom: every candidate of the set E under one restorer, best fixed against best per scene. It bounds what any
-   policy can gain; near zero means that scenes or restorer leave nothing to choose.
+1. Headroom: every candidate of the set E under the stage 1 restorer, best fixed against best per scene. It bounds what
+   any policy can gain; near zero means that scenes or restorer leave nothing to choose.
 2. Table: DEBIR against fixed exposure times on the same scenes and noise draws, a column per way to be fair. Under the
    *stage 1 restorer*, trained on exposure times at random, only the exposure times differ. With *fine-tuned restorers*,
    one for each method, trained by the same number of steps as stage 3 and from the same start, the comparison is the
@@ -14,6 +14,7 @@ that restorer was made for DEBIR's exposure times, which the fixed ones would ha
 1 restorer, beside the networks or in the run that they come from, fixed exposure times are not compared at all.
 """
 
+import dataclasses
 import json
 import pathlib
 from typing import Any, Mapping
@@ -81,6 +82,8 @@ def compare(experiment: Experiment, workdir: pathlib.Path, trained: TrainState, 
   for column in columns:
     write_records(records_path(results, column), records[column])
   summaries = {column: summarize(rows, reference=reference) for column, rows in records.items()}
+  write_text(results / "table.json", json.dumps(
+      {column: list(map(dataclasses.asdict, rows)) for column, rows in summaries.items()}, indent=2) + "\n")
   write_text(results / "table.md", format_table(summaries, reference=reference, markdown=True) + "\n")
   last = list(columns)[-1]
   _draw(experiment, columns[last], records[last], workdir)

@@ -82,7 +82,7 @@ class StageLog:
 
     Args:
       step: as counted from 1.
-      scalars: means since the last call; what was seen of the held-out scenes that are watched, if they were.
+      scalars: means since the last call; what was seen of the scenes that are watched, if they were.
       times: exposure times since then `[m, n]`, s, for histograms.
       images: of the watched scenes, `[N, H, W, 3]`.
     """

@@ -34,7 +34,7 @@ class StageRun:
     directory: of the stage: checkpoints, logs and the config it was started with.
     num_steps: of the whole stage.
     step_fn: maps (state, scenes) to (state, outputs).
-    policy_of: chooses the exposure times of the held-out scenes that are watched at every checkpoint.
+    policy_of: chooses the exposure times of the scenes of the validation that are watched at every checkpoint.
     fixed_times: the exposure times are not BAENet's, so that it is no collapse if all are the same.
   """
 

@@ -203,7 +203,7 @@ def test_a_lightning_checkpoint_of_pytorch(tmp_path, weights, config_file):
 
 
 def test_converted_weights_are_evaluated_and_refused_for_other_conditions(tmp_path, weights, config_file):
-  """A table of DEBIR and fixed exposure times, without any training; under another noise model, an error."""
+  """A table of DEBIR alone, without any training, as its restorer was made for it; under another noise, an error."""
   config_file.write_text(_CONFIG.replace("return config", "config.motion.estimator = 'lucas_kanade'\n  return config"))
   _convert(_saved(tmp_path, weights), tmp_path / "weights", config_file)
   config = load_config(str(config_file))
@@ -211,7 +211,7 @@ def test_converted_weights_are_evaluated_and_refused_for_other_conditions(tmp_pa
                      comparison=dict(enabled=True, finetune=False, headroom_scenes=0)))
   runner.run(config, str(tmp_path / "run"))
   table = (tmp_path / "run" / "results" / "table.md").read_text()
-  assert "DEBIR" in table and "bracket" in table and "fine-tuned" not in table
+  assert "| DEBIR" in table and "PSNR, restorer of DEBIR" in table and "bracket" not in table
   config.update(dict(capture=dict(noise="poisson_gaussian", camera_jitter=False)))
   with pytest.raises(ValueError, match="restorer.safetensors was made for something else"):
     runner.run(config, str(tmp_path / "other"))

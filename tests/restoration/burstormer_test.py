@@ -3,6 +3,8 @@
 One small network is compiled for the laws; the published one only for the reference numbers.
 """
 
+import functools
+
 from flax import traverse_util
 import jax
 import jax.numpy as jnp
@@ -14,6 +16,8 @@ from debir_jax.restoration import Burstormer, deform_conv2d, light_burstormer
 
 _REFERENCE = "official_color_f16_n8/"
 _REFERENCE_MODEL = Burstormer(num_features=16, out_channels=3)
+# As few blocks as there can be with one of each kind: what is compiled most often.
+_light = functools.partial(light_burstormer, blocks_per_level=(1, 0), fusion_blocks=0)
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +50,8 @@ def double_precision_run(reference, variables):
 
 @pytest.fixture(scope="module")
 def light():
-  """(model, variables, jitted apply) of the light network for four frames."""
-  model = light_burstormer()
+  """(model, variables, jitted apply) of a light network for four frames, with one attention block."""
+  model = _light()
   return model, model.init(jax.random.key(0), jnp.zeros((4, 8, 8, 4))), jax.jit(model.apply)
 
 
@@ -176,7 +180,7 @@ def test_bfloat16_computes_in_bfloat16_and_returns_single_precision(light):
   """Features are bfloat16, what places samples and what is returned is not, and the image is close."""
   _, variables, apply = light
   burst = jax.random.uniform(jax.random.key(1), (4, 8, 8, 4))
-  restored, state = jax.jit(lambda *args: light_burstormer(dtype="bfloat16").apply(*args, capture_intermediates=True))(
+  restored, state = jax.jit(lambda *args: _light(dtype="bfloat16").apply(*args, capture_intermediates=True))(
       variables, burst)
   assert restored.dtype == jnp.float32
   assert state["intermediates"]["align"]["__call__"][0].dtype == jnp.bfloat16
@@ -186,7 +190,7 @@ def test_bfloat16_computes_in_bfloat16_and_returns_single_precision(light):
 
 def test_positions_of_bfloat16_features_are_single_precision(light):
   _, variables, _ = light
-  apply = lambda *args: light_burstormer(dtype="bfloat16").apply(*args)
+  apply = lambda *args: _light(dtype="bfloat16").apply(*args)
   burst = jnp.zeros((4, 8, 8, 4))
   floors = [eqn for eqn in _equations(jax.make_jaxpr(apply)(variables, burst).jaxpr) if eqn.primitive.name == "floor"]
   assert floors and all(eqn.invars[0].aval.dtype == jnp.float32 for eqn in floors)
@@ -206,7 +210,7 @@ def test_rematerialisation_stores_less(light, remat):
   """Between the forward and the backward pass, under the same names."""
   _, variables, _ = light
   burst = jax.ShapeDtypeStruct((4, 8, 8, 4), jnp.float32)
-  plain, model = light_burstormer(), light_burstormer(remat=remat)
+  plain, model = _light(), _light(remat=remat)
   assert stored_bytes(model, variables, burst) < 0.7 * stored_bytes(plain, variables, burst)
 
 
@@ -215,7 +219,7 @@ def test_rematerialisation_stores_less(light, remat):
 def test_rematerialisation_gives_the_same_numbers(light, light_gradients, remat):
   _, variables, _ = light
   burst = jax.random.uniform(jax.random.key(1), (4, 8, 8, 4))
-  model = light_burstormer(remat=remat)
+  model = _light(remat=remat)
   gradients = jax.jit(jax.grad(lambda *args: jnp.sum(model.apply(*args)), (0, 1)))(variables, burst)
   for ours, expected in zip(jax.tree.leaves(gradients), jax.tree.leaves(light_gradients(burst)), strict=True):
     np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
@@ -232,19 +236,19 @@ def test_global_skip_starts_at_the_base_frame_and_adds_it(light):
   """Fresh weights return it; other weights add it to what they give without."""
   _, variables, apply = light
   burst = jax.random.uniform(jax.random.key(1), (4, 8, 8, 4))
-  model = light_burstormer(global_skip=True)
+  model = _light(global_skip=True)
   np.testing.assert_array_equal(jax.jit(model.apply)(model.init(jax.random.key(0), burst), burst), burst[0])
   np.testing.assert_allclose(jax.jit(model.apply)(variables, burst), apply(variables, burst) + burst[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("model, shape, message", [
-    (light_burstormer(), (3, 8, 8, 4), "even, got 3"),
-    (light_burstormer(), (4, 8, 10, 4), "multiples of 4, got 8 x 10"),
-    (light_burstormer(), (8, 8, 4), "burst"),
-    (light_burstormer(num_features=12), (4, 8, 8, 4), "multiple of 8, got 12"),
-    (light_burstormer(), (0, 4, 8, 8, 4), "not empty"),
-    (light_burstormer(dtype="float16"), (4, 8, 8, 4), "dtype must be .*'float16'"),
-    (light_burstormer(remat="all"), (4, 8, 8, 4), "remat .*'all'"),
+    (_light(), (3, 8, 8, 4), "even, got 3"),
+    (_light(), (4, 8, 10, 4), "multiples of 4, got 8 x 10"),
+    (_light(), (8, 8, 4), "burst"),
+    (_light(num_features=12), (4, 8, 8, 4), "multiple of 8, got 12"),
+    (_light(), (0, 4, 8, 8, 4), "not empty"),
+    (_light(dtype="float16"), (4, 8, 8, 4), "dtype must be .*'float16'"),
+    (_light(remat="all"), (4, 8, 8, 4), "remat .*'all'"),
 ])
 def test_what_the_network_cannot_take_is_refused(model, shape, message):
   with pytest.raises(ValueError, match=message):
@@ -260,7 +264,7 @@ def test_weights_for_another_number_of_frames_are_refused(light):
 def test_identity_alignment_starts_with_deformable_convolutions_that_hand_frames_on():
   """With masks of 1/2 and no offsets the fresh kernel gives back its input, and all other weights stay as drawn."""
   burst = jnp.zeros((4, 8, 8, 4))
-  plain, aligned = [light_burstormer(deform_groups=2, identity_alignment=on).init(jax.random.key(0), burst)["params"]
+  plain, aligned = [_light(deform_groups=2, identity_alignment=on).init(jax.random.key(0), burst)["params"]
                     for on in (False, True)]
   cascade = aligned["align"]["cascade_alignment"]
   x = jax.random.normal(jax.random.key(1), (8, 8, 8))
@@ -273,6 +277,6 @@ def test_identity_alignment_starts_with_deformable_convolutions_that_hand_frames
 def test_init_takes_keys_as_flax_does():
   """A key and a dictionary with that key give the same weights."""
   burst = jnp.zeros((2, 8, 8, 4))
-  plain, named = light_burstormer().init(jax.random.key(3), burst), light_burstormer().init(
+  plain, named = _light().init(jax.random.key(3), burst), _light().init(
       {"params": jax.random.key(3)}, burst)
   jax.tree.map(np.testing.assert_array_equal, plain, named)

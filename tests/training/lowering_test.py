@@ -22,7 +22,7 @@ from debir_jax.types import CameraColor, Scene
 def test_exposure_step_is_lowered_for_accelerators(platform, dtype, remat, lowering_for_gpus, gpu_mesh):
   """With the restorer's attention and alignment, BAENet, motion, simulator and optimizer; no CPU form is left in it."""
   config = default.get_config("debug")
-  config.restorer.update(dict(blocks_per_level=1, fusion_blocks=1, deform_groups=8))
+  config.restorer.update(dict(blocks_per_level=1, fusion_blocks=0, deform_groups=8))
   config.compute.update(dict(dtype=dtype, remat=remat))
   models = models_of(config)
   setup = capture_setup_of(config, training=True)
