@@ -8,6 +8,7 @@ import sys
 
 from absl import flags
 import pytest
+from tables_by_hand import check_table
 
 from debir_jax import main
 from debir_jax.runtime import command_line
@@ -102,6 +103,7 @@ def test_the_quickstart_ends_with_tables_and_pictures(tmp_path):
   table = (results / "table.md").read_text()
   for method in ("DEBIR", "bracket {8,24,40,56}", "uniform {8}", "uniform {32}"):
     assert method in table
+  check_table(results, "DEBIR")
   assert "cross-validated" in (results / "headroom.md").read_text()
   for picture in ("comparison.png", "exposure_times.png", "training.png"):
     assert (results / picture).read_bytes().startswith(b"\x89PNG")
@@ -118,7 +120,9 @@ def test_networks_of_a_run_are_evaluated_without_training(workdir, tmp_path):
   _run("evaluate", tmp_path, f"--config.init_from={workdir}", "--config.start_from_scratch=False", mode="default,debug")
   results = tmp_path / "results"
   assert "DEBIR" in (table := (results / "table.md").read_text()) and "uniform {32}" in table
+  check_table(results, "DEBIR")
   assert len((results / "records_stage_1_restorer.jsonl").read_text().splitlines()) == 2 * 6
+  assert len((results / "records_restorer_of_DEBIR.jsonl").read_text().splitlines()) == 2
   assert (results / "comparison.png").exists() and (results / "exposure_times.png").exists()
   assert not list(tmp_path.glob("stage*")) and not (tmp_path / "finetuned").exists()
 

@@ -230,6 +230,21 @@ def test_sequences_that_are_too_short_are_refused(config, makers, split, num_sub
     scene_sources_of(config)
 
 
+@pytest.mark.parametrize("name", ["photos", "dead_leaves"])
+def test_scenes_move_as_fast_as_the_config_says(config, name):
+  """In proportion to `speed_scale` and to the crop, along the same paths; held-out scenes as those of training."""
+  def shifts(split="restore", **fields):
+    config.data.update(dict(source=name, test_source=name, static_fraction=0.0, speed_scale=1.0, crop_size=32) | fields)
+    return scene_sources_of(config)[split].params(1).path.amplitude[:2]
+
+  plain = shifts()
+  assert np.abs(plain).min() > 0
+  np.testing.assert_allclose(shifts(speed_scale=3.0), 3 * plain, rtol=1e-4)
+  np.testing.assert_allclose(shifts(crop_size=64), 2 * plain, rtol=1e-4)
+  np.testing.assert_allclose(shifts("test", speed_scale=3.0), 3 * shifts("test"), rtol=1e-4)
+  assert not np.any(shifts(static_fraction=1.0))
+
+
 def test_scenes_are_kept_in_memory_on_request(config):
   """All that the config makes; what is given stays as it is."""
   config.data.cache = True

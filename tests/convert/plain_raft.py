@@ -128,12 +128,13 @@ def look_up(volume, flow, radius):
 
 def _read(volume, x, y):
   """Bilinear, 0 outside: the plane of every pixel at its own position."""
+  rows, columns = np.mgrid[:x.shape[0], :x.shape[1]]
   total = np.zeros(x.shape)
-  for i, j in np.ndindex(x.shape):
-    left, top = int(np.floor(x[i, j])), int(np.floor(y[i, j]))
-    for row, column in ((top, left), (top, left + 1), (top + 1, left), (top + 1, left + 1)):
-      if 0 <= row < volume.shape[2] and 0 <= column < volume.shape[3]:
-        total[i, j] += (1 - abs(x[i, j] - column)) * (1 - abs(y[i, j] - row)) * volume[i, j, row, column]
+  for row in (np.floor(y), np.floor(y) + 1):
+    for column in (np.floor(x), np.floor(x) + 1):
+      inside = (row >= 0) & (row < volume.shape[2]) & (column >= 0) & (column < volume.shape[3])
+      place = np.where(inside, row, 0).astype(int), np.where(inside, column, 0).astype(int)
+      total += np.where(inside, (1 - abs(x - column)) * (1 - abs(y - row)) * volume[(rows, columns, *place)], 0)
   return total
 
 

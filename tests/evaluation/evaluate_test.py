@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from debir_jax.evaluation import Evaluator, Method, Oracle, evaluate, metrics, pseudo_ground_truth, summarize
+from debir_jax.evaluation import Evaluator, Method, evaluate, metrics, pseudo_ground_truth, summarize
 from debir_jax.evaluation.evaluate import Metrics
 from debir_jax.evaluation.summary import format_table
 from debir_jax.imaging import view
@@ -357,14 +357,3 @@ def test_malformed_arguments_are_refused(evaluator, scenes):
     evaluator.score_candidates(np.full((1, 2), 0.01), [], _variables(0, 0))
   with pytest.raises(ValueError, match="got 0 and 2"):
     _evaluator(num_draws=0)
-
-
-def test_the_oracle_beats_every_candidate_on_noise_it_has_not_seen(evaluator, scenes):
-  """On average over the captures; still scenes get long times, fast ones short times for the frame that counts."""
-  variables, candidates = _variables(3, 0), candidate_set(TIMING).exposure_times
-  oracle = Oracle(chain=_chain(), candidates=candidates)
-  records = evaluator.evaluate([Method("oracle", oracle, variables, uses_ground_truth=True)], scenes)
-  fixed = evaluator.score_candidates(candidates, scenes, variables)
-  assert np.mean([record.l1 for record in records]) < fixed.l1.mean((0, 1)).min()
-  first = {record.scene_id: record.exposure_times[0] for record in records}
-  assert first[10] > 1.5 * first[10 + NUM_SCENES - 1]

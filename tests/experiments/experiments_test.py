@@ -12,12 +12,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tables_by_hand import check_table, of_scenes, records_by_hand
 
-from debir_jax.evaluation import Record
-from debir_jax.policies import BurstPenalty
+from debir_jax.evaluation import Method, Record, read_records
+from debir_jax.evaluation.records import records_paths
+from debir_jax.policies import BurstPenalty, bracket
 from debir_jax.simulator import PoissonGaussianNoise, simulate_burst, simulate_previews
+from debir_jax.training.checkpoint import Checkpoints
+from debir_jax.training.experiment import Experiment
 from debir_jax.types import BurstTiming, CameraColor, Observation, Scene
-from experiments import burst_size, report, robustness
+from experiments import burst_size, report, robustness, scales
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -54,16 +58,60 @@ def test_table1_compares_every_method_with_both_restorers(workdir):
       for method in ("DEBIR", "Average AE", "bracketing")]
   found = json.loads((workdir / "table1" / "calibration.json").read_text())["Average AE"]
   assert found["best"] == found["values"][found["l1"].index(min(found["l1"]))]
+  check_table(workdir / "table1", "DEBIR")
+  records = records_by_hand(workdir / "table1" / "records_fine-tuned.jsonl")
+  for row in rows[3:]:
+    assert float(row["psnr"]) == pytest.approx(of_scenes(records[row["method"]], "psnr").mean(), rel=1e-9)
+    assert float(row["lpips"] or 0) == 0 and int(row["num_scenes"]) == len(records["DEBIR"])
   for picture in ("differences.png", "exposure_times.png"):
     assert (workdir / "table1" / picture).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.fixture(scope="module")
+def pretrained(workdir):
+  """The run at the scale of the tests, and its networks after stage 1, where all methods start."""
+  experiment = Experiment(scales.config_of("tiny"))
+  return experiment, experiment.load_stage("stage1", workdir / "networks" / "restorer", experiment.initial_state())
+
+
+def test_table1_measures_all_methods_with_the_restorer_of_stage_1(workdir, pretrained):
+  """In its first column; in the second one each has its own."""
+  experiment, start = pretrained
+  paths = records_paths(workdir / "table1")
+  fine_tuned, (one_for_all,) = read_records(paths.pop("fine-tuned")), map(read_records, paths.values())
+  method = Method("bracketing", bracket(experiment.setup.timing), start.restoration_variables)
+  expected = experiment.evaluate([method])
+  of = lambda records: [record.psnr for record in records if record.method == "bracketing"]
+  assert of(one_for_all) == pytest.approx(of(expected), rel=1e-5)
+  assert not np.allclose(of(fine_tuned), of(expected), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["finetuned/bracketing", "finetuned/Average_AE", "DEBIR/stage3"])
+def test_restorers_of_table1_are_one_step_of_fine_tuning_behind_stage_1(workdir, pretrained, name):
+  """AdamW's first step moves no weight by more than its rate, and a little decay: two steps would be seen."""
+  experiment, start = pretrained
+  checkpoints = Checkpoints(workdir / "networks" / name / "checkpoints", experiment.compatibility)
+  tuned = checkpoints.load_latest(start, ("restoration",))
+  checkpoints.close()
+  rate = experiment.config.stage3.learning_rate
+  moved = [np.abs(a - b).max() for a, b in zip(*map(jax.tree.leaves, (tuned.restoration_params,
+                                                                       start.restoration_params)))]
+  assert 0.9 * rate < max(moved) < 1.1 * rate
+
+
 def test_the_oracle_is_compared_on_the_captures_of_table1(workdir):
-  """Regret of every method; scenes that were searched are not searched again."""
+  """Regret of every method, by hand; scenes that were searched are not searched again."""
   options, folder = ("--scale=tiny", f"--workdir={workdir}"), workdir / "oracle"
   code, _, errors = _run("oracle", *options)
   assert code == 0, errors[-3000:]
   assert set(json.loads((folder / "regret.json").read_text())) == {"oracle", "DEBIR", "Average AE", "bracketing"}
+  paths = records_paths(workdir / "table1")
+  del paths["fine-tuned"]
+  (one_for_all,) = map(records_by_hand, paths.values())
+  best = of_scenes(records_by_hand(folder / "records_oracle.jsonl")["oracle"], "psnr")
+  for method, regret in json.loads((folder / "regret.json").read_text()).items():
+    others = best if method == "oracle" else of_scenes(one_for_all[method], "psnr")
+    assert regret["regret_db"] == pytest.approx((best - others).mean(), abs=1e-6)
   records = (folder / "records_oracle.jsonl").read_text()
   code, _, errors = _run("oracle", *options)
   assert code == 0 and "oracle: 0 of" not in errors and (folder / "records_oracle.jsonl").read_text() == records
@@ -103,6 +151,8 @@ def test_the_other_tables(workdir, name, options, texts):
     assert code == 0, errors[-3000:]
     table = (workdir / name / "table.md").read_text()
     assert all(text in table for text in texts)
+  if list((workdir / name).glob("records_*.jsonl")):
+    check_table(workdir / name, "S1, S2-1, S2-2, S3" if name == "table5" else "DEBIR")
 
 
 @pytest.mark.slow

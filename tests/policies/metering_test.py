@@ -91,6 +91,39 @@ def test_gradient_ae_updates_as_printed(update):
   np.testing.assert_allclose(policy.factor(jnp.float32(0.5)), 1 + 0.4 * (ratio - 1), rtol=1e-5)
 
 
+def _slow_gradient_ae(previews, gain, reference_gain, update, num_updates):
+  """Exposure time in units of the preview's, as the papers write it, on images made for the screen; K, delta, lambda
+  and d as they say."""
+  gammas, grid = np.array([1 / 1.9, 1 / 1.5, 1 / 1.2, 1, 1.2, 1.5, 1.9]), np.linspace(1 / 1.9, 1.9, 276)
+
+  def information(image):
+    slope = np.hypot(image[1:, :-1] - image[:-1, :-1], image[:-1, 1:] - image[:-1, :-1])
+    return (np.log(1000 * np.maximum(slope - 0.06, 0) + 1) / np.log(1000 * (1 - 0.06) + 1)).sum()
+
+  exposure = 1.0
+  for _ in range(num_updates):
+    shown = np.clip(previews[1, ..., 1:3].mean(-1) * reference_gain / gain * exposure, 0, 1) ** (1 / 2.2)
+    fit = np.polyfit(gammas, [information(shown ** gamma) for gamma in gammas], 5)
+    gamma = grid[np.argmax(np.polyval(fit, grid))]
+    ratio = 2 - gamma if update == "2014" else 0.5 * np.tan((2 - gamma) * np.arctan(2) - np.arctan(2)) + 1
+    exposure *= 1 + (0.5 if gamma >= 1 else 1) * 0.4 * (ratio - 1)
+  return exposure
+
+
+@pytest.mark.parametrize("update", ["2014", "2018"])
+def test_gradient_ae_is_what_the_papers_write(x64, update):
+  """Its default numbers, the light of the screen, one update and several, before either limit is met."""
+  del x64
+  for scale, num_updates in ((0.02, 1), (0.15, 1), (0.15, 3), (0.6, 1), (0.6, 2)):
+    observation = _observation(_texture(scale).astype(jnp.float64), gain=512.0)
+    policy = GradientAE(reference_gain=900.0, update=update, num_updates=num_updates)
+    found = policy(KEY, observation, TIMING)[0] / TIMING.preview_exposure_s
+    expected = _slow_gradient_ae(np.asarray(observation.previews), 512.0, 900.0, update, num_updates)
+    assert 0.5 < expected < 2 and abs(expected - 1) > 0.01
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+  assert GradientAE(reference_gain=900.0).num_updates == 20  # So many frames settle the papers' loop.
+
+
 @pytest.mark.parametrize("update", ["2014", "2018"])
 def test_gradient_ae_exposes_dark_scenes_longer_than_bright_ones(update):
   """As every auto-exposure; and the preview's gain tells how dark a scene is."""

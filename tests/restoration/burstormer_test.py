@@ -169,11 +169,27 @@ def test_fresh_weights_are_drawn_as_by_pytorch(light):
 
 
 def test_frame_order_matters_and_frame_zero_is_the_base(light):
-  _, variables, apply = light
+  """Frames are aligned to frame 0, each on its own: other frames may change places and stay what they are, frame 0 may
+  not. The image then depends on every place."""
+  model, variables, apply = light
   burst = jax.random.uniform(jax.random.key(1), (4, 8, 8, 4))
-  restored = apply(variables, burst)
-  for swapped in ([1, 0, 2, 3], [0, 2, 1, 3]):
-    assert np.abs(apply(variables, burst[jnp.array(swapped)]) - restored).max() > 1e-6
+  both = jax.jit(lambda burst: model.apply(variables, burst, capture_intermediates=lambda m, _: m.name == "align"))
+  aligned_of = lambda burst: both(burst)[1]["intermediates"]["align"]["__call__"][0]
+  aligned, restored = aligned_of(burst), apply(variables, burst)
+  for order in ([0, 2, 1, 3], [0, 1, 3, 2], [0, 3, 1, 2], [1, 0, 2, 3], [3, 1, 2, 0]):
+    change = np.abs(aligned_of(burst[jnp.array(order)]) - aligned[jnp.array(order)]).max() / np.std(aligned)
+    assert change < 1e-3 if order[0] == 0 else change > 0.01, order
+    assert np.abs(apply(variables, burst[jnp.array(order)]) - restored).max() > 1e-3 * np.std(restored)
+
+
+def test_what_aligns_a_frame_does_not_reach_the_base(light):
+  """The reference frame passes the alignment as it is: how other frames are moved says nothing about it."""
+  model, variables, _ = light
+  burst = jax.random.uniform(jax.random.key(1), (4, 8, 8, 4))
+  align = jax.jit(lambda burst: model.apply(variables, burst, capture_intermediates=lambda m, _: m.name == "align")[1])
+  changes = [np.abs(a - b).max((1, 2, 3)) for a, b in zip(*[
+      align(frames)["intermediates"]["align"]["__call__"] for frames in (burst, burst.at[2].multiply(0.5))])][0]
+  assert changes[0] == changes[1] == changes[3] == 0 < changes[2]
 
 
 def test_bfloat16_computes_in_bfloat16_and_returns_single_precision(light):
