@@ -14,11 +14,13 @@ import importlib
 import importlib.util
 import math
 import pathlib
+import re
 import sys
 
 from debir_jax.runtime.files import read_json, write_text
 from experiments.tables import comparison_in_words
 
+_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 # In the order of the paper; what is found beside them comes after.
 _ORDER = ("table1", "table2", "active_sl", "figures", "table3", "uniform_vs_nonuniform", "table4", "table5",
           "gain_range", "robustness", "black_level", "patches", "exposure_time_penalty", "burst_size", "speed",
@@ -79,7 +81,7 @@ def _section(folder) -> str:
   if (folder / "table.csv").exists():
     parts.append("\n".join(f"- {sentence}" for sentence in verdicts(folder / "table.csv")))
   if (folder / "notes.md").exists():
-    parts.append((folder / "notes.md").read_text().strip())
+    parts.append(_COMMENT.sub("", (folder / "notes.md").read_text()).strip())  # Without its list of numbers.
   parts += [f"![{path.stem}]({folder.name}/{path.name})" for path in sorted(folder.glob("*.png"))]
   return "\n\n".join(parts)
 

@@ -234,7 +234,8 @@ def test_sequences_that_are_too_short_are_refused(config, makers, split, num_sub
 def test_scenes_move_as_fast_as_the_config_says(config, name):
   """In proportion to `speed_scale` and to the crop, along the same paths; held-out scenes as those of training."""
   def shifts(split="restore", **fields):
-    config.data.update(dict(source=name, test_source=name, static_fraction=0.0, speed_scale=1.0, crop_size=32) | fields)
+    config.data.update(dict(source=name, validation_source=name, test_source=name, static_fraction=0.0,
+                            speed_scale=1.0, crop_size=32) | fields)
     return scene_sources_of(config)[split].params(1).path.amplitude[:2]
 
   plain = shifts()

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_run import NormedMean, small_config, wave_scenes
+from small_run import NormedMean, WaveScenes, small_config, wave_scenes
 
 from debir_jax.evaluation.candidates import CandidateScores
 from debir_jax.policies import candidate_set
@@ -86,7 +86,8 @@ def _planted(best):
                            preview_gain=np.ones(best.shape), psnr=-l1, l1=l1)
   evaluator = types.SimpleNamespace(conditions=lambda scene_ids, draw: (scene_ids, draw))
   return types.SimpleNamespace(
-      config=small_config(**{"stage2_warmup.label_draws": best.shape[1]}), scenes=dict(bae=range(len(best))),
+      config=small_config(**{"stage2_warmup.label_draws": best.shape[1]}), compatibility=dict(restoration={}),
+      scenes=dict(bae=WaveScenes(len(best))),
       label_evaluator=lambda num_draws: evaluator, score_candidates=lambda *args: scores)
 
 
@@ -105,12 +106,18 @@ def test_labels_are_looked_up_by_scene_and_draw(tmp_path):
     experiment.score_candidates = None  # The second time they are read.
 
 
-def test_labels_of_other_settings_are_refused(experiment, variables, labelled):
-  """Another number of scenes or draws; the message names the file."""
+@pytest.mark.parametrize("change", ("restorer", "draws", "metric", "gains", "scenes"))
+def test_labels_that_something_else_was_made_of_are_refused(experiment, variables, labelled, change):
+  """Another restorer, other scenes or settings; the message names the file and the way on."""
   _, folder = labelled
   found = json.loads((folder / "labels.json").read_text())
   assert np.shape(found["best"]) == (_NUM_SCENES, _NUM_DRAWS) and len(found["candidates"]) == 5
-  with pytest.raises(ValueError, match=r"labels.json labels \(4, 3\) scenes and draws, but 4 scenes with 2 draws"):
-    experiment.config.stage2_warmup.label_draws = 2
-    warmup_labels(experiment, _STAGE, variables, folder)
-  experiment.config.stage2_warmup.label_draws = _NUM_DRAWS
+  fields = dict(draws={"stage2_warmup.label_draws": 2}, metric={"stage2_warmup.label_metric": "psnr"},
+                gains={"capture.max_preview_gain": 900.0}).get(change, {})
+  config = small_config(**{"stage2_warmup.label_draws": _NUM_DRAWS} | fields)
+  scenes = wave_scenes() | (dict(bae=WaveScenes(5)) if change == "scenes" else {})
+  other = Experiment(config, restorer=NormedMean(), scenes=scenes)
+  if change == "restorer":
+    variables = jax.tree.map(lambda leaf: leaf + 1e-6, variables)
+  with pytest.raises(ValueError, match="labels.json was made with another restorer, .* Delete it"):
+    warmup_labels(other, _STAGE, variables, folder)
