@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import kept
 import numpy as np
-from plain_chain import plain_chain
+from plain_chain import CORNER, plain_chain
 import pytest
 
 from debir_jax.convert.__main__ import convert, write
@@ -57,7 +57,7 @@ def ours(experiment):
     times = jax.jit(lambda policy, observation: policy(key, observation, timing))(policy, observation)
     raw = simulate_burst(key, radiance, times, preview_gain, _NO_NOISE, timing)
     restorer = dataclasses.replace(models.restorer, dtype=None)  # Of the type of the burst.
-    restored = jax.jit(restorer.apply)(wide(state.restoration_variables), raw)
+    restored = jax.jit(restorer.apply)(wide(state.restoration_variables), raw[:, *CORNER])
     return jax.device_get(dict(previews=previews, motion=observation.motion_magnitude, times_s=times, raw=raw,
                                planes=policy.inputs(observation), restored=restored))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from debir_jax.evaluation import CandidateScores, format_headroom, headroom, pseudo_ground_truth
-from debir_jax.evaluation.candidates import mean_and_error
+from debir_jax.evaluation.candidates import mean_and_error, merge_scores
 
 CANDIDATES = np.array([[8, 8], [16, 16], [8, 24]]) / 1920
 
@@ -57,6 +57,36 @@ def test_headroom_by_hand():
   for gain, error in [(result.per_scene, result.per_scene_error), (result.unbiased, result.unbiased_error),
                       (result.per_capture, result.per_capture_error)]:
     np.testing.assert_allclose([gain, error], [0.5, 0.5])  # Gains of 0 and 1: std sqrt(1/2), error 1/2.
+
+
+@pytest.mark.parametrize("num_draws", [2, 3, 4])
+def test_cross_validated_headroom_is_the_obvious_loop(num_draws):
+  """Both choices, fixed and per scene, are made on one half of the draws and measured on the other, both ways round."""
+  psnr = np.random.default_rng(num_draws).normal(30, 2, (5, num_draws, 3))
+  first, second = psnr[:, :num_draws // 2].mean(1), psnr[:, num_draws // 2:].mean(1)
+  gains = np.zeros(5)
+  for chosen_on, measured in ((first, second), (second, first)):
+    fixed = np.argmax(chosen_on.mean(0))
+    for scene in range(5):
+      gains[scene] += (measured[scene, np.argmax(chosen_on[scene])] - measured[scene, fixed]) / 2
+  result = headroom(psnr)
+  np.testing.assert_allclose([result.unbiased, result.unbiased_error], [gains.mean(), gains.std(ddof=1) / 5 ** 0.5])
+  best = psnr.mean((0, 1)).argmax()
+  np.testing.assert_allclose(result.per_scene, np.mean([scene.mean(0).max() - scene.mean(0)[best] for scene in psnr]))
+  np.testing.assert_allclose(result.per_capture, np.mean([
+      capture.max() - capture[best] for scene in psnr for capture in scene]))
+  assert (result.num_scenes, result.num_draws, result.best_fixed) == (5, num_draws, best)
+
+
+def test_parts_of_scores_are_merged_in_order_of_their_scenes():
+  """As several processes measure them, also through JSON."""
+  scores = _scores(np.random.default_rng(5).uniform(0.05, 0.2, (4, 2, 3)))
+  of_scenes = ("scene_ids", "preview_gain", "psnr", "l1")
+  part = lambda *scenes: {name: getattr(scores, name)[list(scenes)].tolist() for name in of_scenes} | {
+      "candidates": CANDIDATES.tolist()}
+  merged = merge_scores([part(1, 3), part(0, 2)])
+  for name in ("candidates", *of_scenes):
+    np.testing.assert_array_equal(getattr(merged, name), getattr(scores, name))
 
 
 def test_cross_validated_headroom_is_not_optimistic():
