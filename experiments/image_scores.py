@@ -1,6 +1,7 @@
 """Scores of single images by any metrics, with or without a reference, and what they say of the methods behind them.
 
-As in `summary.py`, draws of an image are averaged first, and every error is one over images.
+As in `summary.py`, draws of an image are averaged first, and every error is one over groups of images that show the
+same photo or clip.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ import itertools
 
 import numpy as np
 
-from debir_jax.evaluation.statistics import interval_of_mean, mean_and_error
+from debir_jax.evaluation.statistics import Units, interval_of_mean, mean_and_error
 from experiments.tables import comparison_in_words
 
 HIGHER_IS_BETTER = {"PSNR": True, "NIQE": False, "BRISQUE": False, "TOPIQ": True}
@@ -24,12 +25,14 @@ class ImageScores:
     image: its name; methods with the same image and draw restored the same.
     draw: of its noise.
     scores: by metric.
+    group: which photo or clip it shows; None: it is one of its own.
   """
 
   method: str
   image: str
   draw: int = 0
   scores: Mapping[str, float]
+  group: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,11 +41,11 @@ class ScoreSummary:
 
   Attributes:
     method: its name.
-    mean, error: over images, with one standard error (NaN for a single image).
+    mean, error: over images, with one standard error over groups (NaN for a single one).
     difference, difference_error: to the reference method on the same images.
-    difference_low, difference_high: its 95 % interval, by resampling of images; NaN for fewer than three.
+    difference_low, difference_high: its 95 % interval, by resampling of groups; NaN for fewer than three.
     win_rate: fraction of the images on which it beats the reference method; a tie counts half.
-    num_images: measured on.
+    num_images, num_groups: measured on.
   """
 
   method: str
@@ -54,6 +57,7 @@ class ScoreSummary:
   difference_high: float
   win_rate: float
   num_images: int
+  num_groups: int
 
 
 def summarize_scores(rows: Sequence[ImageScores], metric: str, *, reference: str) -> list[ScoreSummary]:
@@ -74,12 +78,14 @@ def summarize_scores(rows: Sequence[ImageScores], metric: str, *, reference: str
     values = np.array(list(of_image.values()))
     paired = values - np.array([means[reference][image] for image in of_image])
     better = paired if HIGHER_IS_BETTER[metric] else -paired
-    (mean, error), (difference, difference_error) = mean_and_error(values), mean_and_error(paired)
-    low, high = interval_of_mean(paired)
+    units = _units(rows, of_image)
+    (mean, error), (difference, difference_error) = mean_and_error(values, units), mean_and_error(paired, units)
+    low, high = interval_of_mean(paired, units)
     summaries.append(ScoreSummary(
         method=method, mean=float(mean), error=float(error), difference=float(difference),
         difference_error=float(difference_error), difference_low=low, difference_high=high,
-        win_rate=float(np.mean((better > 0) + (better == 0) / 2)), num_images=len(values)))
+        win_rate=float(np.mean((better > 0) + (better == 0) / 2)), num_images=len(values),
+        num_groups=units.num_groups))
   return summaries
 
 
@@ -87,7 +93,7 @@ def agreement(rows: Sequence[ImageScores], metric: str, *, with_metric: str = "P
   """How often two metrics prefer the same one of two methods on an image: a fraction, 0.5 for chance.
 
   Returns:
-    The mean over images of the fraction of pairs of methods; and its 95 % interval, by resampling of images.
+    The mean over images of the fraction of pairs of methods; and its 95 % interval, by resampling of groups.
 
   Raises:
     ValueError: fewer than two methods have scores of both.
@@ -102,7 +108,13 @@ def agreement(rows: Sequence[ImageScores], metric: str, *, with_metric: str = "P
     products = [sign * (first[a][image] - first[b][image]) * (second[a][image] - second[b][image])
                 for a, b in itertools.combinations(methods, 2)]
     fractions.append(np.mean([(product > 0) + (product == 0) / 2 for product in products]))
-  return float(np.mean(fractions)), *interval_of_mean(np.array(fractions))
+  return float(np.mean(fractions)), *interval_of_mean(np.array(fractions), _units(rows, first[methods[0]]))
+
+
+def _units(rows, images) -> Units:
+  """Groups of images, in their order."""
+  groups = {row.image: row.group or row.image for row in rows}
+  return Units([groups[image] for image in images], [0] * len(images))
 
 
 def verdict(summaries: Sequence[ScoreSummary], metric: str) -> str:

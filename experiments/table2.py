@@ -26,12 +26,15 @@ import jax
 import ml_collections
 import numpy as np
 
+from debir_jax.config.scenes import scene_sources_of
 from debir_jax.evaluation import Method, fit_niqe, load_brisque, load_niqe, load_topiq, save_niqe
+from debir_jax.evaluation.statistics import MIN_GROUPS
 from debir_jax.imaging import view
 from debir_jax.runtime.files import write_text
 from debir_jax.runtime.platform import prepare_memory
 from debir_jax.runtime.progress import log
 from debir_jax.runtime.workdir import locked
+from debir_jax.scenes import group_of
 from experiments import capture_plots, captures, networks, scales, tables
 from experiments.image_scores import HIGHER_IS_BETTER, ImageScores, ScoreSummary, agreement, summarize_scores, verdict
 
@@ -114,16 +117,19 @@ def _all_metrics(config, given, path) -> tuple[dict[str, Metric], list[str]]:
 
 def _of_simulated(config, methods, metrics) -> list[ImageScores]:
   rows, shown, border = [], jax.jit(view), 2 * config.evaluation.border
+  source = scene_sources_of(scales.for_viewing(config))["test"]
   for of_capture in captures.simulated(config, methods, num_draws=config.evaluation.num_draws):
     first = of_capture[0]
+    group = group_of(source, first.scene_id)
     if not first.draw:
       log(f"measuring scene {first.scene_id} ...")
       truth = np.asarray(shown(first.target, first.color))
-      of_truth = ImageScores(method=_TRUTH, image=f"scene {first.scene_id}", scores=_scores(truth, metrics, border))
+      of_truth = ImageScores(method=_TRUTH, image=f"scene {first.scene_id}", group=group,
+                             scores=_scores(truth, metrics, border))
     for example in of_capture:
       scores = _scores(np.asarray(shown(example.restored, example.color)), metrics, border)
       rows.append(ImageScores(method=example.method, image=f"scene {example.scene_id}", draw=example.draw,
-                              scores={"PSNR": example.psnr, **scores}))
+                              group=group, scores={"PSNR": example.psnr, **scores}))
     if not first.draw:
       rows.append(of_truth)
   return rows
@@ -147,10 +153,13 @@ def _table(summaries: Mapping[str, Sequence[ScoreSummary]], agreements, notes, r
     found = {row.method: row for row in rows}
     for method in methods:
       cells[method] += _cells(found.get(method), _DIGITS.get(metric, 2), method == reference)
-  count = next(iter(summaries.values()))[0].num_images
+  first = next(iter(summaries.values()))[0]
+  evidence = "" if first.num_groups >= MIN_GROUPS else (
+      f" So few say little about others; {MIN_GROUPS} are the least: this is no evidence.")
   lines = ["| " + " | ".join(header) + " |", "| --- " * len(header) + "|",
            *("| " + " | ".join(row) + " |" for row in cells.values()), "",
-           f"{count} images, ± one standard error; vs {reference}: paired difference [95 % interval].", ""]
+           f"{first.num_images} images of {first.num_groups} photos or clips, over which ± is one standard error; vs "
+           f"{reference}: paired difference [95 % interval].{evidence}", ""]
   compared = {metric: [row for row in rows if row.method != _TRUTH] for metric, rows in summaries.items()}
   lines += [f"- {verdict(rows, metric)}" for metric, rows in compared.items() if len(rows) > 1]
   for metric, (fraction, low, high) in agreements.items():

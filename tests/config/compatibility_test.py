@@ -3,10 +3,12 @@
 import json
 import pathlib
 
+import numpy as np
 import pytest
 
 from debir_jax.config.compatibility import check_compatible, compatibility_of, flatten
 from debir_jax.config.networks import models_of, named_motion_of
+from debir_jax.motion import MotionEstimator, Raft
 from debir_jax.training.experiment import Experiment
 from debir_jax.weights.descriptions import build_conditions, build_motion, build_predictor, build_restorer
 
@@ -110,3 +112,21 @@ def test_weights_without_a_description_are_refused(found):
 
 def test_leaves_have_dotted_names():
   assert dict(flatten(dict(a=dict(b=dict(c=1), d=[2]), e=None))) == {"a.b.c": 1, "a.d": [2], "e": None}
+
+
+def test_exchanged_weights_of_the_motion_estimator_are_refused(config):
+  """RAFT's file may move, but not be another one; a network that was converted alone does not know which it was."""
+  def described(kernel):
+    motion = MotionEstimator(estimator=Raft("small"), variables={"params": {"kernel": np.full(3, kernel, np.float32)}})
+    return _as_json(compatibility_of(config, models_of(config, motion=motion)))["bae"]
+
+  check_compatible(described(1.0), described(1.0), "bae network")
+  with pytest.raises(ValueError, match="trained_for.motion.weights: \\w+ there, \\w+ here"):
+    check_compatible(described(1.0), described(2.0), "bae network")
+  alone = described(1.0)
+  alone["trained_for"]["motion"].pop("weights")
+  check_compatible(alone, described(2.0), "bae network")
+
+
+def _as_json(tree):
+  return json.loads(json.dumps(tree))

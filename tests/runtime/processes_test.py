@@ -15,6 +15,8 @@ from debir_jax.evaluation import read_records
 from debir_jax.training.loop import INTERRUPTED
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
+# Those of a company, for web pages: what processes of a run tell each other must not go there.
+_PROXIES = {name: "http://localhost:9" for name in ("http_proxy", "https_proxy", "grpc_proxy")}
 _PATIENCE_S = 3600  # For what never takes so long, not even on a busy machine.
 
 
@@ -34,7 +36,7 @@ def _start(workdir, num_processes, *options, config="all_stages"):
                "--config.batch_size=4", "--config.log_every_steps=1", *options]
     with open(workdir.with_name(f"{workdir.name}_{index}.txt"), "w") as output:
       started.append(subprocess.Popen(command + (together if num_processes > 1 else []), cwd=_ROOT, stdout=output,
-                                      stderr=output, env=os.environ | {"XLA_FLAGS": ""}))
+                                      stderr=output, env=os.environ | {"XLA_FLAGS": ""} | _PROXIES))
   return started
 
 
