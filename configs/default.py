@@ -3,6 +3,9 @@
 Override any field on the command line, e.g. `--config.stage2.learning_rate=1e-4`; a field that is not listed here is an
 error. `:debug` behind a config file shrinks it to one small step of every stage:
 `--config=configs/stage2.py:debug`.
+
+Where a number comes from stands in brackets: [paper]; [release], the code of the authors, where the paper is silent;
+[ours] where both are silent or leave it open, or where we differ on purpose.
 """
 
 import ml_collections
@@ -20,7 +23,7 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
   config.init_from = ""  # Where the first stage starts: the workdir of another run, or a folder of converted weights.
   config.init_stage = ""  # From which stage there; "": the one that comes before it, e.g. stage2_warmup before stage2.
   config.start_from_scratch = False  # Let a stage start from random weights where the one before it is missing.
-  config.batch_size = 4
+  config.batch_size = 4  # [paper]
   config.log_every_steps = 100
   config.checkpoint_every_steps = 1000  # The newest two and the best one by PSNR on the watched scenes are kept.
   config.keep_every_steps = config_dict.placeholder(int)  # Also keep checkpoints at multiples of this.
@@ -31,14 +34,18 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
   # How bursts are taken (Sec. 4).
   config.capture = d(dict(
       timing="paper",  # "paper" or "release", see BurstTiming.
-      num_frames=4,  # n, even.
+      num_frames=4,  # n, even. [paper]
       # Sizes of bursts that one pair of networks is for, e.g. (2, 4, 6, 8) with num_frames=8: frames behind the last
       # one are left out. Wants bae.network="burst_size". (): all bursts have num_frames.
       burst_sizes=(),
-      noise="iso",  # "iso", "paper" or "poisson_gaussian", see simulator/noise.py.
-      min_preview_gain=512.0,  # Linear; ISO 51,200 at base ISO 100.
-      max_preview_gain=1024.0,
-      camera_jitter=True,  # Draw a camera around the calibration for every training burst.
+      noise="iso",  # "iso" [release], "paper" or "poisson_gaussian", see simulator/noise.py.
+      min_preview_gain=512.0,  # Linear; ISO 51,200 at base ISO 100. [release]
+      max_preview_gain=1024.0,  # [release]
+      camera_jitter=True,  # Draw a camera around the calibration for every training burst. [ours]
+      jitter_each_frame=False,  # True: one for every frame and preview, as if they were of other cameras. [release]
+      # What the sensor counts without light, relative to white less black: with it noise around black keeps its mean.
+      # 0: frames are cut at 0, as in Eq. 6. [paper]
+      black_level=0.0,
   ))
 
   # Where scenes come from.
@@ -46,21 +53,30 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
       # What training scenes are made of, names joined by "+": "photos" (in motion), "dead_leaves", or one of your own
       # (debir_jax.config.scenes.register_scenes).
       source="photos+dead_leaves",
-      # The same for held-out scenes; None: "clips" where eval_clips names a folder, else source without dead leaves.
-      eval_source=config_dict.placeholder(str),
-      photos="builtin",  # "builtin" (scikit-image's photos) or a folder with photos.
-      crop_size=256,  # Side of the mosaic, px.
-      # Folder with a subfolder of frames, 1920 per second, for every clip: held-out scenes are windows of these clips,
-      # as the paper's are of GoPro's. "": photos in motion.
-      eval_clips="",
-      eval_clips_crop=0,  # Side of what is taken of their frames, from the middle, px; 0: whole frames.
-      num_restore_scenes=4092,  # D_restore, paper Sec. 5.1.
-      num_bae_scenes=1127,  # D_BAENet.
-      num_eval_scenes=532,
-      dead_leaves_fraction=0.25,  # Of the training scenes; the rest are photos in motion.
-      static_fraction=0.15,  # Of the photo scenes; without any motion.
-      foreground_fraction=0.3,  # Of the photo scenes; with a layer that moves on its own.
-      speed_scale=1.0,  # 1: median about 150 px/s for a 256 px crop, in proportion to the crop.
+      # The same for the scenes that choices are made on, and for those that results are measured on; None: source
+      # without dead leaves, or "clips" for the test where test_clips names a folder.
+      validation_source=config_dict.placeholder(str),
+      test_source=config_dict.placeholder(str),
+      photos="",  # A folder with photos; "builtin": scikit-image's seven, for a first look.
+      crop_size=256,  # Side of the mosaic, px. [release]
+      # Folder with a subfolder of frames, 1920 per second, for every clip: test scenes are windows of these clips, as
+      # the paper's are of GoPro's. "": photos in motion.
+      test_clips="",
+      test_clips_crop=0,  # Side of what is taken of their frames, from the middle, px; 0: whole frames.
+      num_restore_scenes=4092,  # D_restore. [release; 5,219 with D_BAENet in the paper, Sec. 5.1]
+      num_bae_scenes=1127,  # D_BAENet. [release]
+      num_validation_scenes=64,  # [ours; the release chooses its checkpoints on the test set]
+      num_test_scenes=532,  # [paper]
+      dead_leaves_fraction=0.25,  # Of the training scenes; the rest are photos in motion. [ours]
+      static_fraction=0.15,  # Of the photo scenes; without any motion. [ours; 0.09 and 0.08 in the release]
+      foreground_fraction=0.3,  # Of the photo scenes; with a layer that moves on its own. [ours]
+      speed_scale=1.0,  # 1: median about 150 px/s for a 256 px crop, in proportion to the crop. [ours]
+      # Whose color sRGB is turned into. "authors": their three matrices and a brightness N(0.8, 0.1), cut at two
+      # standard deviations [ours]; "authors_code": two of them, not cut [release]; "mixed": mixtures of four cameras.
+      camera_colors="authors",
+      preserve_highlights=True,  # What is white in a photo saturates in RAW; False: it becomes grey. [ours]
+      # Training scenes of the restorer are mirrored and turned, anew in every epoch. [release, in stage 1]
+      reorient=True,
       seed=0,  # Of the scenes and of the split of the photos.
       cache=False,  # Keep rendered scenes in memory (small data sets only).
       num_threads=config_dict.placeholder(int),  # That make scenes ahead; None: one per core, at most 8.
@@ -95,7 +111,7 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
 
   # Networks (Sec. 4.1, 4.2).
   config.restorer = d(dict(  # Burstormer.
-      num_features=48,
+      num_features=48,  # [release, as the next three]
       blocks_per_level=2,  # Attention blocks at full and at half size.
       fusion_blocks=2,  # Attention blocks in each of the six fusion modules.
       deform_groups=8,  # Blocks of channels that the alignment moves together.
@@ -116,35 +132,42 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
       # scenes. "active_sl": chooses among pairs; two frames, without stage2. "burst_size": exposure times for each of
       # capture.burst_sizes, and which of these to take; without stage2_warmup.
       network="baenet",
-      blocks="mobilenet_v2",  # Or "light": its first four blocks, for small previews.
+      blocks="mobilenet_v2",  # [paper] Or "light": its first four blocks, for small previews.
       width=1.0,  # Of MobileNetV2.
       classifier_scale=1.0,  # Of the last layer's first weights; 0: starts from equal shares.
-      norm="batch",  # "batch" or "group".
-      dropout_rate=0.2,
-      preview="packed",  # How the preview goes in: "packed" RAW, or "linear_srgb" as in the authors' release.
+      norm="batch",  # "batch" [release] or "group".
+      dropout_rate=0.2,  # [release]
+      preview="packed",  # How the preview goes in: "packed" RAW [paper], or "linear_srgb" [release].
       use_preview=True,  # Inputs, paper Table 3.
       use_gain=True,
       use_motion=True,
       slack_floor=False,  # True: Eq. 3's range to the letter, see policies/bounded_softmax.py.
   ))
   config.motion = d(dict(
-      estimator="lucas_kanade",  # Or "raft_small" (the paper's), "raft_large": for crops of 256 px or more.
+      estimator="lucas_kanade",  # [ours] Or "raft_small" [paper], "raft_large": for crops of 256 px or more.
       # File of converted RAFT weights for raft_small/raft_large, see debir_jax.convert; without it Lucas-Kanade is
       # used, and the log says so.
       weights="",
-      full_scale_px_per_s=10 / (41 / 1920),  # Speed of motion magnitude 1, in px of the half-size preview per second.
+      # Speed of motion magnitude 1, in px of the half-size preview per second. [release: 10 px between its previews]
+      full_scale_px_per_s=10 / (41 / 1920),
   ))
 
-  # Optimisation (Sec. 6). Steps = epochs x scenes / batch size.
+  # Optimisation (Sec. 6). Steps = epochs x scenes / batch size, the epochs [paper]: 500; 100, with 35 of warm-up, which
+  # we read as 35 + 65 [ours; 50 + 100 in the release]; and 50.
+  # clip_norm and weight_decay: [release]; it decays all parameters, we kernels only [ours].
   adamw = lambda **kw: d(dict(clip_norm=0.01, weight_decay=0.01, decay_all=False, **kw))
   # offset_rate: learning rate of the alignment's offsets, relative to the others. Deformable convolutions are often
   # trained with 0.1: at high rates their offsets may leave the image for good.
   config.restoration_optimizer = adamw(offset_rate=1.0)
   config.bae_optimizer = adamw()
-  config.clamp_loss = False  # True: clamp the restored image before the loss, as the authors' release does.
+  config.clamp_loss = False  # [paper] True: clamp the restored image before the loss. [release]
+  # Learning rates: [paper].
   config.stage1 = d(dict(num_steps=511_500, learning_rate=3e-4, final_learning_rate=1e-8, lr_warmup_steps=0))
   config.stage2_warmup = d(dict(num_steps=9_861, learning_rate=1e-7, final_learning_rate=1e-8, lr_warmup_steps=0,
-                                label_draws=1))  # Captures per scene that get a pseudo-ground-truth label.
+                                label_draws=1,  # Captures per scene that get a pseudo-ground-truth label.
+                                # What the best of the set E is best by: "l1", the loss of what follows [ours], or
+                                # "psnr" [release]. L1 prefers longer exposures.
+                                label_metric="l1"))
   config.stage2 = d(dict(num_steps=18_314, learning_rate=1e-7, final_learning_rate=1e-8, lr_warmup_steps=0,
                          noise_draws=1,  # Bursts per prediction, alike but for their noise; the loss is their mean.
                          # Added to the loss: per second that a burst takes, gaps included, and per frame. For scale:
@@ -155,21 +178,23 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
   config.end_to_end = d(dict(num_steps=51_150, learning_rate=1e-5, final_learning_rate=1e-7, lr_warmup_steps=0,
                              bae_learning_rate=1e-7, bae_final_learning_rate=1e-8))
 
-  # Evaluation on the held-out scenes.
+  # Evaluation.
   config.evaluation = d(dict(
       num_draws=1,  # Noise and gain draws per scene.
       seed=1,
-      border=10,  # Packed px cut off before metrics; viewing images lose twice as many of theirs.
+      border=10,  # Packed px cut off before metrics; viewing images lose twice as many of theirs. [release]
       lpips="",  # File of converted LPIPS weights, see debir_jax/evaluation/lpips.py; without it LPIPS is left out.
       lpips_rule="published",  # Or "release": as the authors took it, see debir_jax/evaluation/rules.py.
       mse_floor=0.0,  # Added to the mean squared error before the PSNR; 1e-6 in the authors' release.
       patch_size=0,  # Side of the mosaic, px: restore and measure captures also in patches of this size; 0: do not.
       patch_overlap=0,  # Of neighbouring patches, px of the mosaic.
-      watched_scenes=4,  # Restored at every checkpoint, for curves and images in TensorBoard.
+      watched_scenes=4,  # Of the validation, restored at every checkpoint: for the best one, curves and images.
   ))
   # After the stages: DEBIR against fixed exposure times, see training/comparison.py.
   config.comparison = d(dict(
       enabled=False,
+      # "test"; or "validation", where recipes are compared to choose one: a choice must not be made on test scenes.
+      split="test",
       finetune=True,  # Also with a restorer fine-tuned for every method; needs stages 1 and 3.
       headroom_scenes=16,  # Scenes on which every candidate of the set E is tried; 0: none.
       headroom_draws=4,
@@ -188,8 +213,8 @@ def shrunk(config: ml_collections.ConfigDict, mode: str) -> ml_collections.Confi
     # Every config shrinks to the same numbers, so that they share compiled programs.
     config.update(config_dict.ConfigDict(dict(
         batch_size=2, log_every_steps=1, checkpoint_every_steps=1, start_from_scratch=True,
-        data=dict(crop_size=32, num_restore_scenes=4, num_bae_scenes=4, num_eval_scenes=2, dead_leaves_fraction=0.5,
-                  static_fraction=0.3, speed_scale=2.0, cache=True),
+        data=dict(photos="builtin", crop_size=32, num_restore_scenes=4, num_bae_scenes=4, num_validation_scenes=2,
+                  num_test_scenes=2, dead_leaves_fraction=0.5, static_fraction=0.3, speed_scale=2.0, cache=True),
         restorer=dict(num_features=8, blocks_per_level=0, fusion_blocks=0, deform_groups=1, identity_alignment=True),
         bae=dict(blocks="light", width=0.5, classifier_scale=0.0, dropout_rate=0.0),
         motion=dict(full_scale_px_per_s=200.0),

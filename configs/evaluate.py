@@ -8,8 +8,8 @@ for stands behind the config file: ":release" (the default), ":default" (the pap
 python -m debir_jax.main --config=configs/evaluate.py:quickstart --config.init_from=runs/quickstart --workdir=runs/again
 
 Writes table.md, a record per burst and pictures into the results of the workdir. The scenes are photos in motion, or
-windows of clips (`--config.data.eval_clips=<folder>`). With the release's networks they are 532 of 256x256 px:
-`--config.data.num_eval_scenes=8` is for a first look, at about half a minute per scene on 2 busy CPU cores.
+windows of clips (`--config.data.test_clips=<folder>`). With the release's networks they are 532 of 256x256 px:
+`--config.data.num_test_scenes=8` is for a first look, at about half a minute per scene on 2 busy CPU cores.
 """
 
 from configs import default, quickstart, release
@@ -24,5 +24,6 @@ def get_config(mode: str = ""):
     raise ValueError(f"Unknown settings {name!r} behind configs/evaluate.py; there are {', '.join(_SETTINGS)}.")
   config = _SETTINGS[name].get_config(size)
   config.stages = ()
+  config.data.photos = config.data.photos or "builtin"
   config.comparison.update(dict(enabled=True, finetune=False, headroom_scenes=0))
   return config

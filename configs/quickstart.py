@@ -17,8 +17,8 @@ def get_config(mode: str = ""):
   config.log_every_steps = 25
   config.checkpoint_every_steps = 200
   config.data.update(dict(
-      crop_size=64, num_restore_scenes=240, num_bae_scenes=96, num_eval_scenes=48, cache=True, dead_leaves_fraction=0.5,
-      static_fraction=0.3, speed_scale=2.0))
+      photos="builtin", crop_size=64, num_restore_scenes=240, num_bae_scenes=96, num_validation_scenes=16,
+      num_test_scenes=48, cache=True, dead_leaves_fraction=0.5, static_fraction=0.3, speed_scale=2.0))
   config.motion.full_scale_px_per_s *= 0.5
   config.restorer.update(dict(
       num_features=16, blocks_per_level=0, fusion_blocks=0, deform_groups=1, identity_alignment=True))

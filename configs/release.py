@@ -6,7 +6,7 @@ python -m debir_jax.convert --from debir.ckpt --to weights
 python -m debir_jax.main --config=configs/evaluate.py:release --config.init_from=weights --workdir=runs/release
 
 on this package's own scenes. The row of Table 1 in the paper (DEBIR 35.32 dB, 0.9519) belongs to 532 windows of GoPro's
-test clips, interpolated by 8: give their folder, and add `--config.data.eval_clips=<folder> --config.batch_size=1` (see
+test clips, interpolated by 8: give their folder, and add `--config.data.test_clips=<folder> --config.batch_size=1` (see
 the README). LPIPS, by the release's rule, needs its VGG weights (`--config.evaluation.lpips=<file>`, see
 `debir_jax/evaluation/lpips.py`).
 
@@ -23,7 +23,9 @@ from configs import default
 def get_config(mode: str = ""):
   """See `default.py`."""
   config = default.get_config()
-  config.capture.timing = "release"
+  config.capture.update(dict(timing="release", jitter_each_frame=True))
+  config.data.camera_colors = "authors_code"
+  config.stage2_warmup.label_metric = "psnr"
   config.bae.preview = "linear_srgb"
   config.motion.estimator = "raft_small"
   config.clamp_loss = True

@@ -53,6 +53,9 @@ def main(argv: list[str]) -> None:
   from debir_jax.runtime import processes  # After the flags are read, so that --help is quick.
   from debir_jax.training import runner
   try:
+    if (_NUM_PROCESSES.value or _PROCESS_ID.value) is not None and not (_DISTRIBUTED.value or _COORDINATOR.value):
+      raise processes.ConnectionFailedError("--num_processes and --process_id want --coordinator, the address of "
+                                            "process 0: without it every process would train alone.")
     if _DISTRIBUTED.value or _COORDINATOR.value:
       processes.connect(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value, _CONNECT_TIMEOUT_S.value)
     runner.run(_CONFIG.value, _WORKDIR.value)

@@ -23,7 +23,8 @@ from debir_jax.types import Burst, BurstTiming, CameraColor, Observation
 
 
 def observe_scene(key: jax.Array, radiance: jax.Array, color: CameraColor, preview_gain: jax.Array,
-                  noise_model: NoiseModel, timing: BurstTiming, motion: MotionEstimator) -> Observation:
+                  noise_model: NoiseModel, timing: BurstTiming, motion: MotionEstimator, *,
+                  black_level: float = 0.0) -> Observation:
   """Takes the previews of a scene and measures the motion between them.
 
   Args:
@@ -34,13 +35,14 @@ def observe_scene(key: jax.Array, radiance: jax.Array, color: CameraColor, previ
     noise_model: of the camera.
     timing: see `BurstTiming`.
     motion: what measures the motion.
+    black_level: see `simulate_burst`.
   """
-  previews = simulate_previews(key, radiance, preview_gain, noise_model, timing)
+  previews = simulate_previews(key, radiance, preview_gain, noise_model, timing, black_level=black_level)
   return observe(previews, preview_gain, color, motion, timing)
 
 
 def capture(key: jax.Array, radiance: jax.Array, exposure_times: jax.Array, preview_gain: jax.Array,
-            noise_model: NoiseModel, timing: BurstTiming) -> Burst:
+            noise_model: NoiseModel, timing: BurstTiming, *, black_level: float = 0.0) -> Burst:
   """Takes the burst of a scene; differentiable in the exposure times.
 
   Args:
@@ -50,9 +52,11 @@ def capture(key: jax.Array, radiance: jax.Array, exposure_times: jax.Array, prev
     preview_gain: g_p, linear, from which the gains follow (Eq. 1).
     noise_model: of the camera.
     timing: see `BurstTiming`.
+    black_level: see `simulate_burst`.
   """
   gains = gains_for(exposure_times, preview_gain, timing)
-  raw = simulate_burst(key, radiance, exposure_times, preview_gain, noise_model, timing, gains=gains)
+  raw = simulate_burst(key, radiance, exposure_times, preview_gain, noise_model, timing, gains=gains,
+                       black_level=black_level)
   return Burst(raw=raw, exposure_times=jnp.asarray(exposure_times), gains=gains, frame_mask=frame_mask(exposure_times),
                noise_model=noise_model)
 

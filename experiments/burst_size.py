@@ -25,9 +25,9 @@ import ml_collections
 import numpy as np
 
 from debir_jax.evaluation import Method, Record, records_path, summarize, write_records
-from debir_jax.evaluation.candidates import mean_and_error
 from debir_jax.evaluation.records import by_method
-from debir_jax.evaluation.summary import interval_of_mean
+from debir_jax.evaluation.statistics import interval_of_mean, mean_and_error
+from debir_jax.evaluation.summary import units_of
 from debir_jax.policies import BurstPenalty
 from debir_jax.runtime.files import write_text
 from debir_jax.runtime.platform import prepare_memory
@@ -112,8 +112,7 @@ def _by_length(config, workdir, experiment, state) -> dict[str, list[Record]]:
     log(f"measuring bursts of {size} frames ...")
     records[f"{size} frames"] = experiment.evaluate([_always(_ALL, size, experiment, state)])
     for name, own in own_networks(config, workdir, size).items():
-      records[f"{size} frames"] += own[0].evaluator.evaluate(
-          [networks.method(name, *own)], experiment.all_scenes("eval"))
+      records[f"{size} frames"] += own[0].evaluate([networks.method(name, *own)])
   return records
 
 
@@ -138,11 +137,12 @@ def compare_choice(records: Sequence[Record], penalty: BurstPenalty, timing: Bur
     penalty: of a burst.
     timing: of the bursts.
   """
-  losses, psnr = {}, {}
+  losses, psnr, units = {}, {}, None
   for name, rows in by_method(records).items():
     times = np.array([row.exposure_times for row in rows])
     of_captures = np.array([row.l1 for row in rows]) + np.asarray(penalty(times, timing))
-    losses[name] = of_captures.reshape(len({row.scene_id for row in rows}), -1)
+    units = units_of(rows)
+    losses[name] = of_captures.reshape(len(units.groups), -1)
     psnr[name] = float(np.mean([row.psnr for row in rows]))
     if name == _CHOICE:
       seconds, frames = np.asarray(capture_time(times, timing)), np.count_nonzero(times, axis=1)
@@ -152,7 +152,7 @@ def compare_choice(records: Sequence[Record], penalty: BurstPenalty, timing: Bur
   best = min(always, key=lambda name: always[name].mean())
   hindsight = np.min(list(always.values()), axis=0)
   more = (always[best] - losses[_CHOICE]).mean(1)
-  (mean, error), (low, high) = mean_and_error(more), interval_of_mean(more)
+  (mean, error), (low, high) = mean_and_error(more, units), interval_of_mean(more, units)
   return dict(chosen_loss=float(losses[_CHOICE].mean()), chosen_psnr=psnr[_CHOICE], best_always=best,
               best_always_loss=float(always[best].mean()), best_always_psnr=psnr[best],
               hindsight_loss=float(hindsight.mean()), difference=float(mean), difference_error=float(error),

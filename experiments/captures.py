@@ -42,7 +42,7 @@ def simulated(config: ml_collections.ConfigDict, methods: Sequence[Method], *, s
     num_draws: of each scene.
   """
   large = Experiment(scales.for_viewing(config))
-  for scene in large.all_scenes("eval", scenes):
+  for scene in large.all_scenes("test", scenes):
     for draw in range(num_draws):
       yield large.evaluator.examples(methods, [scene], draw=draw)
 

@@ -19,6 +19,7 @@ from debir_jax.evaluation import format_table, records_path, summarize, write_re
 from debir_jax.runtime.files import write_text
 from debir_jax.runtime.platform import prepare_memory
 from debir_jax.runtime.workdir import locked
+from debir_jax.training import comparison
 from experiments import networks, plots, scales, tables
 
 _PENALTIES = (0.0, 0.03, 0.1, 0.3)  # Loss per second.
@@ -40,9 +41,9 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
     records += plain.evaluate(
         networks.finetuned(plain, start, workdir, networks.uniforms(_UNIFORM_SUBFRAMES)))
     summaries = summarize(records, reference=_name(0.0))
-    write_records(records_path(path, "fine-tuned"), records)
+    write_records(records_path(path, comparison.FINETUNED_COLUMN), records)
     tables.write_environment(path)
-    table = lambda **options: format_table({"fine-tuned": summaries}, reference=_name(0.0), **options)
+    table = lambda **options: format_table({comparison.FINETUNED_COLUMN: summaries}, reference=_name(0.0), **options)
     write_text(path / "table.md", table(markdown=True) + "\n")
     write_text(path / "exposure_time_penalty.json", json.dumps(list(map(dataclasses.asdict, summaries)), indent=2))
     plots.trade_off(path / "exposure_time_penalty.png", {

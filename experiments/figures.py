@@ -37,13 +37,13 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path, scenes: Sequen
   with locked(str(workdir / "figures")) as path:
     methods = [debir, *networks.fixed(experiment, start, workdir)]
     examples = experiment.evaluator.examples(
-        methods, experiment.all_scenes("eval", _NUM_SCENES if scenes is None else scenes))
+        methods, experiment.all_scenes("test", _NUM_SCENES if scenes is None else scenes))
     plots.method_sheet(path / "figure2.png", {
         method.name: [example for example in examples if example.method == method.name] for method in methods})
     records = {}
     for gain in (config.capture.min_preview_gain, config.capture.max_preview_gain):
       evaluator = experiment.evaluator_with(num_draws=config.evaluation.num_draws, preview_gain=gain)
-      records[gain] = evaluator.evaluate([debir], experiment.all_scenes("eval"))
+      records[gain] = experiment.evaluate([debir], evaluator=evaluator)
       write_records(records_path(path, f"gain {gain:.0f}"), records[gain])
     plots.times_at_gains(path / "figure3.png", records)
     large = captures.simulated(config, methods, scenes=range(_NUM_LARGE_SCENES) if scenes is None else scenes)

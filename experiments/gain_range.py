@@ -33,7 +33,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
       gain = factor * config.capture.min_preview_gain
       log(f"measuring at gain {gain:.0f} ...")
       evaluator = experiment.evaluator_with(num_draws=config.evaluation.num_draws, preview_gain=gain)
-      summaries[gain] = summarize(evaluator.evaluate(methods, experiment.all_scenes("eval")))
+      summaries[gain] = summarize(experiment.evaluate(methods, evaluator=evaluator))
     _draw(path / "gain_range.png", summaries, config.capture)
     return tables.write_conditions({f"{gain:.0f}": rows for gain, rows in summaries.items()}, path, "Gain {}".format)
 

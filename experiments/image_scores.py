@@ -9,8 +9,7 @@ import itertools
 
 import numpy as np
 
-from debir_jax.evaluation.candidates import mean_and_error
-from debir_jax.evaluation.summary import interval_of_mean
+from debir_jax.evaluation.statistics import interval_of_mean, mean_and_error
 from experiments.tables import comparison_in_words
 
 HIGHER_IS_BETTER = {"PSNR": True, "NIQE": False, "BRISQUE": False, "TOPIQ": True}

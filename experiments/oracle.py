@@ -29,10 +29,11 @@ from debir_jax.runtime.files import write_text
 from debir_jax.runtime.platform import prepare_memory
 from debir_jax.runtime.progress import log
 from debir_jax.runtime.workdir import locked
+from debir_jax.training import comparison
 from experiments import networks, scales
 
 ORACLE = "oracle"
-_COLUMN = "one restorer"
+_COLUMN = comparison.STAGE1_COLUMN
 
 
 def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
@@ -57,10 +58,10 @@ def _search(experiment, method, path):
   """Records of the oracle; scenes that were searched before are read."""
   records = read_records(path) if path.exists() else []
   done, size = {record.scene_id for record in records}, experiment.evaluator.batch_size
-  left = [index for index in range(len(experiment.scenes["eval"])) if index not in done]
+  left = [index for index in range(len(experiment.scenes["test"])) if index not in done]
   for start in range(0, len(left), size):
     log(f"oracle: {len(done)} of {len(done) + len(left) - start} scenes")
-    records += experiment.evaluator.evaluate([method], experiment.all_scenes("eval", left[start:start + size]))
+    records += experiment.evaluate([method], which=left[start:start + size])
     write_records(path, records)
     done = {record.scene_id for record in records}
   return records

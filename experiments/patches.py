@@ -20,8 +20,8 @@ import ml_collections
 import numpy as np
 
 from debir_jax.evaluation import Method, Record, records_path, summarize, write_records
-from debir_jax.evaluation.candidates import mean_and_error
-from debir_jax.evaluation.summary import interval_of_mean, scene_means
+from debir_jax.evaluation.statistics import interval_of_mean, mean_and_error
+from debir_jax.evaluation.summary import scene_means, units_of
 from debir_jax.runtime.files import folder_name, write_text
 from debir_jax.runtime.platform import prepare_memory
 from debir_jax.runtime.progress import log
@@ -64,7 +64,7 @@ def _restorer(config, workdir, name) -> tuple[ml_collections.ConfigDict, Any]:
 def _measured(restorers, factor) -> dict[str, list[Record]]:
   """Records of both networks by condition, at one size."""
   patch = restorers[_CONTROL][0].data.crop_size
-  records, scenes = {}, None
+  records = {}
   for heading, fraction in _OVERLAPS.items() if factor > 1 else [("side by side", 0.0)]:
     condition = f"{factor * patch} px, patches {heading}" if factor > 1 else f"{patch} px, the training size"
     log(f"measuring: {condition} ...")
@@ -74,10 +74,9 @@ def _measured(restorers, factor) -> dict[str, list[Record]]:
       config.evaluation.update(dict(patch_size=patch, patch_overlap=int(fraction * patch)))
       config.data.update(dict(num_restore_scenes=1, num_bae_scenes=1))  # Nothing is trained: none of them in a cache.
       experiment = Experiment(config)
-      scenes = scenes or experiment.all_scenes  # The first one's: they are rendered once where there is a cache.
       timing = experiment.setup.timing
       (policy,) = networks.uniforms([SUBFRAME_RATE_HZ * timing.budget_s / timing.num_frames]).values()
-      records[condition] += experiment.evaluator.evaluate([Method(name, policy, variables)], scenes("eval"))
+      records[condition] += experiment.evaluate([Method(name, policy, variables)])
   return records
 
 
@@ -88,7 +87,8 @@ def _effect_of_attention(records: Mapping[str, Sequence[Record]]) -> str:
     changes = {name: scene_means(group, "patch_psnr") - scene_means(group, "psnr") for name, group in (
         (name, [record for record in rows if record.method == name]) for name in (_CONTROL, _WITH_ATTENTION))}
     beyond = changes[_WITH_ATTENTION] - changes[_CONTROL]
-    (mean, error), (low, high) = mean_and_error(beyond), interval_of_mean(beyond)
+    units = units_of([record for record in rows if record.method == _CONTROL])
+    (mean, error), (low, high) = mean_and_error(beyond, units), interval_of_mean(beyond, units)
     interval = f" [{low:+.3f}, {high:+.3f}]" if np.isfinite(low) else ""
     lines.append(f"- {condition}: {mean:+.3f} ± {error:.3f}{interval}")
   title = "What patches change with attention beyond what they change without, dB [95 % interval]:"

@@ -12,12 +12,11 @@ import argparse
 import csv
 import importlib
 import importlib.util
-import json
 import math
 import pathlib
 import sys
 
-from debir_jax.runtime.files import write_text
+from debir_jax.runtime.files import read_json, write_text
 from experiments.tables import comparison_in_words
 
 # In the order of the paper; what is found beside them comes after.
@@ -92,7 +91,7 @@ def _measured(folder) -> str:
   path = folder / "environment.json"
   if not path.exists():
     return ""
-  found = json.loads(path.read_text())
+  found = read_json(path, "Run the experiment again.")
   return f", {found['date'][:10]}, {found['device']}, jax {found['versions']['jax']}"
 
 

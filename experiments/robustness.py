@@ -18,7 +18,7 @@ table, JSON and a figure.
 
 import dataclasses
 import pathlib
-from typing import Any, Callable, Iterator
+from typing import Any, Callable
 
 import jax
 import jax.numpy as jnp
@@ -111,7 +111,9 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
     for condition in _CONDITIONS:
       log(f"measuring: {condition} ...")
       misled = [_misled(method, condition) for method in methods]
-      records = experiment.evaluator.evaluate(misled, _scenes(experiment, condition))
+      change = _SCENES.get(condition)
+      records = experiment.evaluate(
+          misled, change=change and (lambda scene, change=change: change(scene, experiment.setup.timing)))
       summaries[condition] = summarize(records, reference=networks.DEBIR)
     plots.differences_by_condition(path / "robustness.png", summaries, reference=networks.DEBIR)
     return tables.write_conditions(summaries, path)
@@ -122,11 +124,6 @@ def _misled(method: Method, condition: str) -> Method:
   if condition in _TOLD and method.name == networks.DEBIR:
     policy = Misled(policy, **_TOLD[condition])
   return dataclasses.replace(method, policy=policy)
-
-
-def _scenes(experiment, condition) -> Iterator[Scene]:
-  change = _SCENES.get(condition, lambda scene, timing: scene)
-  return (change(scene, experiment.setup.timing) for scene in experiment.all_scenes("eval"))
 
 
 main = scales.main_of(__doc__, "robustness", run)

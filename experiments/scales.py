@@ -8,6 +8,7 @@ from typing import Callable
 import ml_collections
 
 from configs import default, quickstart, stage2_tuned
+from debir_jax.runtime.workdir import use_locks
 from debir_jax.training import runner
 
 SCALES = ("tiny", "small", "paper")
@@ -53,13 +54,16 @@ def parser(description: str, name: str) -> argparse.ArgumentParser:
                      help="of all experiments of a scale, which share networks (runs/<scale>)")
   found.add_argument("--nohuge_pages", action="store_true",
                      help="do not start once more to put arrays on huge pages")  # Read by prepare_memory.
+  found.add_argument("--nolock_workdir", action="store_true",
+                     help="do not keep other runs out of the workdir: for file systems without locks")
   return found
 
 
 def parse(options: argparse.ArgumentParser) -> argparse.Namespace:
   """The options of the command line."""
   args = options.parse_args()
-  args.workdir = args.workdir or pathlib.Path("runs") / args.scale
+  use_locks(not args.nolock_workdir)
+  args.workdir = (args.workdir or pathlib.Path("runs") / args.scale).expanduser()
   return args
 
 

@@ -30,7 +30,7 @@ _RUNS = 30
 
 def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
   """Measures and writes table.md and speed.json; returns the table."""
-  config.data.update(dict(num_restore_scenes=1, num_bae_scenes=1, num_eval_scenes=1, dead_leaves_fraction=0.0))
+  config.data.update(dict(num_restore_scenes=1, num_bae_scenes=1, num_test_scenes=1, dead_leaves_fraction=0.0))
   experiment = Experiment(config)
   timing = experiment.setup.timing
   rows = {name: _milliseconds(*program) for name, program in _programs(experiment).items()}
@@ -48,7 +48,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
 def _programs(experiment: Experiment) -> dict[str, tuple[Callable, jax.Array]]:
   """By name, functions and what they are called with."""
   state, timing, models = experiment.initial_state(), experiment.setup.timing, experiment.models
-  scene = experiment.scenes["eval"].scene(0)
+  scene = experiment.scenes["test"].scene(0)
   conditions, seen = captures.first_of(scene, experiment)
   look = lambda previews: observe(previews, seen.preview_gain, scene.color, models.motion, timing)
   found = {f"previews to motion, {models.motion.estimator.name}": (
@@ -59,7 +59,7 @@ def _programs(experiment: Experiment) -> dict[str, tuple[Callable, jax.Array]]:
     found[f"previews to exposure times, {name}"] = (
         lambda previews, policy=policy: policy(conditions.exposure_key, look(previews), timing), seen.previews)
   burst = capture(conditions.burst_key, scene.radiance, bracket(timing)(None, seen, timing), conditions.preview_gain,
-                  conditions.noise_model, timing)
+                  conditions.noise_model, timing, black_level=conditions.black_level)
   restored = lambda inputs: restore(models.restorer, state.restoration_variables, inputs)
   return found | {"burst to image": (restored, restorer_inputs(burst, models.restorer_inputs))}
 

@@ -19,10 +19,11 @@ import ml_collections
 
 from debir_jax.evaluation import Method, calibrate
 from debir_jax.policies import AverageAE, GradientAE, MotionMetering, Policy, bracket
-from debir_jax.runtime.files import write_text
+from debir_jax.runtime.files import read_json, write_text
 from debir_jax.runtime.platform import prepare_memory
 from debir_jax.runtime.progress import log
 from debir_jax.runtime.workdir import locked
+from debir_jax.training import comparison
 from debir_jax.training.experiment import Experiment
 from experiments import networks, scales, tables
 
@@ -57,7 +58,8 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path, methods: Seque
     unlearned = {name: policy for name, policy in policies.items() if name not in restorers}
     restorers |= {method.name: method.restorer_variables
                   for method in networks.finetuned(experiment, start, workdir, unlearned)}
-    columns = {"one restorer": dict.fromkeys(policies, start.restoration_variables), "fine-tuned": restorers}
+    columns = {comparison.STAGE1_COLUMN: dict.fromkeys(policies, start.restoration_variables),
+               comparison.FINETUNED_COLUMN: restorers}
     records = {}
     for column, variables in columns.items():
       log(f"measuring {len(policies)} methods on the held-out scenes, {column} ...")
@@ -69,9 +71,9 @@ def _hand_made(experiment: Experiment, restorer_variables: Any, path: pathlib.Pa
                methods: Sequence[str]) -> dict[str, Policy]:
   """Policies whose free number is the best one on BAENet's training scenes; kept in calibration.json."""
   record, policies = path / "calibration.json", {}
-  known = json.loads(record.read_text()) if record.exists() else {}
+  known = read_json(record, "Delete it.") if record.exists() else {}
   evaluator = experiment.label_evaluator(num_draws=1)
-  evaluate = lambda methods: evaluator.evaluate(methods, experiment.all_scenes("bae"))
+  evaluate = lambda methods: experiment.evaluate(methods, "bae", evaluator=evaluator)
   for name in [name for name in _HAND_MADE if name in methods]:
     policy_of, values = _HAND_MADE[name]
     if name not in known:

@@ -13,6 +13,7 @@ import ml_collections
 
 from debir_jax.runtime.platform import prepare_memory
 from debir_jax.runtime.workdir import locked
+from debir_jax.training import comparison
 from experiments import networks, scales, tables
 
 PAPER = {networks.DEBIR: (35.32,), "without preview": (34.80,), "without gain": (35.21,), "without motion": (35.13,),
@@ -31,7 +32,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
     experiment, state = networks.trained(config, workdir, name, changes)
     records += experiment.evaluate([networks.method(name, experiment, state)])
   with locked(str(workdir / "table3")) as path:
-    return tables.write({"fine-tuned": records}, path, reference=networks.DEBIR, paper=PAPER)
+    return tables.write({comparison.FINETUNED_COLUMN: records}, path, reference=networks.DEBIR, paper=PAPER)
 
 
 main = scales.main_of(__doc__, "table3", run)

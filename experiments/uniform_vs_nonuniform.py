@@ -14,6 +14,7 @@ import ml_collections
 
 from debir_jax.runtime.platform import prepare_memory
 from debir_jax.runtime.workdir import locked
+from debir_jax.training import comparison
 from experiments import networks, scales, tables
 
 PAPER = {networks.DEBIR: (35.32, 0.9519, 0.154), networks.UNIFORM_EXPOSURE: (35.01,),
@@ -29,7 +30,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
     records += experiment.evaluate([networks.method(name, experiment, state)])
   with locked(str(workdir / "uniform_vs_nonuniform")) as path:
     records += plain.evaluate(networks.fixed(plain, start, workdir))
-    return tables.write({"fine-tuned": records}, path, reference=networks.DEBIR, paper=PAPER)
+    return tables.write({comparison.FINETUNED_COLUMN: records}, path, reference=networks.DEBIR, paper=PAPER)
 
 
 main = scales.main_of(__doc__, "uniform_vs_nonuniform", run)

@@ -89,7 +89,7 @@ def test_scenes_of_ones_own_are_evaluated_on(in_folder):
   assert (in_folder / "runs" / "my_scenes" / "stage1" / "summary.txt").exists()
   exec(named, names)
   from debir_jax.config.scenes import scene_sources_of
-  assert isinstance(scene_sources_of(config)["eval"]._source, names["Ramps"])  # Cached.
+  assert isinstance(scene_sources_of(config)["test"]._source, names["Ramps"])  # Cached.
 
 
 def test_every_page_is_in_the_menu():

@@ -1,6 +1,7 @@
 """Every config runs one step of each of its stages through `main`; what is misspelt is answered with the remedy."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -117,7 +118,7 @@ def test_networks_of_a_run_are_evaluated_without_training(workdir, tmp_path):
   _run("evaluate", tmp_path, f"--config.init_from={workdir}", "--config.start_from_scratch=False", mode="default,debug")
   results = tmp_path / "results"
   assert "DEBIR" in (table := (results / "table.md").read_text()) and "uniform {32}" in table
-  assert len((results / "records_one_restorer.jsonl").read_text().splitlines()) == 2 * 6
+  assert len((results / "records_stage_1_restorer.jsonl").read_text().splitlines()) == 2 * 6
   assert (results / "comparison.png").exists() and (results / "exposure_times.png").exists()
   assert not list(tmp_path.glob("stage*")) and not (tmp_path / "finetuned").exists()
 
@@ -166,12 +167,42 @@ def test_a_misspelt_field_is_answered_with_the_right_one(tmp_path, option, messa
     ("--config.data.photos=/nowhere", "/nowhere is not a folder"),
     ("--config.data.crop_size=60", "multiple of 8"),
     ("--config.restorer.num_features=12", "multiple of 8"),
+    ("--config.log_every_steps=0", "config.log_every_steps=0 must be at least 1"),
+    ("--config.stage1.num_steps=-5", "config.stage1.num_steps=-5 must be at least 1"),
+    ("--config.stage1.learning_rate=-1e-3", "config.stage1.learning_rate=-0.001 must be positive"),
+    ("--config.resume_from=stage9/2", "must be a stage of this run and a step.*this run has stage1"),
+    ("--config.resume_from=stage1", "must be a stage of this run and a step"),
+    ("--config.init_from=gs://bucket/run", "config.init_from=gs://bucket/run is an address"),
+    ("--config.evaluation.border=10", "Held-out scenes of 32 px cannot be measured with config.evaluation.border=10"),
+    ("--num_processes=2", "want --coordinator"),
+    ("--process_id=0", "want --coordinator"),
 ])
 def test_settings_that_cannot_be_are_refused_before_anything_is_written(tmp_path, option, message):
   """The message names the value and what is possible; the workdir holds no stage."""
   with pytest.raises(SystemExit, match=message):
     _run("stage1", tmp_path / "run", option)
   assert not list(tmp_path.glob("run/stage*"))
+
+
+@pytest.mark.parametrize("folder, config", (
+    ("checkout", "configs/nosuch.py"), ("elsewhere", "configs/stage1.py")))
+def test_a_config_that_is_not_there_is_said_so(tmp_path, monkeypatch, folder, config):
+  """Also where the command is run in another folder: one line, with the remedy."""
+  if folder == "elsewhere":
+    monkeypatch.chdir(tmp_path)
+  with pytest.raises(SystemExit, match=f"There is no config file {config} in .*\n.*from the top folder"):
+    _parsed(f"--config={config}", f"--workdir={tmp_path}")
+
+
+@pytest.mark.parametrize("platforms", ("cuda", "CPU", "nosuch"))
+def test_a_platform_that_is_not_there_is_one_line(tmp_path, platforms):
+  """With what may stand in the variable."""
+  command = [sys.executable, "-c", "from debir_jax.runtime.platform import check_backend; check_backend()"]
+  done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False,
+                        env=os.environ | {"JAX_PLATFORMS": platforms})
+  last = done.stderr.strip().splitlines()[-1]
+  assert done.returncode and f"PlatformError: JAX_PLATFORMS={platforms} names what JAX cannot use" in last
+  assert "Names are cpu, cuda and tpu, in lower case" in last
 
 
 def test_an_unknown_mode_of_a_config_is_refused(tmp_path):

@@ -35,7 +35,7 @@ def test_choosing_the_exposure_per_scene_is_worth_something(results):
   assert json.loads((results / "headroom.json").read_text())["gain_cross_validated_db"] > 0
 
 
-@pytest.mark.parametrize("column", ["one_restorer", "fine-tuned"])
+@pytest.mark.parametrize("column", ["stage_1_restorer", "fine-tuned_restorers"])
 def test_no_fixed_exposure_is_better_than_debir_beyond_the_error(results, column):
   """Paired difference to DEBIR at most two standard errors above zero, for every fixed exposure."""
   for summary in summarize(read_records(results / f"records_{column}.jsonl")):
@@ -45,7 +45,7 @@ def test_no_fixed_exposure_is_better_than_debir_beyond_the_error(results, column
 
 def test_the_first_frame_gets_shorter_with_motion(results):
   """Fig. 3 (a) of the paper: the 95 % interval of the correlation lies below zero."""
-  ours = by_method(read_records(results / "records_fine-tuned.jsonl"))["DEBIR"]
+  ours = by_method(read_records(results / "records_fine-tuned_restorers.jsonl"))["DEBIR"]
   first = np.array([record.exposure_times[0] for record in ours])
   motion = np.array([record.motion_magnitude for record in ours])
   scene_ids = np.array([record.scene_id for record in ours])

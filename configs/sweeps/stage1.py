@@ -12,7 +12,8 @@ def get_config(mode: str = ""):
   """Stage 1 of the quickstart, measured under fixed exposure times."""
   config = quickstart.get_config(mode)
   config.stages = ("stage1",)
-  config.comparison.update(dict(enabled=True, finetune=False, headroom_scenes=0))
+  config.data.num_validation_scenes = config.data.num_test_scenes
+  config.comparison.update(dict(enabled=True, split="validation", finetune=False, headroom_scenes=0))
   return config
 
 

@@ -25,7 +25,8 @@ def get_config(mode: str = ""):
     config[stage].update(dict(num_steps=1 if mode else steps, learning_rate=1e-7, final_learning_rate=1e-8,
                               lr_warmup_steps=0))
   config.stage2_warmup.label_draws = 1
-  config.comparison.update(dict(enabled=True, finetune=False, headroom_scenes=0))
+  config.data.num_validation_scenes = config.data.num_test_scenes
+  config.comparison.update(dict(enabled=True, split="validation", finetune=False, headroom_scenes=0))
   return config
 
 
@@ -35,7 +36,7 @@ def sweep():
   trials = {"paper": {}, "paper, as far as in all its steps": _rates(1e-7 * factor)}
   trials |= {f"rate {rate:g}": _rates(rate) for rate in (1e-5, 1e-4, 3e-4, 1e-3, 3e-3)}
   others = {
-      "no warm-up": {"stage2_warmup.num_steps": 0},
+      "no warm-up": {"stages": ("stage2",), "init_stage": "stage1"},
       "4 labels per scene": {"stage2_warmup.label_draws": 4},
       "rising over 50 steps": {"stage2_warmup.lr_warmup_steps": 50, "stage2.lr_warmup_steps": 50},
       "clipped to 1": {"bae_optimizer.clip_norm": 1.0},

@@ -14,7 +14,7 @@ def get_config(mode: str = ""):
   config = stage2.get_config(mode)
   config.evaluation.seed = 2
   if not mode:
-    config.data.num_eval_scenes = 144
+    config.data.num_validation_scenes = 144
   return config
 
 

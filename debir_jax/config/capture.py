@@ -22,7 +22,8 @@ def capture_setup_of(config: ml_collections.ConfigDict, *, training: bool) -> Ca
   return CaptureSetup(
       timing=timing_of(config), noise_model=chosen(NOISE_MODELS, capture.noise, "capture.noise")(),
       min_preview_gain=capture.min_preview_gain, max_preview_gain=capture.max_preview_gain,
-      camera_jitter=training and capture.camera_jitter)
+      camera_jitter=training and capture.camera_jitter, jitter_each_frame=capture.jitter_each_frame,
+      black_level=capture.black_level)
 
 
 def burst_sizes_of(config: ml_collections.ConfigDict) -> tuple[int, ...]:

@@ -14,6 +14,8 @@ from debir_jax.weights.descriptions import describe_conditions, describe_motion,
 
 # What a network is told anew in every use, and may be: its weights mean the same under any penalty.
 _CHOSEN_IN_USE = ("architecture.penalties.",)
+# What a network may not know of itself, where it was converted alone.
+_MAY_BE_UNKNOWN = "trained_for.motion.weights"
 
 
 def compatibility_of(config: ml_collections.ConfigDict, models: Models) -> dict[str, Any]:
@@ -38,7 +40,8 @@ def check_compatible(found: dict[str, Any] | None, wanted: dict[str, Any], where
   found, wanted = dict(flatten(found)), dict(flatten(json.loads(json.dumps(wanted))))
   missing = object()
   different = [name for name in sorted(found | wanted) if not name.startswith(_CHOSEN_IN_USE)
-               and found.get(name, missing) != wanted.get(name, missing)]
+               and found.get(name, missing) != wanted.get(name, missing)
+               and not (name == _MAY_BE_UNKNOWN and name not in found)]
   if different:
     lines = [f"  {name}: {found.get(name, 'absent')} there, {wanted.get(name, 'absent')} here" for name in different]
     raise ValueError("\n".join([f"The {where} was made for something else:", *lines,

@@ -1,11 +1,14 @@
 """How restored images are measured: `config.evaluation`."""
 
+import jax
+import jax.numpy as jnp
 import ml_collections
 
 from debir_jax.evaluation.evaluate import Metrics
 from debir_jax.evaluation.lpips import load_lpips
 from debir_jax.evaluation.rules import MetricRules
 from debir_jax.restoration import Restorer, TiledRestorer
+from debir_jax.types import CameraColor
 
 
 def metrics_of(config: ml_collections.ConfigDict, restorer: Restorer) -> Metrics:
@@ -18,6 +21,18 @@ def metric_rules_of(config: ml_collections.ConfigDict) -> MetricRules:
   """How `config.evaluation` measures restored images."""
   section = config.evaluation
   return MetricRules(border=section.border, mse_floor=section.mse_floor, lpips_rule=section.lpips_rule)
+
+
+def check_measurable(config: ml_collections.ConfigDict, metrics: Metrics, crop_size: int) -> None:
+  """Raises a ValueError where a metric cannot be taken of scenes of this side in px of the mosaic; 0: of any size."""
+  if not crop_size:
+    return
+  image, color = jax.ShapeDtypeStruct((crop_size // 2, crop_size // 2, 4), jnp.float32), CameraColor.neutral()
+  try:
+    jax.eval_shape(lambda image: metrics.rules.measure(image, image, color, metrics.lpips), image)
+  except ValueError as error:
+    raise ValueError(f"Held-out scenes of {crop_size} px cannot be measured with config.evaluation.border="
+                     f"{config.evaluation.border}: {error}") from error
 
 
 def patch_restorer_of(config: ml_collections.ConfigDict, restorer: Restorer) -> Restorer | None:

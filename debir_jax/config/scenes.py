@@ -1,21 +1,29 @@
 """Where scenes come from, and how they are handed to the training: `config.data`.
 
-`config.data.source` names what training scenes are made of, `config.data.eval_source` what held-out scenes are; several
-names are joined by "+". A source of your own takes part under a name of its own, see `register_scenes`.
+Four splits share no photo: two are trained on, by the restorer and by BAENet; choices (the best checkpoint, a recipe)
+are made on the validation scenes; what is reported is measured on the test scenes, on which no choice is made.
+
+`config.data.source` names what training scenes are made of, `validation_source` and `test_source` what the others are;
+several names are joined by "+". A source of your own takes part under a name of its own, see `register_scenes`.
 """
 
 from collections.abc import Callable, Mapping
 import dataclasses
 import functools
+import math
 import os
 
 from jax.sharding import Mesh
 import ml_collections
 
 from debir_jax.config.capture import timing_of
+from debir_jax.config.choices import chosen
+from debir_jax.imaging.color import Unprocessing, random_camera_color, random_ccm, random_release_ccm
+from debir_jax.runtime.fingerprint import fingerprint
 from debir_jax.runtime.mesh import by_example
 from debir_jax.scenes import (
   FRAMES_PER_CAPTURE,
+  BatchOptions,
   CachedScenes,
   ClipScenes,
   DeadLeavesScenes,
@@ -34,7 +42,8 @@ from debir_jax.scenes import (
 from debir_jax.scenes.camera_path import REFERENCE_CROP_SIZE
 from debir_jax.types import BurstTiming
 
-SPLITS = ("restore", "bae", "eval")
+SPLITS = ("restore", "bae", "validation", "test")
+TRAINING_SPLITS = ("restore", "bae")
 _MAX_THREADS = 8  # That make scenes: each has one in the device's memory.
 
 
@@ -43,10 +52,10 @@ class SceneRequest:
   """What is asked of a source of scenes.
 
   Attributes:
-    split: "restore" (D_restore), "bae" (D_BAENet) or "eval" (held out).
+    split: "restore" (D_restore), "bae" (D_BAENet), "validation" or "test".
     num_scenes: how many are wanted; a data set of a size of its own may have others.
     num_subframes: the least length of their sequences.
-    seed: of all that is drawn at random; another one for every split.
+    seed: of all that is drawn at random; another one for every split and name.
     timing: of the bursts that are taken of them.
     photos: gives the photos of the split.
   """
@@ -63,7 +72,7 @@ SceneMaker = Callable[[ml_collections.ConfigDict, SceneRequest], SceneSource]
 
 
 def register_scenes(name: str, make: SceneMaker) -> None:
-  """Makes a source of scenes known by a name, for `config.data.source` and `config.data.eval_source`.
+  """Makes a source of scenes known by a name, for `config.data.source`, `validation_source` and `test_source`.
 
   Args:
     name: without "+".
@@ -80,7 +89,7 @@ def register_scenes(name: str, make: SceneMaker) -> None:
 
 def scene_sources_of(config: ml_collections.ConfigDict,
                      given: Mapping[str, SceneSource] | None = None) -> dict[str, SceneSource]:
-  """Scenes of the splits "restore", "bae" and "eval", from photos that no two splits share.
+  """Scenes of the splits "restore", "bae", "validation" and "test", from photos that no two splits share.
 
   Sequences of "restore" hold every burst with random exposure times (stage 1), the others every burst within the
   budget.
@@ -100,21 +109,23 @@ def scene_sources_of(config: ml_collections.ConfigDict,
       restore=max(timing.num_frames * timing.max_exposure_s, timing.budget_s))
   photos = functools.cache(lambda: _photos_by_split(data))
   sources = {}
-  for index, split in enumerate(SPLITS):
+  for split in SPLITS:
     request = SceneRequest(
         split=split, num_scenes=data[f"num_{split}_scenes"], num_subframes=timing.num_subframes(longest_s[split]),
-        seed=len(SPLITS) * data.seed + index, timing=timing, photos=lambda split=split: photos()[split])
+        seed=data.seed, timing=timing, photos=lambda split=split: photos()[split])
     sources[split] = given[split] if split in given else _source_of(data, request)
     check_sequence_length(sources[split], timing, longest_s[split])
   return sources
 
 
-def batches_of(config: ml_collections.ConfigDict, source: SceneSource, first_step: int, mesh: Mesh) -> SceneBatches:
+def batches_of(config: ml_collections.ConfigDict, source: SceneSource, first_step: int, mesh: Mesh, *,
+               reorient: bool = False) -> SceneBatches:
   """Batches from a step onwards, made ahead in the background; each device of this process makes its own part."""
   data = config.data
   num_threads = min(_MAX_THREADS, os.cpu_count() or 1) if data.num_threads is None else data.num_threads
   return batches(source, config.batch_size, config.seed, start_step=first_step, sharding=by_example(mesh),
-                 num_threads=num_threads, num_prefetched=data.num_prefetched, on_unreadable=data.on_unreadable)
+                 options=BatchOptions(num_threads=num_threads, num_prefetched=data.num_prefetched,
+                                      on_unreadable=data.on_unreadable, reorient=reorient))
 
 
 def _source_of(data, request):
@@ -122,18 +133,27 @@ def _source_of(data, request):
   if request.num_scenes < 1:
     raise ValueError(f"config.data.num_{request.split}_scenes={request.num_scenes} must be at least 1.")
   counts = _counts_of(names, request.num_scenes, data.dead_leaves_fraction)
-  made = [_MAKERS[name](data, dataclasses.replace(request, num_scenes=counts[name])) for name in names if counts[name]]
+  of_name = lambda name: dataclasses.replace(
+      request, num_scenes=counts[name], seed=_seed_of(data.seed, request.split, name))
+  made = [_MAKERS[name](data, of_name(name)) for name in names if counts[name]]
   source = made[0] if len(made) == 1 else MixedScenes(made)
   return CachedScenes(source, use_16_bits=True) if data.cache and names != ["clips"] else source
 
 
+def _seed_of(seed, split, name) -> int:
+  """Sources of one split do not show the same motion in the same colors."""
+  return int(fingerprint(seed, split, name), 16) % 2**31
+
+
 def _names_of(data, split) -> list[str]:
-  """Names of the sources of a split; held-out scenes are real ones unless they are asked for."""
-  field, given = ("eval_source", data.eval_source) if split == "eval" else ("source", data.source)
+  """Names of the sources of a split; those that are not trained on are of real scenes unless others are asked for."""
+  field = "source" if split in TRAINING_SPLITS else f"{split}_source"
+  given = data[field]
   if given is None:
-    given = "clips" if data.eval_clips else "+".join(n for n in data.source.split("+") if n != "dead_leaves")
+    given = "clips" if split == "test" and data.test_clips else "+".join(
+        name for name in data.source.split("+") if name != "dead_leaves")
     if not given:
-      raise ValueError("Dead leaves are no held-out scenes unless they are asked for: set config.data.eval_source, to "
+      raise ValueError(f"Dead leaves are no {split} scenes unless they are asked for: set config.data.{field}, to "
                        f"'dead_leaves' or another source, beside config.data.source={data.source!r}.")
   names = given.split("+")
   for name in names:
@@ -153,9 +173,14 @@ def _counts_of(names, num_scenes, dead_leaves_fraction) -> dict[str, int]:
 
 
 def _photos_by_split(data):
+  if not data.photos:
+    raise ValueError(
+        "config.data.photos names no photos to make scenes of. Give a folder with photos (--config.data.photos=FOLDER, "
+        "a few hundred are good: docs/training.md says where to get them), or --config.data.photos=builtin: seven "
+        "photos that come with scikit-image, with which training as in the paper makes no sense.")
   photos = builtin_photos() if data.photos == "builtin" else photo_folder(data.photos)
   splits = split_photos(photos, seed=data.seed)
-  return dict(restore=splits.restore, bae=splits.bae, eval=splits.held_out)
+  return {split: getattr(splits, split) for split in SPLITS}
 
 
 def _photo_motion(data, request):
@@ -169,19 +194,30 @@ def _dead_leaves(data, request):
 
 def _motion_options(data, request):
   return dict(crop_size=data.crop_size, num_subframes=request.num_subframes, seed=request.seed,
-              static_fraction=data.static_fraction, speed_scale=data.speed_scale * data.crop_size / REFERENCE_CROP_SIZE)
+              static_fraction=data.static_fraction, speed_scale=data.speed_scale * data.crop_size / REFERENCE_CROP_SIZE,
+              unprocessing=unprocessing_of(data))
+
+
+def unprocessing_of(data: ml_collections.ConfigDict) -> Unprocessing:
+  """How sRGB becomes camera RAW, of `config.data`."""
+  return Unprocessing(chosen(_CAMERA_COLORS, data.camera_colors, "data.camera_colors"), data.preserve_highlights)
 
 
 def _clips(data, request):
   """Bursts start at frames that are no interpolation where the timing allows it: the paper's, not the release's."""
-  if request.split != "eval" or not data.eval_clips:
-    raise ValueError("Clips are held-out scenes: set config.data.eval_clips to their folder and leave them out of "
-                     "config.data.source.")
+  if request.split != "test" or not data.test_clips:
+    raise ValueError("Clips are test scenes: set config.data.test_clips to their folder and leave them out of "
+                     "config.data.source and validation_source.")
   burst_start = round(request.timing.burst_start_s / request.timing.subframe_interval_s)
   return ClipScenes(
-      clip_folder(data.eval_clips), num_subframes=request.num_subframes, num_scenes=request.num_scenes,
-      crop_size=data.eval_clips_crop, start_multiple=1 if burst_start % FRAMES_PER_CAPTURE else FRAMES_PER_CAPTURE,
+      clip_folder(data.test_clips), num_subframes=request.num_subframes, num_scenes=request.num_scenes,
+      crop_size=data.test_clips_crop, start_multiple=1 if burst_start % FRAMES_PER_CAPTURE else FRAMES_PER_CAPTURE,
       seed=request.seed)
 
 
+_CAMERA_COLORS = {
+    "authors": random_camera_color,
+    "authors_code": functools.partial(random_camera_color, draw_ccm=functools.partial(random_release_ccm, count=2),
+                                      brightness_cut_std=math.inf),
+    "mixed": functools.partial(random_camera_color, draw_ccm=random_ccm)}
 _MAKERS: dict[str, SceneMaker] = dict(photos=_photo_motion, dead_leaves=_dead_leaves, clips=_clips)

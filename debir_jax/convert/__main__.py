@@ -19,6 +19,7 @@ compares DEBIR with fixed exposure times. Run both from the top folder of the ch
 
 import argparse
 from collections.abc import Mapping, Sequence
+import dataclasses
 import pathlib
 import sys
 from typing import Any
@@ -37,10 +38,18 @@ from debir_jax.convert.raft import raft_params, raft_size
 from debir_jax.convert.run import run_networks
 from debir_jax.convert.torch_files import read_state_dict
 from debir_jax.runtime.command_line import load_config
-from debir_jax.weights.weight_file import BAENET_FILE, LPIPS_FILE, RAFT_FILE, RESTORER_FILE, save_weights
+from debir_jax.weights.weight_file import (
+  BAENET_FILE,
+  LPIPS_FILE,
+  RAFT_FILE,
+  RESTORER_FILE,
+  RESTORER_STAGE1_FILE,
+  save_weights,
+)
 
 _RELEASE = "configs/release.py"
-_FILES = dict(restorer=RESTORER_FILE, baenet=BAENET_FILE, raft=RAFT_FILE, lpips=LPIPS_FILE)
+_FILES = dict(restorer=RESTORER_FILE, restorer_stage1=RESTORER_STAGE1_FILE, baenet=BAENET_FILE, raft=RAFT_FILE,
+              lpips=LPIPS_FILE)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -73,26 +82,34 @@ def convert(state_dict: Mapping[str, np.ndarray], config: ml_collections.ConfigD
   Raises:
     ValueError: weights that belong to no network, do not fit it or are not finite; networks other than the config's.
   """
-  models, networks = models_of(config, motion=named_motion_of(config)), {}
-  compatibility = compatibility_of(config, models)
-  for part, weights in split_parts(state_dict, ignored=ignored).items():
+  parts = split_parts(state_dict, ignored=ignored)
+  for weights in parts.values():
     _check_finite(weights)
-    if part == "restorer":
-      variables, description = burstormer_params(weights), compatibility["restoration"]
-      _check_network(part, _restorer_shapes(models), variables,
-                     burstormer_config(weights) | {"num_frames": burstormer_frames(weights)})
-    elif part == "baenet":
-      variables, description = baenet_params(weights), compatibility["bae"]
-      _check_network(part, _bae_shapes(models), variables, baenet_config(weights))
-    elif part == "raft":
-      variables, description = raft_params(weights), {"architecture": {"name": "raft", "size": raft_size(weights)}}
-    else:
-      variables = lpips_params(weights)
-      description = {"architecture": {"name": "lpips", "size": lpips_network(weights)}}
-    networks[part] = variables, description
+  networks, motion = {}, named_motion_of(config)
+  if "raft" in parts:
+    networks["raft"] = _converted_raft(parts["raft"])
+    if motion.estimator.name == f"raft_{networks['raft'][1]['architecture']['size']}":  # BAENet's, as in the release.
+      motion = dataclasses.replace(motion, variables=networks["raft"][0])
+  models = models_of(config, motion=motion)
+  compatibility = compatibility_of(config, models)
+  if "restorer" in parts:
+    weights = parts["restorer"]
+    networks["restorer"] = burstormer_params(weights), compatibility["restoration"]
+    _check_network("restorer", _restorer_shapes(models), networks["restorer"][0],
+                   burstormer_config(weights) | {"num_frames": burstormer_frames(weights)})
+  if "baenet" in parts:
+    networks["baenet"] = baenet_params(parts["baenet"]), compatibility["bae"]
+    _check_network("baenet", _bae_shapes(models), networks["baenet"][0], baenet_config(parts["baenet"]))
+  if "lpips" in parts:
+    networks["lpips"] = lpips_params(parts["lpips"]), {
+        "architecture": {"name": "lpips", "size": lpips_network(parts["lpips"])}}
   if not networks:
     raise ValueError("No weights are left to convert.")
   return {part: networks[part] for part in _FILES if part in networks}
+
+
+def _converted_raft(weights):
+  return raft_params(weights), {"architecture": {"name": "raft", "size": raft_size(weights)}}
 
 
 def write(networks: Mapping[str, tuple[dict, dict]], folder: pathlib.Path, *, overwrite: bool) -> list[pathlib.Path]:

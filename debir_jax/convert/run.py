@@ -10,7 +10,8 @@ from debir_jax.training.stages import STAGES
 
 
 def run_networks(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> dict[str, tuple[dict, dict]]:
-  """Variables and description of "restorer" and "baenet"; of the restorer alone where BAENet was not trained.
+  """Variables and description of "restorer" and "baenet", and of "restorer_stage1" where it was fine-tuned since; of
+  the restorer alone where BAENet was not trained.
 
   Args:
     workdir: of the run.
@@ -28,4 +29,7 @@ def run_networks(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> di
   networks: dict[str, Any] = {"restorer": (state.restoration_variables, experiment.compatibility["restoration"])}
   if last.starts_from is not None:
     networks["baenet"] = state.bae_variables, experiment.compatibility["bae"]
+    if stages[0].starts_from is None and any(stage.moves_restorer for stage in stages[1:]):
+      first = experiment.load_stage(stages[0].name, workdir, experiment.initial_state())
+      networks["restorer_stage1"] = first.restoration_variables, experiment.compatibility["restoration"]
   return networks

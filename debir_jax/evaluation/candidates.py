@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from debir_jax.evaluation.statistics import Units, mean_and_error
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CandidateScores:
@@ -20,6 +22,7 @@ class CandidateScores:
     preview_gain: `[S, D]`, linear.
     psnr: `[S, D, m]`, dB.
     l1: `[S, D, m]`, the loss of Eq. 11 and 13.
+    groups: which photo or clip each scene shows, `[S]`; None where nobody said.
   """
 
   candidates: np.ndarray
@@ -27,6 +30,7 @@ class CandidateScores:
   preview_gain: np.ndarray
   psnr: np.ndarray
   l1: np.ndarray
+  groups: tuple[str, ...] | None = None
 
 
 def merge_scores(parts: Sequence[dict[str, Any]]) -> CandidateScores:
@@ -38,11 +42,12 @@ def merge_scores(parts: Sequence[dict[str, Any]]) -> CandidateScores:
                          **{name: values[order] for name, values in merged.items()})
 
 
-def pseudo_ground_truth(scores: CandidateScores, *, average_draws: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def pseudo_ground_truth(scores: CandidateScores, *, average_draws: bool = False,
+                        metric: str = "l1") -> tuple[np.ndarray, np.ndarray]:
   """The best candidate of every capture: the labels of the warm-up (Sec. 5.3).
 
-  Best is the lowest L1, because L1 to the same target is what the main step goes on to minimise (Eq. 13); PSNR
-  would be led by the few worst pixels.
+  Best is by default the lowest L1, because L1 to the same target is what the main step goes on to minimise (Eq. 13).
+  The authors' release takes the highest PSNR, which the worst pixels lead, those of motion: its labels are shorter.
 
   A label belongs to one capture, with its gain and noise, as in the paper: train on the captures
   `Evaluator.conditions(scene_ids, draw)` that were scored. Averaging over draws would tell BAENet that the gain does
@@ -51,14 +56,15 @@ def pseudo_ground_truth(scores: CandidateScores, *, average_draws: bool = False)
   Args:
     scores: from `Evaluator.score_candidates`.
     average_draws: one label per scene, the best in the mean over its draws, given to all of them.
+    metric: "l1" or "psnr".
 
   Returns:
     Indices of the best candidates `[S, D]` and their exposure times `[S, D, n]`, s.
   """
-  l1 = _checked(scores.l1, "l1")
+  worse = dict(l1=lambda: _checked(scores.l1, "l1"), psnr=lambda: -_checked(scores.psnr, "psnr"))[metric]()
   if average_draws:
-    l1 = np.broadcast_to(l1.mean(axis=1, keepdims=True), l1.shape)
-  best = np.argmin(l1, axis=-1)
+    worse = np.broadcast_to(worse.mean(axis=1, keepdims=True), worse.shape)
+  best = np.argmin(worse, axis=-1)
   return best, scores.candidates[best]
 
 
@@ -66,7 +72,8 @@ def pseudo_ground_truth(scores: CandidateScores, *, average_draws: bool = False)
 class Headroom:
   """What adapting the exposure to the scene can gain over the best fixed exposure.
 
-  All gains are in dB of PSNR, means over scenes; `*_error` is their standard error over scenes (NaN for one scene).
+  All gains are in dB of PSNR, means over scenes; `*_error` is their standard error over groups of scenes, see
+  `statistics.py` (NaN for one group).
 
   Attributes:
     mean_psnr, psnr_error: of each candidate, `[m]`, dB, draws averaged within a scene.
@@ -81,7 +88,7 @@ class Headroom:
     unbiased, unbiased_error: gain where both choices, fixed and per scene, are made on one half of the draws and
       measured on the other half, both ways round. What knowing the scene but not the gain is worth; it can be negative.
       NaN for a single draw.
-    num_scenes, num_draws: measured on.
+    num_scenes, num_draws, num_groups: measured on; groups are None where nobody said.
   """
 
   mean_psnr: np.ndarray
@@ -97,39 +104,35 @@ class Headroom:
   unbiased_error: float
   num_scenes: int
   num_draws: int
+  num_groups: int | None
 
 
-def headroom(psnr: np.ndarray) -> Headroom:
+def headroom(psnr: np.ndarray, groups: Sequence[str] | None = None) -> Headroom:
   """How much better than the best fixed candidate it is to choose per scene; see `Headroom`.
 
   Near zero means that the scenes or the restorer are wrong: no policy could then show anything.
 
   Args:
-    psnr: `[S, D, m]`, dB; from `CandidateScores`.
+    psnr: `[S, D, m]`, dB; from `CandidateScores`, as the groups.
+    groups: which photo or clip each scene shows, `[S]`; None: nobody knows, each counts as one.
   """
   psnr = _checked(psnr, "psnr")
+  units = Units.independent(len(psnr)) if groups is None else Units(groups, [0] * len(psnr))
   of_scene = psnr.mean(axis=1)
   best_fixed = int(np.argmax(of_scene.mean(axis=0)))
   best_per_scene = np.argmax(of_scene, axis=1)
-  mean_psnr, psnr_error = mean_and_error(of_scene)
-  per_scene, per_scene_error = mean_and_error(of_scene.max(axis=1) - of_scene[:, best_fixed])
-  per_capture, per_capture_error = mean_and_error((psnr.max(axis=2) - psnr[..., best_fixed]).mean(axis=1))
-  unbiased, unbiased_error = mean_and_error(_cross_validated_gains(psnr))
+  mean_psnr, psnr_error = mean_and_error(of_scene, units)
+  per_scene, per_scene_error = mean_and_error(of_scene.max(axis=1) - of_scene[:, best_fixed], units)
+  per_capture, per_capture_error = mean_and_error(
+      (psnr.max(axis=2) - psnr[..., best_fixed]).mean(axis=1), units)
+  unbiased, unbiased_error = mean_and_error(_cross_validated_gains(psnr), units)
   num_scenes, num_draws, num_candidates = psnr.shape
   return Headroom(
       mean_psnr=mean_psnr, psnr_error=psnr_error, best_fixed=best_fixed, best_per_scene=best_per_scene,
       best_fraction=np.bincount(best_per_scene, minlength=num_candidates) / num_scenes, per_scene=per_scene,
       per_scene_error=per_scene_error, per_capture=per_capture, per_capture_error=per_capture_error, unbiased=unbiased,
-      unbiased_error=unbiased_error, num_scenes=num_scenes, num_draws=num_draws)
-
-
-def mean_and_error(values: np.ndarray):
-  """Mean over scenes (the first axis) and its standard error, std / sqrt(S); NaN for a single scene."""
-  values = np.asarray(values, np.float64)
-  num_scenes = values.shape[0]
-  if num_scenes < 2:
-    return values.mean(axis=0), np.full(values.shape[1:], np.nan)[()]
-  return values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(num_scenes)
+      unbiased_error=unbiased_error, num_scenes=num_scenes, num_draws=num_draws,
+      num_groups=None if groups is None else units.num_groups)
 
 
 def _cross_validated_gains(psnr):

@@ -327,7 +327,7 @@ def _sample_conditions(setup, seed, scene_ids, draw) -> CaptureConditions:
 def _observe(motion, timing, scenes, conditions) -> Observation:
   def observe_one(scene, conditions):
     return observe_scene(conditions.preview_key, scene.radiance, scene.color, conditions.preview_gain,
-                         conditions.noise_model, timing, motion)
+                         conditions.preview_noise_model, timing, motion, black_level=conditions.black_level)
 
   return jax.vmap(observe_one)(scenes, conditions)
 
@@ -343,7 +343,8 @@ _predict_of_function = jax.jit(_predict_times, static_argnums=0)
 @jax.jit
 def _capture(radiance, conditions, exposure_times, timing) -> Burst:
   def capture_one(radiance, conditions, times):
-    return capture(conditions.burst_key, radiance, times, conditions.preview_gain, conditions.noise_model, timing)
+    return capture(conditions.burst_key, radiance, times, conditions.preview_gain, conditions.noise_model, timing,
+                   black_level=conditions.black_level)
 
   return jax.vmap(capture_one)(radiance, conditions, exposure_times)
 

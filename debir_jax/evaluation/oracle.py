@@ -54,7 +54,7 @@ def _search(static, variables, candidates, learning_rate, scenes, conditions):
     def loss_of(times):
       def frames_of(draw):
         burst = capture(jax.random.fold_in(search_key, draw), radiance, times, conditions.preview_gain,
-                        conditions.noise_model, timing)
+                        conditions.noise_model, timing, black_level=conditions.black_level)
         return restorer_inputs(burst, inputs)
 
       restored = restore(restorer, variables, jax.vmap(frames_of)(jnp.arange(num_draws)))

@@ -28,6 +28,8 @@ class Record:
     lpips: by its rule, see `MetricRules`; None where its weights were not given.
     view_psnr, view_ssim: of the viewing images; None in records of earlier versions.
     patch_psnr, patch_ssim: of the same capture restored in patches, packed RAW; None where that was not asked for.
+    group: which photo or clip the scene shows; None where nobody said.
+    training_seed: of the networks; None where nobody said.
   """
 
   method: str
@@ -44,6 +46,8 @@ class Record:
   view_ssim: float | None = None
   patch_psnr: float | None = None
   patch_ssim: float | None = None
+  group: str | None = None
+  training_seed: int | None = None
 
 
 def write_records(path: str | os.PathLike, records: Iterable[Record]) -> None:
@@ -80,7 +84,7 @@ def record_of(fields: dict[str, Any]) -> Record:
 
 
 def by_method(records: Sequence[Record]) -> dict[str, list[Record]]:
-  """Records of each method in order of scene and draw; methods in the order in which they first appear.
+  """Records of each method in order of seed, scene and draw; methods in the order in which they first appear.
 
   Raises:
     ValueError: there are none, a capture was measured twice, or methods were measured on different captures.
@@ -100,7 +104,7 @@ def by_method(records: Sequence[Record]) -> dict[str, list[Record]]:
 
 
 def _capture_of(record):
-  return record.scene_id, record.draw
+  return record.training_seed or 0, record.scene_id, record.draw
 
 
 def _check_unique(records):
@@ -114,8 +118,8 @@ def _check_same_captures(records, others):
   different = {_capture_of(record) for record in records} ^ {_capture_of(record) for record in others}
   if different:
     raise ValueError(f"Methods {records[0].method!r} and {others[0].method!r} were measured on different sets: "
-                     f"{len(different)} captures (scene, draw) are in one only, such as {min(different)}. Evaluate "
-                     "them on the same scenes and draws.")
+                     f"{len(different)} captures (seed, scene, draw) are in one only, such as {min(different)}. "
+                     "Evaluate them on the same scenes and draws.")
 
 
 def _parse(line, where):

@@ -135,6 +135,33 @@ def transpose(packed: jax.Array) -> jax.Array:
   return jnp.swapaxes(packed, -3, -2)[..., jnp.array([0, 2, 1, 3])]
 
 
+NUM_ORIENTATIONS = 8
+
+
+def reorient(packed: jax.Array, orientation: jax.Array) -> jax.Array:
+  """Planes `[..., h, h, 4]` in one of the 8 orientations of a square, of the same size and still RGGB.
+
+  A mirrored mosaic begins with another color, so it is shifted by one pixel; the cells that this lacks at one edge
+  repeat their neighbours.
+
+  Args:
+    packed: the planes.
+    orientation: 0 to 7; 0 changes nothing. Its bits, in this order of use: 1 mirrors left to right, 2 top to bottom, 4
+      swaps rows and columns.
+  """
+  if packed.shape[-3] != packed.shape[-2]:
+    raise ValueError(f"Only squares have 8 orientations, got shape {packed.shape}.")
+  if_bit = lambda bit, change, planes: jax.lax.cond(orientation & bit > 0, change, lambda planes: planes, planes)
+  packed = if_bit(1, lambda planes: _repeat_last(flip_left_right(planes), -2), packed)
+  packed = if_bit(2, lambda planes: _repeat_last(flip_up_down(planes), -3), packed)
+  return if_bit(4, transpose, packed)
+
+
+def _repeat_last(packed, axis):
+  last = jax.lax.slice_in_dim(packed, packed.shape[axis] - 1, None, axis=axis)
+  return jnp.concatenate([packed, last], axis=axis)
+
+
 def _check_sides(name, array, sides, right_layout, layout):
   if not right_layout:
     raise ValueError(f"{name} must be {layout}, got shape {array.shape}.")

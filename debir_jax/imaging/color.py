@@ -8,6 +8,8 @@ Unprocessing follows T. Brooks et al., "Unprocessing images for learned raw deno
 """
 
 from collections.abc import Callable
+import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +47,8 @@ _SRGB_TO_CAMERA = np.array([
 _BRIGHTNESS_MEAN, _BRIGHTNESS_STD = 0.8, 0.1
 _RED_GAIN_RANGE = (1.9, 2.4)
 _BLUE_GAIN_RANGE = (1.5, 1.9)
+_BRIGHTNESS_CUT_STD = 2.0  # Ours: white stays at or below 1 in camera RGB.
+_HIGHLIGHTS_BEGIN = 0.9  # Mean of a color's channels, from where inverse gains fade out (Brooks et al., Sec. 3.3).
 
 
 def srgb_to_linear(srgb: jax.Array) -> jax.Array:
@@ -88,6 +92,19 @@ def linear_srgb_to_camera_rgb(rgb: jax.Array, color: CameraColor) -> jax.Array:
   return invert_white_balance(invert_ccm(rgb, color.ccm), color.white_balance)
 
 
+def linear_srgb_to_saturating_camera_rgb(rgb: jax.Array, color: CameraColor) -> jax.Array:
+  """`linear_srgb_to_camera_rgb` in which white stays white: gains are not undone where a photo is blown out.
+
+  Inverse gains are below 1 and would turn what saturated the camera into a grey that no camera measures. As in
+  Brooks et al. 2019, Sec. 3.3, they fade to 1 from a mean of 0.9 to a mean of 1; below, both functions agree.
+  """
+  camera = invert_ccm(rgb, color.ccm)
+  gains = 1 / color.white_balance
+  mean = jnp.mean(camera, axis=-1, keepdims=True)
+  blown = (jnp.clip(mean - _HIGHLIGHTS_BEGIN, 0, 1 - _HIGHLIGHTS_BEGIN) / (1 - _HIGHLIGHTS_BEGIN))**2
+  return camera * jnp.maximum(blown + (1 - blown) * gains, gains)
+
+
 def camera_rgb_to_linear_srgb(rgb: jax.Array, color: CameraColor) -> jax.Array:
   """Camera RGB `[..., 3]` -> linear sRGB, the inverse of `linear_srgb_to_camera_rgb`."""
   return apply_ccm(apply_white_balance(rgb, color.white_balance), color.ccm)
@@ -98,9 +115,9 @@ def release_ccms() -> jax.Array:
   return jnp.asarray(np.linalg.inv(_normalize_rows(_SRGB_TO_CAMERA)), jnp.float32)
 
 
-def random_release_ccm(key: jax.Array) -> jax.Array:
-  """One of `release_ccms`, `[3, 3]`, drawn with equal chances."""
-  return release_ccms()[jax.random.randint(key, (), 0, 3)]
+def random_release_ccm(key: jax.Array, *, count: int = 3) -> jax.Array:
+  """One of the first `count` of `release_ccms`, `[3, 3]`, drawn with equal chances; the authors' code has 2 there."""
+  return release_ccms()[jax.random.randint(key, (), 0, count)]
 
 
 def random_ccm(key: jax.Array) -> jax.Array:
@@ -115,21 +132,53 @@ def random_ccm(key: jax.Array) -> jax.Array:
 
 
 def random_camera_color(
-    key: jax.Array, *, draw_ccm: Callable[[jax.Array], jax.Array] = random_release_ccm) -> CameraColor:
+    key: jax.Array, *, draw_ccm: Callable[[jax.Array], jax.Array] = random_release_ccm,
+    brightness_cut_std: float = _BRIGHTNESS_CUT_STD) -> CameraColor:
   """Random brightness, white balance and color matrix: what separates a photo from RAW.
-
-  The brightness N(0.8, 0.1) is cut at two standard deviations, so that white stays at or below 1 in camera RGB.
 
   Args:
     key: a PRNG key.
     draw_ccm: draws the camera RGB -> linear sRGB matrix `[3, 3]` from a key.
+    brightness_cut_std: standard deviations at which the brightness N(0.8, 0.1) is cut. 2: white stays at or below 1 in
+      camera RGB. The authors' code does not cut it: `math.inf`.
   """
   brightness_key, red_key, blue_key, ccm_key = jax.random.split(key, 4)
-  brightness = _BRIGHTNESS_MEAN + _BRIGHTNESS_STD * jax.random.truncated_normal(brightness_key, -2.0, 2.0)
+  brightness = _BRIGHTNESS_MEAN + _BRIGHTNESS_STD * jax.random.truncated_normal(
+      brightness_key, -brightness_cut_std, brightness_cut_std)
   red_gain = jax.random.uniform(red_key, (), minval=_RED_GAIN_RANGE[0], maxval=_RED_GAIN_RANGE[1])
   blue_gain = jax.random.uniform(blue_key, (), minval=_BLUE_GAIN_RANGE[0], maxval=_BLUE_GAIN_RANGE[1])
   white_balance = jnp.stack([red_gain, jnp.ones_like(red_gain), blue_gain]) / brightness
   return CameraColor(white_balance=white_balance, ccm=draw_ccm(ccm_key))
+
+
+@dataclasses.dataclass(frozen=True)
+class Unprocessing:
+  """How photos become what a camera measured. Hashable, so static under `jit`.
+
+  Attributes:
+    draw_color: draws the camera's color from a key.
+    preserve_highlights: white stays white, see `linear_srgb_to_saturating_camera_rgb`.
+  """
+
+  draw_color: Callable[[jax.Array], CameraColor] = random_camera_color
+  preserve_highlights: bool = True
+
+  @property
+  def description(self) -> list:
+    """What tells it from others, JSON, the same in every process."""
+    return [_described(self.draw_color), self.preserve_highlights]
+
+  def camera_rgb(self, rgb: jax.Array, color: CameraColor) -> jax.Array:
+    """Linear sRGB `[..., 3]` -> camera RGB, cut to [0, 1]."""
+    convert = linear_srgb_to_saturating_camera_rgb if self.preserve_highlights else linear_srgb_to_camera_rgb
+    return jnp.clip(convert(rgb, color), 0, 1)
+
+
+def _described(function):
+  """Name of a function, with the arguments that a partial one has."""
+  if isinstance(function, functools.partial):
+    return [_described(function.func), {name: _described(value) for name, value in function.keywords.items()}]
+  return getattr(function, "__qualname__", repr(function))
 
 
 def _normalize_rows(matrix):

@@ -1,7 +1,12 @@
-"""Files that are never half written, and names for them."""
+"""Files that are never half written, and paths and names for them."""
 
+import contextlib
+import json
 import os
 import pathlib
+import re
+import secrets
+from typing import Any
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
@@ -10,10 +15,62 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 
 def write_bytes(path: pathlib.Path, content: bytes) -> None:
-  """`write_text` for bytes."""
-  temporary = path.with_name(path.name + ".tmp")
-  temporary.write_bytes(content)
-  os.replace(temporary, path)
+  """`write_text` for bytes: on the disk when it returns, under a name of its own until it is complete.
+
+  Several writers, of several machines too, do not get into each other's way: the last one to end wins.
+  """
+  temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+  try:
+    with open(temporary, "xb") as file:
+      file.write(content)
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(temporary, path)
+  finally:
+    temporary.unlink(missing_ok=True)
+  _sync_folder(path.parent)
+
+
+def _sync_folder(folder: pathlib.Path) -> None:
+  """The new name outlives a crash; some file systems cannot promise that."""
+  with contextlib.suppress(OSError):
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+      os.fsync(descriptor)
+    finally:
+      os.close(descriptor)
+
+
+def read_json(path: pathlib.Path, remedy: str) -> Any:
+  """What `json.loads` makes of a file.
+
+  Args:
+    path: of the file.
+    remedy: what to do about a damaged one, a sentence.
+
+  Raises:
+    ValueError: it is empty or no JSON.
+  """
+  try:
+    return json.loads(path.read_text())
+  except ValueError as error:
+    raise ValueError(f"{path} is damaged ({error}), as a crash of the machine may leave it. {remedy}") from error
+
+
+def local_path(path: str | os.PathLike, what: str) -> pathlib.Path:
+  """A path on this machine, with `~` expanded.
+
+  Args:
+    path: as a person gave it.
+    what: gave it, for the message, e.g. "--workdir".
+
+  Raises:
+    ValueError: it is the address of a cloud.
+  """
+  if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", text := os.fspath(path)) and os.name != "nt":
+    raise ValueError(f"{what}={text} is an address, but files are read and written on file systems only. Mount it "
+                     "(with gcsfuse, s3fs or rclone), or copy what is there.")
+  return pathlib.Path(path).expanduser()
 
 
 def folder_name(text: str) -> str:

@@ -17,6 +17,28 @@ def compiler_options() -> dict[str, Any] | None:
   return {"xla_cpu_opt_preset": "CPU_OPT_PRESET_FAST_COMPILE"} if jax.default_backend() == "cpu" else None
 
 
+class PlatformError(RuntimeError):
+  """JAX cannot compute where it is told to."""
+
+
+def check_backend() -> None:
+  """Starts JAX's backend.
+
+  Raises:
+    PlatformError: there is none of those that JAX_PLATFORMS names, or the accelerator cannot be used.
+  """
+  import jax
+  try:
+    jax.devices()
+  except (RuntimeError, AssertionError) as error:  # The latter where the platform is known but absent.
+    wanted = os.environ.get("JAX_PLATFORMS")
+    reason = next(iter(str(error).splitlines()), "no such device")
+    where = f"JAX_PLATFORMS={wanted} names what JAX cannot use" if wanted else "JAX finds nothing to compute on"
+    raise PlatformError(
+        f"{where} on this machine ({reason}). Names are cpu, cuda and tpu, in lower case; a GPU wants "
+        "`pip install -e \".[cuda12]\"` and a driver. Without the variable JAX takes what there is.") from error
+
+
 def prepare_memory() -> None:
   """Puts arrays on huge pages. Call it first: the program may start once more.
 

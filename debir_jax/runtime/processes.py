@@ -5,16 +5,16 @@ Every process runs the same command. Process 0 alone writes logs and results; al
 
 import contextlib
 import json
+import os
 import pathlib
-import socket
-import time
 from typing import Any, Iterator
 
 import jax
 from jax.experimental import multihost_utils
 import numpy as np
 
-from debir_jax.runtime.workdir import WorkdirError, locked
+from debir_jax.runtime.rendezvous import meet
+from debir_jax.runtime.workdir import WorkdirError, locked, workdir_path
 
 
 class ConnectionFailedError(RuntimeError):
@@ -35,31 +35,37 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
     ConnectionFailedError: they did not answer, or the numbers make no sense.
   """
   where = coordinator or "the coordinator that JAX looked for in the environment"
-  if coordinator and not coordinator.rpartition(":")[2].isdecimal():
-    raise ConnectionFailedError(f"--coordinator={coordinator} must be host:port, e.g. 10.0.0.1:1234.")
+  if coordinator:
+    _check_numbers(coordinator, num_processes, process_id)
   try:
-    if coordinator and process_id:
-      _wait_for(coordinator, timeout_s)
+    if coordinator:
+      _leave_proxies_out(coordinator)
+      meet(coordinator, num_processes, process_id, timeout_s)
     jax.distributed.initialize(coordinator, num_processes, process_id, initialization_timeout=timeout_s)
   except (RuntimeError, ValueError, TypeError, OSError) as error:
     raise ConnectionFailedError(
         f"Process {process_id} of {num_processes} could not join the others through {where} within {timeout_s} s: "
-        f"{str(error).splitlines()[0]}\nIs process 0 running, can this machine reach that port, and do all processes "
-        "name the same --coordinator and --num_processes? --connect_timeout_s waits longer.") from error
+        f"{str(error).splitlines()[0]}\nIs every process running, can this machine reach that port, is the port free "
+        "on the machine of process 0, and do all processes name the same --coordinator and --num_processes? "
+        "--connect_timeout_s waits longer.") from error
 
 
-def _wait_for(coordinator: str, timeout_s: int) -> None:
-  """Returns once something listens there: where nothing does, JAX ends the process without an exception."""
+def _check_numbers(coordinator, num_processes, process_id):
   host, _, port = coordinator.rpartition(":")
-  end = time.monotonic() + timeout_s
-  while True:
-    try:
-      socket.create_connection((host.strip("[]"), int(port)), timeout=max(end - time.monotonic(), 0.1)).close()
-      return
-    except OSError:
-      if time.monotonic() > end:
-        raise
-      time.sleep(0.2)
+  if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+    raise ConnectionFailedError(f"--coordinator={coordinator} must be host:port, e.g. 10.0.0.1:1234.")
+  if num_processes is None or process_id is None:
+    raise ConnectionFailedError("--coordinator wants --num_processes and --process_id beside it.")
+  if not 0 <= process_id < num_processes:
+    raise ConnectionFailedError(f"--process_id={process_id} must be from 0 to {num_processes - 1}, as "
+                                f"--num_processes={num_processes}.")
+
+
+def _leave_proxies_out(coordinator: str) -> None:
+  """gRPC would send what JAX tells the coordinator to a proxy of the environment, which is for web pages."""
+  host = coordinator.rpartition(":")[0].strip("[]")
+  known = os.environ.get("no_grpc_proxy") or os.environ.get("no_proxy") or ""
+  os.environ["no_grpc_proxy"] = ",".join(filter(None, (known, host)))
 
 
 @contextlib.contextmanager
@@ -82,7 +88,7 @@ def owned(workdir: str) -> Iterator[pathlib.Path]:
         reason = str(error)
     if broadcast(bool(reason)):
       raise WorkdirError(reason or f"Process 0 cannot use --workdir={workdir}; see its message.")
-    yield pathlib.Path(workdir).expanduser().absolute()
+    yield workdir_path(workdir)
 
 
 def shard_indices(num_items: int) -> range:

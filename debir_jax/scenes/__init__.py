@@ -1,13 +1,21 @@
 """Where radiance comes from: scenes as sequences of packed camera RAW with 1920 entries per second."""
 
-from debir_jax.scenes.batches import SceneBatches, batches, stack_scenes
+from debir_jax.scenes.batches import BatchOptions, SceneBatches, batches, stack_scenes
 from debir_jax.scenes.clips import FRAMES_PER_CAPTURE, Clip, ClipScenes, clip_folder
 from debir_jax.scenes.dead_leaves import DeadLeavesScenes
 from debir_jax.scenes.photo_motion import PhotoMotionScenes
 from debir_jax.scenes.photos import Photo, PhotoSplits, UnreadablePhotoError, builtin_photos, photo_folder, split_photos
-from debir_jax.scenes.source import CachedScenes, MixedScenes, SceneSource, check_sequence_length
+from debir_jax.scenes.source import (
+    CachedScenes,
+    MixedScenes,
+    SceneSource,
+    check_sequence_length,
+    group_of,
+    scenes_made_of,
+)
 
 __all__ = [
-    "CachedScenes", "Clip", "ClipScenes", "DeadLeavesScenes", "FRAMES_PER_CAPTURE", "MixedScenes", "Photo",
-    "PhotoMotionScenes", "PhotoSplits", "SceneBatches", "SceneSource", "UnreadablePhotoError", "batches",
-    "builtin_photos", "check_sequence_length", "clip_folder", "photo_folder", "split_photos", "stack_scenes"]
+    "BatchOptions", "CachedScenes", "Clip", "ClipScenes", "DeadLeavesScenes", "FRAMES_PER_CAPTURE", "MixedScenes",
+    "Photo", "PhotoMotionScenes", "PhotoSplits", "SceneBatches", "SceneSource", "UnreadablePhotoError", "batches",
+    "builtin_photos", "check_sequence_length", "clip_folder", "group_of", "photo_folder", "scenes_made_of",
+    "split_photos", "stack_scenes"]

@@ -8,6 +8,7 @@ work.
 import collections
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+import dataclasses
 import functools
 import threading
 import time
@@ -16,17 +17,44 @@ from absl import logging
 import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
+import numpy as np
 
+from debir_jax.imaging.bayer import NUM_ORIENTATIONS, reorient
 from debir_jax.scenes.photos import UnreadablePhotoError
 from debir_jax.scenes.source import SceneSource
 from debir_jax.types import Scene
 
+_ORIENTATION_TAG = 0x0f11b
 _MANY_EPOCHS = 2**31  # Endless for all compatibility; grain's own endless repeat overflows with batches of one.
 
 _empty = jax.jit(lambda scene, count: jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype), scene),
                  static_argnums=1)
 _put = jax.jit(lambda batch, scene, index: jax.tree.map(lambda leaf, part: leaf.at[index].set(part), batch, scene),
                donate_argnums=0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BatchOptions:
+  """How batches are made.
+
+  Attributes:
+    num_threads: threads that make the scenes of a batch; so many scenes may be in memory beside it.
+    num_prefetched: batches that may be ready or in the making, each in memory in full.
+    on_unreadable: what to do about a scene whose photo cannot be read any more: "stop", or "skip", which logs it and
+      takes the next scene that can be read in its place.
+    reorient: show a scene mirrored or turned in one of 8 ways, drawn anew in every epoch. For square scenes.
+  """
+
+  num_threads: int = 1
+  num_prefetched: int = 2
+  on_unreadable: str = "stop"
+  reorient: bool = False
+
+  def __post_init__(self):
+    if self.num_threads < 1 or self.num_prefetched < 1:
+      raise ValueError(f"num_threads={self.num_threads} and num_prefetched={self.num_prefetched} must be positive.")
+    if self.on_unreadable not in ("stop", "skip"):
+      raise ValueError(f"on_unreadable must be 'stop' or 'skip', got {self.on_unreadable!r}.")
 
 
 class SceneBatches(Iterator[Scene]):
@@ -61,7 +89,7 @@ class SceneBatches(Iterator[Scene]):
 
 def batches(
     source: SceneSource, batch_size: int, seed: int, *, start_step: int = 0, sharding: NamedSharding | None = None,
-    num_threads: int = 1, num_prefetched: int = 2, on_unreadable: str = "stop") -> SceneBatches:
+    options: BatchOptions = BatchOptions()) -> SceneBatches:
   """Endless batches of scenes, each epoch in a new order; every leaf of `Scene` gets a leading batch axis.
 
   Scenes are made on the device that works on them and stay there. For a small set of scenes wrap the source in
@@ -74,13 +102,10 @@ def batches(
     start_step: index of the first batch; a resumed run passes its step.
     sharding: how a batch is spread over devices, of this and other processes, each of which makes its own part; None:
       all on this process's first device.
-    num_threads: threads that make the scenes of a batch; so many scenes may be in memory beside it.
-    num_prefetched: batches that may be ready or in the making, each in memory in full.
-    on_unreadable: what to do about a scene whose photo cannot be read any more: "stop", or "skip", which logs it and
-      takes the next scene that can be read in its place.
+    options: how they are made.
 
   Raises:
-    ValueError: batch_size cannot be spread evenly or exceeds the number of scenes, or an option is unknown.
+    ValueError: batch_size cannot be spread evenly or exceeds the number of scenes.
   """
   import grain  # pylint: disable=g-import-not-at-top
   if batch_size < 1:
@@ -89,61 +114,71 @@ def batches(
     raise ValueError(f"batch_size={batch_size} must be a multiple of the number of devices, {sharding.mesh.size}.")
   if batch_size > len(source):
     raise ValueError(f"batch_size={batch_size} exceeds the {len(source)} scenes. Use more scenes or a smaller batch.")
-  if num_threads < 1 or num_prefetched < 1:
-    raise ValueError(f"num_threads={num_threads} and num_prefetched={num_prefetched} must be positive.")
   if start_step < 0:
     raise ValueError(f"start_step must not be negative, got {start_step}.")
-  reader = _Reader(source, on_unreadable, num_threads)
+  reader = _Reader(source, seed, options)
   make = reader.batch if sharding is None else functools.partial(reader.sharded_batch, sharding=sharding)
-  stream = (grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat(_MANY_EPOCHS).batch(batch_size).map(make))
-  iterator = iter(stream.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=num_prefetched)))
+  indices = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat(_MANY_EPOCHS)
+  with_epochs = indices.map_with_index(lambda position, index: np.array([position // len(source), index]))
+  stream = with_epochs.batch(batch_size).map(make)
+  iterator = iter(stream.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=options.num_prefetched)))
   if start_step:
     grain.experimental.set_next_index(iterator, start_step)
   return SceneBatches(iterator, start_step, reader)
 
 
+@jax.jit
+def _reorient(scene: Scene, orientation) -> Scene:
+  return dataclasses.replace(scene, radiance=reorient(scene.radiance, orientation))
+
+
 class _Reader:
   """Makes scenes of a source in threads, with the remedy for unreadable ones."""
 
-  def __init__(self, source, on_unreadable, num_threads):
-    if on_unreadable not in ("stop", "skip"):
-      raise ValueError(f"on_unreadable must be 'stop' or 'skip', got {on_unreadable!r}.")
-    self._source, self._skip, self.replaced = source, on_unreadable == "skip", 0
-    self._pool, self._num_threads, self._counting = ThreadPoolExecutor(num_threads), num_threads, threading.Lock()
+  def __init__(self, source, seed, options):
+    self._source, self._seed, self._options, self.replaced = source, seed, options, 0
+    self._pool, self._counting = ThreadPoolExecutor(options.num_threads), threading.Lock()
 
-  def batch(self, indices, device=None):
-    """The scenes of these indices, stacked on the device."""
+  def batch(self, wanted, device=None):
+    """The scenes of (epoch, index) pairs `[B, 2]`, stacked on the device."""
     with jax.default_device(device):
-      return stack_scenes(self._scenes(indices, device), len(indices))
+      return stack_scenes(self._scenes(wanted, device), len(wanted))
 
-  def sharded_batch(self, indices, sharding):
+  def sharded_batch(self, wanted, sharding):
     """The same over devices: those of this process make their scenes, one device after the other."""
-    parts = [jax.device_put(self.batch(indices[part], device), device)
-             for device, (part,) in sharding.addressable_devices_indices_map((len(indices),)).items()]
+    parts = [jax.device_put(self.batch(wanted[part], device), device)
+             for device, (part,) in sharding.addressable_devices_indices_map((len(wanted),)).items()]
     join = lambda *leaves: jax.make_array_from_single_device_arrays(
-        (len(indices), *leaves[0].shape[1:]), sharding, list(leaves))
+        (len(wanted), *leaves[0].shape[1:]), sharding, list(leaves))
     return jax.tree.map(join, *parts)
 
   def close(self):
     self._pool.shutdown(wait=False, cancel_futures=True)
 
-  def _scenes(self, indices, device):
+  def _scenes(self, wanted, device):
     """In their order, no more of them ahead than there are threads."""
     making = collections.deque()
-    for index in indices:
-      making.append(self._pool.submit(self._scene, int(index), device))
-      if len(making) == self._num_threads:
+    for epoch, index in wanted.tolist():
+      making.append(self._pool.submit(self._scene, epoch, index, device))
+      if len(making) == self._options.num_threads:
         yield making.popleft().result()
     while making:
       yield making.popleft().result()
 
-  def _scene(self, index, device):
+  def _scene(self, epoch, index, device):
+    with jax.default_device(device):
+      scene = self._readable_scene(index)
+      if not self._options.reorient:
+        return scene
+      rng = np.random.default_rng([self._seed, _ORIENTATION_TAG, epoch, index])
+      return _reorient(scene, rng.integers(NUM_ORIENTATIONS))
+
+  def _readable_scene(self, index):
     for offset in range(len(self._source)):
       try:
-        with jax.default_device(device):
-          return self._source.scene((index + offset) % len(self._source))
+        return self._source.scene((index + offset) % len(self._source))
       except UnreadablePhotoError as error:
-        if not self._skip:
+        if self._options.on_unreadable == "stop":
           raise
         with self._counting:
           self.replaced += 1

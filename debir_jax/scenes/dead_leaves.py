@@ -11,17 +11,16 @@ overfill a list is left out of the scene altogether (it would be nearly hidden b
 has no seams between cells.
 """
 
-from collections.abc import Callable
 import dataclasses
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from debir_jax.imaging.color import linear_srgb_to_camera_rgb, random_camera_color
+from debir_jax.imaging.color import Unprocessing
 from debir_jax.scenes import camera_path
 from debir_jax.scenes.camera_path import CameraPath
-from debir_jax.scenes.source import check_index, check_source_sizes
+from debir_jax.scenes.source import check_index, check_source_sizes, made_of, scene_key
 from debir_jax.types import SUBFRAME_RATE_HZ, CameraColor, Scene
 
 _TILE = 16  # Mosaic pixels.
@@ -42,6 +41,7 @@ _OWN_SPEED = 0.5  # Of a leaf, per axis, standard deviation relative to the came
 _MEAN_LOG_RGB = np.log(0.15).astype(np.float32) + np.array([0.1, 0.0, -0.25], np.float32)
 _LOG_COLOUR_AXES = np.array([[0.8, 0.8, 0.8], [0.2, 0.1, -0.35], [0.2, -0.13, -0.05]], np.float32)
 _MAX_RGB = 0.9
+_CHANNEL_OF_PLANE = (0, 1, 1, 2)  # R, Gr, Gb, B -> R, G, B.
 
 
 @jax.tree_util.register_dataclass
@@ -85,7 +85,7 @@ class DeadLeavesParams:
 def random_scene_params(
     key: jax.Array, *, num_subframes: int, crop_size: int, num_leaves: int | None = None,
     static_fraction: float = 0.15, speed_scale: float | None = None,
-    draw_color: Callable[[jax.Array], CameraColor] = random_camera_color) -> DeadLeavesParams:
+    unprocessing: Unprocessing = Unprocessing()) -> DeadLeavesParams:
   """Draws the camera's path, the leaves and the camera's color; see `photo_motion.random_scene_params`.
 
   Args:
@@ -95,7 +95,7 @@ def random_scene_params(
     num_leaves: by default 110 for a crop of 64 pixels, in proportion to its area.
     static_fraction: chance that nothing moves.
     speed_scale: see `camera_path.random_speed`.
-    draw_color: draws the camera's color from a key.
+    unprocessing: draws the camera's color.
   """
   path_key, speed_key, leaves_key, background_key, color_key = jax.random.split(key, 5)
   duration_s = num_subframes / SUBFRAME_RATE_HZ
@@ -106,7 +106,7 @@ def random_scene_params(
   leaves = _random_leaves(leaves_key, num_leaves, path=path, speed_px_s=speed, duration_s=duration_s,
                           crop_size=crop_size)
   return DeadLeavesParams(path=path, leaves=leaves, background=natural_colors(background_key, 1)[0],
-                          color=draw_color(color_key))
+                          color=unprocessing.draw_color(color_key))
 
 
 def natural_colors(key: jax.Array, count: int) -> jax.Array:
@@ -155,14 +155,15 @@ def _log_uniform(share, lowest, highest):
   return lowest * (highest / lowest)**share
 
 
-def render_scene(params: DeadLeavesParams, *, num_subframes: int, crop_size: int) -> jax.Array:
+def render_scene(params: DeadLeavesParams, *, num_subframes: int, crop_size: int,
+                 unprocessing: Unprocessing = Unprocessing()) -> jax.Array:
   """Radiance `[num_subframes, crop_size / 2, crop_size / 2, 4]` in camera RAW, entry k at time (k + 1/2) / 1920 s."""
   num_chunks = -(-num_subframes // _CHUNK)
   times_s = camera_path.subframe_times_s(num_chunks * _CHUNK)
   cameras = camera_path.camera_affine(params.path, times_s)
   lists = _cell_lists(params, times_s, cameras, crop_size, num_chunks)
-  table = _leaf_table(params)
-  background = _by_plane(params.background, params.color)
+  by_plane = lambda rgb: unprocessing.camera_rgb(rgb, params.color)[..., jnp.array(_CHANNEL_OF_PLANE)]
+  table, background = _leaf_table(params.leaves, by_plane), by_plane(params.background)
   by_chunk = lambda array: array.reshape(num_chunks, _CHUNK, *array.shape[1:])
 
   def paint_chunk(chunk):
@@ -172,15 +173,9 @@ def render_scene(params: DeadLeavesParams, *, num_subframes: int, crop_size: int
   return chunks.reshape(-1, *chunks.shape[2:])[:num_subframes]
 
 
-def _by_plane(rgb, color):
-  """Linear sRGB `[..., 3]` -> camera RAW of the four Bayer planes `[..., 4]`."""
-  return jnp.clip(linear_srgb_to_camera_rgb(rgb, color), 0, 1)[..., jnp.array([0, 1, 1, 2])]
-
-
-def _leaf_table(params):
+def _leaf_table(leaves, by_plane):
   """Leaves with colors in camera RGB by Bayer plane `[N + 1, 4]`; the last one is invisible and fills short lists."""
-  leaves = params.leaves
-  leaves = dataclasses.replace(leaves, rgb=_by_plane(leaves.rgb, params.color))
+  leaves = dataclasses.replace(leaves, rgb=by_plane(leaves.rgb))
   padded = jax.tree.map(lambda array: jnp.pad(array, [(0, 1)] + [(0, 0)] * (array.ndim - 1)), leaves)
   return dataclasses.replace(padded, centre_px=padded.centre_px.at[-1].set(1e6), frame=padded.frame.at[-1].set(
       jnp.eye(2)), radius_px=padded.radius_px.at[-1].set(1.0))
@@ -273,8 +268,8 @@ def _smooth_wave(cycles):
 
 
 _draw_params = jax.jit(random_scene_params, static_argnames=(
-    "num_subframes", "crop_size", "num_leaves", "static_fraction", "speed_scale", "draw_color"))
-_render = jax.jit(render_scene, static_argnames=("num_subframes", "crop_size"))
+    "num_subframes", "crop_size", "num_leaves", "static_fraction", "speed_scale", "unprocessing"))
+_render = jax.jit(render_scene, static_argnames=("num_subframes", "crop_size", "unprocessing"))
 
 
 class DeadLeavesScenes:
@@ -283,24 +278,29 @@ class DeadLeavesScenes:
   def __init__(
       self, *, crop_size: int, num_subframes: int, num_scenes: int, seed: int = 0, num_leaves: int | None = None,
       static_fraction: float = 0.15, speed_scale: float | None = None,
-      draw_color: Callable[[jax.Array], CameraColor] = random_camera_color):
+      unprocessing: Unprocessing = Unprocessing()):
     """See `random_scene_params` for the options. Raises ValueError for sizes that cannot be."""
     check_source_sizes(crop_size=crop_size, num_subframes=num_subframes, num_scenes=num_scenes)
     self.crop_size, self.num_subframes = crop_size, num_subframes
     self._num_scenes, self._seed = num_scenes, seed
     self._options = dict(num_leaves=num_leaves, static_fraction=static_fraction, speed_scale=speed_scale,
-                         draw_color=draw_color)
+                         unprocessing=unprocessing)
 
   def __len__(self) -> int:
     return self._num_scenes
 
+  def made_of(self) -> str:
+    """A fingerprint of what scenes depend on."""
+    return made_of("dead_leaves", self, self._num_scenes, self._seed, self._options)
+
   def params(self, index: int) -> DeadLeavesParams:
     """What was drawn for a scene."""
-    key = jax.random.fold_in(jax.random.key(self._seed), index)
-    return _draw_params(key, num_subframes=self.num_subframes, crop_size=self.crop_size, **self._options)
+    return _draw_params(scene_key("dead_leaves", self._seed, index), num_subframes=self.num_subframes,
+                        crop_size=self.crop_size, **self._options)
 
   def scene(self, index: int) -> Scene:
     check_index(index, len(self))
     params = self.params(index)
-    radiance = _render(params, num_subframes=self.num_subframes, crop_size=self.crop_size)
+    radiance = _render(params, num_subframes=self.num_subframes, crop_size=self.crop_size,
+                       unprocessing=self._options["unprocessing"])
     return Scene(radiance=radiance, color=params.color, scene_id=jnp.asarray(index, jnp.int32))

@@ -8,20 +8,20 @@ Drawing is separate from rendering: `random_scene_params(key, ...)` -> `render_s
 traceable. The motion is known in closed form: `motion_field`. Axis order is (y, x) except in flow fields (x, y).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 import dataclasses
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from debir_jax.imaging.color import linear_srgb_to_camera_rgb, random_camera_color
+from debir_jax.imaging.color import Unprocessing
 from debir_jax.scenes import camera_path
 from debir_jax.scenes.camera_path import CameraPath
 from debir_jax.scenes.photos import SOURCE_DENSITY, Photo, check_large_enough, random_crop_downscale
-from debir_jax.scenes.source import check_index, check_source_sizes
+from debir_jax.scenes.source import check_index, check_source_sizes, made_of, scene_key, scene_rng
 from debir_jax.types import SUBFRAME_RATE_HZ, CameraColor, Scene
 
+_KIND = "photo_motion"
 _CHANNEL_OF_PLANE = (0, 1, 1, 2)  # R, Gr, Gb, B -> R, G, B.
 _NUM_LOBES = 3  # Harmonics 2 to 4 of a foreground's outline.
 _LOBE_SIZE = 0.15  # Their standard deviation, relative to the radius.
@@ -66,7 +66,7 @@ class PhotoMotionParams:
 def random_scene_params(
     key: jax.Array, *, num_subframes: int, crop_size: int, static_fraction: float = 0.15,
     foreground_fraction: float = 0.3, speed_scale: float | None = None,
-    draw_color: Callable[[jax.Array], CameraColor] = random_camera_color) -> PhotoMotionParams:
+    unprocessing: Unprocessing = Unprocessing()) -> PhotoMotionParams:
   """Draws the camera's path, the foreground and the camera's color.
 
   Args:
@@ -76,7 +76,7 @@ def random_scene_params(
     static_fraction: chance that nothing moves.
     foreground_fraction: chance of a foreground layer. In a static scene it stands still as well.
     speed_scale: see `camera_path.random_speed`.
-    draw_color: draws the camera's color from a key.
+    unprocessing: draws the camera's color.
   """
   path_key, speed_key, layer_key, layer_speed_key, color_key = jax.random.split(key, 5)
   duration_s = num_subframes / SUBFRAME_RATE_HZ
@@ -88,7 +88,7 @@ def random_scene_params(
       path=camera_path.random_camera_path(path_key, speed_px_s=speed, duration_s=duration_s, crop_size=crop_size),
       foreground=_random_foreground(layer_key, speed_px_s=jnp.where(speed > 0, own_speed, 0.0), duration_s=duration_s,
                                     crop_size=crop_size, share=foreground_fraction),
-      color=draw_color(color_key))
+      color=unprocessing.draw_color(color_key))
 
 
 def _random_foreground(key, *, speed_px_s, duration_s, crop_size, share):
@@ -104,7 +104,7 @@ def _random_foreground(key, *, speed_px_s, duration_s, crop_size, share):
 
 def render_scene(
     photo: jax.Array, params: PhotoMotionParams, *, num_subframes: int, crop_size: int,
-    foreground_photo: jax.Array | None = None) -> jax.Array:
+    foreground_photo: jax.Array | None = None, unprocessing: Unprocessing = Unprocessing()) -> jax.Array:
   """Radiance `[num_subframes, crop_size / 2, crop_size / 2, 4]` in camera RAW, entry k at time (k + 1/2) / 1920 s.
 
   Args:
@@ -114,6 +114,7 @@ def render_scene(
     num_subframes: length of the sequence.
     crop_size: side of the crop in mosaic pixels, even.
     foreground_photo: the foreground's photo, like `photo`; without one there is no foreground.
+    unprocessing: what makes camera RGB of them.
 
   Raises:
     ValueError: a photo is not `[S, S, 3]`, or the crop side is odd.
@@ -125,7 +126,7 @@ def render_scene(
                        "photos.random_crop_downscale.")
   times_s = camera_path.subframe_times_s(num_subframes)
   # Unprocessed once, in linear light, before it is sampled thousands of times.
-  planes = _camera_planes(photo, params.color)
+  planes = _camera_planes(photo, params.color, unprocessing)
   background = camera_path.camera_affine(params.path, times_s)
 
   # A loop over subframes, as its inputs are computed once: XLA would fuse them into every sample's expression
@@ -134,7 +135,7 @@ def render_scene(
     return jax.lax.map(lambda camera: _sample_layer(planes, camera, crop_size), background)
   if foreground_photo is None:
     return background_only()
-  layer_planes = _camera_planes(foreground_photo, params.color)
+  layer_planes = _camera_planes(foreground_photo, params.color, unprocessing)
   layer = camera_path.camera_affine(params.foreground.path, times_s)
 
   def with_foreground():
@@ -168,9 +169,9 @@ def mean_motion_px(params: PhotoMotionParams, *, start_s: jax.Array, end_s: jax.
       motion_field(params, start_s=start_s, end_s=end_s, crop_size=crop_size), axis=-1))
 
 
-def _camera_planes(photo, color):
+def _camera_planes(photo, color, unprocessing):
   """Linear sRGB `[S, S, 3]` -> camera RGB planes `[3, S, S]` in [0, 1]."""
-  return jnp.moveaxis(jnp.clip(linear_srgb_to_camera_rgb(photo, color), 0, 1), -1, 0)
+  return jnp.moveaxis(unprocessing.camera_rgb(photo, color), -1, 0)
 
 
 def _scene_positions(camera, crop_size):
@@ -227,8 +228,8 @@ def _blob(layer, y, x):
 
 
 _draw_params = jax.jit(random_scene_params, static_argnames=(
-    "num_subframes", "crop_size", "static_fraction", "foreground_fraction", "speed_scale", "draw_color"))
-_render_photos = jax.jit(render_scene, static_argnames=("num_subframes", "crop_size"))
+    "num_subframes", "crop_size", "static_fraction", "foreground_fraction", "speed_scale", "unprocessing"))
+_render_photos = jax.jit(render_scene, static_argnames=("num_subframes", "crop_size", "unprocessing"))
 
 
 class PhotoMotionScenes:
@@ -237,7 +238,7 @@ class PhotoMotionScenes:
   def __init__(
       self, photos: Sequence[Photo], *, crop_size: int, num_subframes: int, num_scenes: int, seed: int = 0,
       static_fraction: float = 0.15, foreground_fraction: float = 0.3, speed_scale: float | None = None,
-      draw_color: Callable[[jax.Array], CameraColor] = random_camera_color):
+      unprocessing: Unprocessing = Unprocessing()):
     """See `random_scene_params` for the options.
 
     Raises:
@@ -250,27 +251,40 @@ class PhotoMotionScenes:
     self.crop_size, self.num_subframes = crop_size, num_subframes
     self._photos, self._num_scenes, self._seed = list(photos), num_scenes, seed
     self._options = dict(static_fraction=static_fraction, foreground_fraction=foreground_fraction,
-                         speed_scale=speed_scale, draw_color=draw_color)
+                         speed_scale=speed_scale, unprocessing=unprocessing)
 
   def __len__(self) -> int:
     return self._num_scenes
 
   def params(self, index: int) -> PhotoMotionParams:
     """What was drawn for a scene: its exact motion and color."""
-    key = jax.random.fold_in(jax.random.key(self._seed), index)
-    return _draw_params(key, num_subframes=self.num_subframes, crop_size=self.crop_size, **self._options)
+    return _draw_params(scene_key(_KIND, self._seed, index), num_subframes=self.num_subframes,
+                        crop_size=self.crop_size, **self._options)
 
   def scene(self, index: int) -> Scene:
     check_index(index, len(self))
     params = self.params(index)
-    rng = np.random.default_rng([self._seed, index])
-    background = self._photos[index % len(self._photos)]
+    rng = scene_rng(_KIND, self._seed, index)
+    background = self._photo(index)
     photo = self._crop(rng, background)
     # The second photo is needed only where it is seen; passing the first keeps one compiled program.
     foreground = self._crop(rng, self._other(rng, background)) if params.foreground.visible else photo
     radiance = _render_photos(photo, params, num_subframes=self.num_subframes, crop_size=self.crop_size,
-                              foreground_photo=foreground)
+                              foreground_photo=foreground, unprocessing=self._options["unprocessing"])
     return Scene(radiance=radiance, color=params.color, scene_id=jnp.asarray(index, jnp.int32))
+
+  def group(self, index: int) -> str:
+    """The group of the photo behind a scene."""
+    check_index(index, len(self))
+    return self._photo(index).group
+
+  def made_of(self) -> str:
+    """A fingerprint of what scenes depend on, the photos included."""
+    photos = [[photo.name, photo.path.stat().st_size] for photo in self._photos]
+    return made_of(_KIND, self, self._num_scenes, self._seed, self._options | dict(photos=photos))
+
+  def _photo(self, index):
+    return self._photos[index % len(self._photos)]
 
   def _crop(self, rng, photo):
     return random_crop_downscale(rng, photo.pixels(), crop_size=self.crop_size)

@@ -105,37 +105,27 @@ def image_files(folder: pathlib.Path) -> list[pathlib.Path]:
 
 @dataclasses.dataclass(frozen=True)
 class PhotoSplits:
-  """Photos for the restoration network, for BAENet, and for evaluation."""
+  """Photos for the restoration network, for BAENet, for choices, and for results."""
 
   restore: list[Photo]
   bae: list[Photo]
-  held_out: list[Photo]
+  validation: list[Photo]
+  test: list[Photo]
 
 
 def split_photos(
-    photos: Sequence[Photo], *, fractions: tuple[float, float, float] = (0.5, 0.25, 0.25),
+    photos: Sequence[Photo], *, fractions: tuple[float, float, float, float] = (0.5, 0.2, 0.1, 0.2),
     seed: int = 0) -> PhotoSplits:
-  """Deals whole groups into three splits, the same way for the same photos and seed.
-
-  Every split gets at least one group. With two groups only, restoration and BAENet share one: what counts is that
-  nothing that is evaluated was trained on.
-
-  Raises:
-    ValueError: fewer than two groups, or fractions that are not positive.
-  """
-  if min(fractions) <= 0:
-    raise ValueError(f"fractions must be positive, got {fractions}.")
+  """Deals whole groups into four splits, the same way for the same photos and seed."""
   groups = sorted({photo.group for photo in photos})
-  if len(groups) < 2:
-    raise ValueError(f"{len(groups)} group(s) of photos cannot be split into training and held-out photos. "
-                     "Add photos of other things.")
+  if len(groups) < 4:
+    raise ValueError(f"{len(groups)} group(s) of photos cannot be split into four.")
   order = [groups[i] for i in np.random.default_rng([seed, 0x5917]).permutation(len(groups))]
-  num_bae, num_held_out = (len(order) * share / sum(fractions) for share in fractions[1:])
-  num_bae, num_held_out = max(1, int(num_bae)), max(1, math.ceil(num_held_out))  # Few groups: rather evaluate more.
-  held_out, rest = order[:num_held_out], order[num_held_out:]
-  bae, restore = (rest[:num_bae], rest[num_bae:]) if len(rest) > num_bae else (rest[:1], rest[1:] or rest)
-  member = lambda chosen: [photo for photo in photos if photo.group in chosen]
-  return PhotoSplits(restore=member(restore), bae=member(bae), held_out=member(held_out))
+  num_bae, num_validation = (max(1, int(len(order) * share)) for share in fractions[1:3])
+  num_test = max(1, math.ceil(len(order) * fractions[3]))
+  parts = np.split(np.array(order), np.cumsum([num_test, num_validation, num_bae]))
+  member = lambda chosen: [photo for photo in photos if photo.group in set(chosen)]
+  return PhotoSplits(test=member(parts[0]), validation=member(parts[1]), bae=member(parts[2]), restore=member(parts[3]))
 
 
 def check_large_enough(photos: Sequence[Photo], crop_size: int) -> None:

@@ -1,12 +1,20 @@
-"""What a set of scenes is: `SceneSource` makes scene i as a pure function of its seed and i. Mixed and cached ones."""
+"""What a set of scenes is: `SceneSource` makes scene i as a pure function of its seed and i. Mixed and cached ones.
+
+A source may have a method `group(index) -> str`, which says what a scene shows: scenes of one photo or clip are not
+independent of each other, and statistics take them together, see `group_of`. A method `made_of() -> str` tells scenes
+apart from those of other settings, see `scenes_made_of`.
+"""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
+import zlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from debir_jax.imaging.color import Unprocessing
+from debir_jax.runtime.fingerprint import fingerprint
 from debir_jax.types import BurstTiming, Scene
 
 CROP_MULTIPLE = 8  # Mosaic pixels: two for a Bayer cell, four for the two downsamplings of the networks.
@@ -30,6 +38,44 @@ class SceneSource(Protocol):
     """Scene 0 <= index < len; its scene_id is the index."""
 
 
+def group_of(source: SceneSource, index: int) -> str:
+  """What a scene shows, by its source's `group`; without one, every scene is a group of its own."""
+  return source.group(index) if hasattr(source, "group") else f"scene {index}"
+
+
+def scenes_made_of(source: SceneSource) -> str:
+  """A text that differs where scenes differ, as far as their source says: by a method `made_of() -> str`, or its sizes.
+  """
+  sizes = f"{len(source)} scenes of {source.crop_size} px and {source.num_subframes} subframes"
+  return source.made_of() if hasattr(source, "made_of") else sizes
+
+
+def made_of(kind: str, source: SceneSource, num_scenes: int, seed: int, options: dict[str, Any]) -> str:
+  """A fingerprint of a source's settings; options may be JSON and `Unprocessing`."""
+  options = {name: value.description if isinstance(value, Unprocessing) else value for name, value in options.items()}
+  return fingerprint(kind, source.crop_size, source.num_subframes, num_scenes, seed, options)
+
+
+def scene_key(kind: str, seed: int, index: int) -> jax.Array:
+  """Key of a scene; sources of different kinds with one seed share nothing, not even the camera's path.
+
+  Args:
+    kind: name of the kind of source.
+    seed: of the source.
+    index: of the scene.
+  """
+  return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _tag(kind)), index)
+
+
+def scene_rng(kind: str, seed: int, index: int) -> np.random.Generator:
+  """The same for what is drawn on the host."""
+  return np.random.default_rng([seed, _tag(kind), index])
+
+
+def _tag(kind):
+  return zlib.crc32(kind.encode())
+
+
 class MixedScenes:
   """Several sources after one another as one; shares follow from their numbers of scenes."""
 
@@ -45,13 +91,26 @@ class MixedScenes:
     return sum(len(source) for source in self._sources)
 
   def scene(self, index: int) -> Scene:
+    source, local = self._at(index)
+    scene = source.scene(local)
+    return Scene(radiance=scene.radiance, color=scene.color, scene_id=jnp.asarray(index, jnp.int32))
+
+  def group(self, index: int) -> str:
+    """What its own source says, apart from the groups of other sources."""
+    source, local = self._at(index)
+    return f"{self._sources.index(source)}: {group_of(source, local)}"
+
+  def made_of(self) -> str:
+    """As its sources say."""
+    return fingerprint(*map(scenes_made_of, self._sources))
+
+  def _at(self, index):
+    """The source of a scene and its index there."""
     check_index(index, len(self))
-    local = index
     for source in self._sources:
-      if local < len(source):
-        scene = source.scene(local)
-        return Scene(radiance=scene.radiance, color=scene.color, scene_id=jnp.asarray(index, jnp.int32))
-      local -= len(source)
+      if index < len(source):
+        return source, index
+      index -= len(source)
     raise AssertionError("The index was checked.")
 
 
@@ -73,6 +132,14 @@ class CachedScenes:
 
   def __len__(self) -> int:
     return len(self._source)
+
+  def group(self, index: int) -> str:
+    """As its source says."""
+    return group_of(self._source, index)
+
+  def made_of(self) -> str:
+    """As its source says."""
+    return scenes_made_of(self._source)
 
   def scene(self, index: int) -> Scene:
     if index not in self._scenes:

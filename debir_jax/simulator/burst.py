@@ -34,7 +34,7 @@ def gains_for(exposure_times: jax.Array, preview_gain: jax.Array, timing: BurstT
 
 def simulate_burst(key: jax.Array, radiance: jax.Array, exposure_times: jax.Array, preview_gain: jax.Array,
                    noise_model: NoiseModel, timing: BurstTiming, *, gains: jax.Array | None = None,
-                   bits: int | None = None) -> jax.Array:
+                   bits: int | None = None, black_level: float = 0.0) -> jax.Array:
   """Takes a burst of a moving scene (Eq. 5 and 6), differentiable in the exposure times.
 
   Args:
@@ -46,9 +46,10 @@ def simulate_burst(key: jax.Array, radiance: jax.Array, exposure_times: jax.Arra
     timing: see `BurstTiming`.
     gains: `[n]`, linear, of the frames that are taken; default `gains_for(exposure_times, ...)`.
     bits: quantise to so many bits, with straight-through derivative; default: no quantisation, as in the paper.
+    black_level: what the sensor counts without light, relative to white less black; 0: none, as in the paper.
 
   Returns:
-    raw `[n, h, w, 4]` in [0, 1].
+    raw `[n, h, w, 4]` in [-black_level, 1].
 
   Raises:
     ValueError: wrong shapes; times that are negative or leave the sequence, or no first frame (where they are
@@ -62,12 +63,12 @@ def simulate_burst(key: jax.Array, radiance: jax.Array, exposure_times: jax.Arra
   gains = _gain_of_every_frame(
       gains_for(exposure_times, preview_gain, timing) if gains is None else gains, taken)
   _check_positive("gains", gains)
-  raw = _take(key, radiance, start_s, end_s, gains, noise_model, timing, bits)
+  raw = _take(key, radiance, start_s, end_s, gains, noise_model, timing, bits, black_level)
   return jnp.where(taken[:, None, None, None], raw, 0)
 
 
 def simulate_previews(key: jax.Array, radiance: jax.Array, preview_gain: jax.Array, noise_model: NoiseModel,
-                      timing: BurstTiming, *, bits: int | None = None) -> jax.Array:
+                      timing: BurstTiming, *, bits: int | None = None, black_level: float = 0.0) -> jax.Array:
   """Takes the two previews before the burst (Eq. 9 and 10).
 
   Args:
@@ -76,15 +77,15 @@ def simulate_previews(key: jax.Array, radiance: jax.Array, preview_gain: jax.Arr
     preview_gain: g_p, linear.
     noise_model: see `noise.py`.
     timing: see `BurstTiming`.
-    bits: see `simulate_burst`.
+    bits, black_level: see `simulate_burst`.
 
   Returns:
-    raw `[2, h, w, 4]` in [0, 1]; index 0 is the earlier preview.
+    raw `[2, h, w, 4]` in [-black_level, 1]; index 0 is the earlier preview.
   """
   _check_radiance(radiance, timing.target_index, timing)
   _check_positive("preview_gain", preview_gain)
   start_s, end_s = preview_windows(timing)
-  return _take(key, radiance, start_s, end_s, preview_gain, noise_model, timing, bits)
+  return _take(key, radiance, start_s, end_s, preview_gain, noise_model, timing, bits, black_level)
 
 
 def target_of(radiance: jax.Array, timing: BurstTiming) -> jax.Array:
@@ -93,11 +94,11 @@ def target_of(radiance: jax.Array, timing: BurstTiming) -> jax.Array:
   return radiance[timing.target_index]
 
 
-def _take(key, radiance, start_s, end_s, gains, noise_model, timing, bits):
+def _take(key, radiance, start_s, end_s, gains, noise_model, timing, bits, black_level):
   signal = integrate_windows(radiance, start_s, end_s, timing)  # S_{s,e}, Eq. 7
   noisy = add_noise(key, signal, gains, noise_model)  # + g N, Eq. 8
-  raw = clip(noisy)  # Eq. 6
-  return raw if bits is None else quantize(raw, bits)
+  raw = clip(noisy, black_level)  # Eq. 6
+  return raw if bits is None else quantize(raw, bits, black_level)
 
 
 def _gain_of_every_frame(gains, taken):

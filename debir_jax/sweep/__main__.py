@@ -1,4 +1,4 @@
-"""Runs every trial of a config's `sweep()`, and puts their results on held-out scenes side by side.
+"""Runs every trial of a config's `sweep()`, and puts their results on validation scenes side by side.
 
   python -m debir_jax.sweep --config=configs/sweeps/stage2.py --config.init_from=runs/quickstart --workdir=runs/sweep
 
@@ -11,8 +11,9 @@ of them changes, for example
 Each trial runs in a process of its own, one after the other, or several at a time with --processes, into a folder of
 its name in the workdir. The same command goes on with a sweep that was stopped, and skips what is finished. Run it
 several times at once, on other machines or GPUs (CUDA_VISIBLE_DEVICES) with the same workdir: they share the trials.
-The workdir gets table.md, trials.json and trials.png: how well each trial's method does on the held-out scenes, and its
-difference to the first trial on the same scenes and noise draws.
+The workdir gets table.md, trials.json and trials.png: how well each trial's method does on the validation scenes, and
+its difference to the first trial on the same scenes and noise draws. Trials that differ in their seed alone, named
+alike but for ", seed 1" at the end, are also put together: their table has intervals over photos and seeds.
 """
 
 import pathlib

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import re
 from typing import Any, Mapping
 
 import ml_collections
@@ -11,13 +12,14 @@ from debir_jax.evaluation import plots
 from debir_jax.evaluation.records import Record, read_records, records_paths
 from debir_jax.evaluation.summary import format_table, summarize
 from debir_jax.runtime.command_line import load_config_module
-from debir_jax.runtime.files import folder_name, write_text
+from debir_jax.runtime.files import folder_name, read_json, write_text
 from debir_jax.runtime.workdir import WorkdirError
 from debir_jax.sweep.trial_processes import IN_USE_CODE, STOPPED, STOPPED_CODE, run_all, tell
 from debir_jax.training import runner
 
 Trials = dict[str, dict[str, Any]]  # The fields that each trial changes, by its name.
 _RECORD = "trial.json"
+_SEED = re.compile(r"[, ]*seed \d+$")  # At the end of the name of a trial that differs from others in its seed.
 
 
 class Sweep:
@@ -106,14 +108,20 @@ def trial_config(config: ml_collections.ConfigDict, name: str, changes: dict[str
   except (KeyError, TypeError) as error:
     raise ValueError(f"Trial {name!r}: {error.args[0] if error.args else error}") from error
   if not config.comparison.enabled:
-    raise ValueError(f"Trial {name!r} is not evaluated on held-out scenes: set config.comparison.enabled=True.")
+    raise ValueError(f"Trial {name!r} is not evaluated: set config.comparison.enabled=True.")
+  if config.comparison.split == "test":
+    raise ValueError(f"Trial {name!r} would be compared on the test scenes, on which no choice may be made: set "
+                     "config.comparison.split='validation'.")
   return config
 
 
 def is_done(config: ml_collections.ConfigDict, folder: pathlib.Path) -> bool:
   """Whether a trial ended in this folder with this very config."""
   record = folder / _RECORD
-  return record.exists() and json.loads(record.read_text()) == json.loads(json.dumps(config.to_dict()))
+  if not record.exists():
+    return False
+  found = read_json(record, "Delete it: the trial runs again.")
+  return found == json.loads(json.dumps(config.to_dict()))
 
 
 def mark_done(config: ml_collections.ConfigDict, folder: pathlib.Path) -> None:
@@ -135,12 +143,30 @@ def report(workdir: pathlib.Path, trials: Trials, method: str) -> str:
   for column, records in _records(workdir, trials, method).items():
     columns[column] = summarize(records, reference=reference)
   summaries = {column: [summary.__dict__ for summary in rows] for column, rows in columns.items()}
+  pooled = _pooled(workdir, trials, method)
   results = [dict(trial=name, changes=changes, **{column: rows[index] for column, rows in summaries.items()})
              for index, (name, changes) in enumerate(trials.items())]
   write_text(workdir / "trials.json", json.dumps(dict(method=method, reference=reference, trials=results), indent=2))
-  write_text(workdir / "table.md", format_table(columns, reference=reference, markdown=True, first="trial") + "\n")
+  tables = lambda **options: "\n\n".join(
+      format_table(of_trials, reference=reference, first="trial", **options)
+      for of_trials, reference in ((columns, reference), *pooled))
+  write_text(workdir / "table.md", tables(markdown=True) + "\n")
   plots.differences(workdir / "trials.png", columns, reference=reference)
-  return format_table(columns, reference=reference, first="trial")
+  return tables()
+
+
+def _pooled(workdir, trials, method):
+  """Summaries by column of trials put together over their seeds, and the reference among them; none without seeds."""
+  recipes = {name: _SEED.sub("", name) for name in trials}
+  seeds = {recipe: {trials[name].get("seed") for name in trials if recipes[name] == recipe}
+           for recipe in recipes.values()}
+  if min(map(len, seeds.values())) < 2:
+    return []
+  reference = next(iter(seeds))
+  columns = {column: [dataclasses.replace(record, method=recipes[record.method],
+                                          training_seed=trials[record.method].get("seed", 0)) for record in records]
+             for column, records in _records(workdir, trials, method).items()}
+  return [({column: summarize(records, reference=reference) for column, records in columns.items()}, reference)]
 
 
 def _records(workdir: pathlib.Path, trials: Trials, method: str) -> dict[str, list[Record]]:
@@ -154,5 +180,7 @@ def _records(workdir: pathlib.Path, trials: Trials, method: str) -> dict[str, li
       found = [record for record in read_records(of_trial[column]) if record.method == method]
       if not found:
         raise ValueError(f"There is no method {method!r} in {of_trial[column]}; choose another one with --method.")
-      columns.setdefault(column, []).extend(dataclasses.replace(record, method=name) for record in found)
+      # Every trial is compared with the first one, whatever their seeds.
+      columns.setdefault(column, []).extend(
+          dataclasses.replace(record, method=name, training_seed=None) for record in found)
   return columns

@@ -10,7 +10,6 @@ the data and every random number follow (`run.next_batch`, `run.config.seed`); b
 """
 
 import contextlib
-import importlib.metadata
 import json
 import pathlib
 from typing import Any, Sequence
@@ -22,6 +21,7 @@ from orbax.checkpoint import v1 as ocp
 
 from debir_jax.config.compatibility import check_compatible
 from debir_jax.runtime import processes
+from debir_jax.runtime.versions import version_of
 from debir_jax.training.state import TrainState, parts_of, with_parts
 from debir_jax.weights.descriptions import with_defaults
 
@@ -71,7 +71,7 @@ class Checkpoints:
       CheckpointError: this checkpoint or the one before it could not be written. Older ones are intact.
     """
     step = int(state.step)
-    about = dict(format=FORMAT, version=importlib.metadata.version("debir_jax"), jax=jax.__version__,
+    about = dict(format=FORMAT, version=version_of("debir_jax"), jax=jax.__version__,
                  run=self._run | dict(next_batch=step), psnr_measured=psnr is not None)
     self._wait()
     try:
@@ -80,6 +80,24 @@ class Checkpoints:
           custom_metadata=self._compatibility | {_ABOUT: about})
     except OSError as error:
       raise self._not_written(error) from error
+
+  def check_readable(self, state: TrainState) -> None:
+    """Waits for the newest checkpoint and reads it back, so that no run works for hours on what will be lost.
+
+    Args:
+      state: like the one that was saved.
+
+    Raises:
+      CheckpointError: it cannot be read.
+    """
+    self._wait()
+    try:
+      if self.latest_step() is None:
+        raise ValueError("It is not found again.")
+      self.load_latest(state)
+    except ValueError as error:
+      raise CheckpointError(f"A checkpoint that was just written to {self.directory} cannot be read back: {error}\n"
+                            "Choose another --workdir, on another file system if need be.") from error
 
   def steps(self) -> list[int]:
     """Steps of all finished checkpoints, oldest first."""
@@ -191,4 +209,4 @@ def check_format(found: int | None, where: str, version: str | None = None) -> N
     remedy = "Update the package." if newer else "Go on with that version, or train again in another --workdir."
     writer = f"debir_jax {version}" if version else "another version of debir_jax"
     raise ValueError(f"The {where} has format {1 if found is None else found} and was written by {writer}; this is "
-                     f"debir_jax {importlib.metadata.version('debir_jax')}, which reads format {FORMAT}. {remedy}")
+                     f"debir_jax {version_of('debir_jax')}, which reads format {FORMAT}. {remedy}")

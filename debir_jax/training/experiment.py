@@ -10,8 +10,9 @@ import ml_collections
 import numpy as np
 
 from debir_jax.config.capture import capture_setup_of
+from debir_jax.config.check import check_values
 from debir_jax.config.compatibility import compatibility_of
-from debir_jax.config.evaluation import metrics_of
+from debir_jax.config.evaluation import check_measurable, metrics_of
 from debir_jax.config.networks import bae_policy_of, models_of, penalties_of
 from debir_jax.config.optimizers import cosine_schedule, optimizers_of
 from debir_jax.config.scenes import batches_of, scene_sources_of
@@ -27,7 +28,7 @@ from debir_jax.runtime import processes
 from debir_jax.runtime.platform import compiler_options
 from debir_jax.runtime.progress import with_progress
 from debir_jax.runtime.protocols import check_hashable
-from debir_jax.scenes import SceneSource
+from debir_jax.scenes import SceneSource, group_of
 from debir_jax.training.checkpoint import ALL_PARTS, Checkpoints
 from debir_jax.training.guard import limits_of
 from debir_jax.training.losses import Batch
@@ -36,6 +37,7 @@ from debir_jax.training.state import TrainState, create_state
 from debir_jax.training.steps import Outputs, StepOptions, Steps
 from debir_jax.training.weight_files import is_weight_folder, load_weight_files
 from debir_jax.types import Scene
+from debir_jax.weights.weight_file import RESTORER_STAGE1_FILE
 
 StepFn = Callable[[TrainState, Scene], tuple[TrainState, Outputs]]
 Labels = Callable[[Scene, jax.Array], Batch]
@@ -53,6 +55,7 @@ class Experiment:
       scenes: by split, in the place of the config's.
     """
     check_hashable("restorer", restorer)
+    check_values(config)
     self.config = config
     self.models = models_of(config, restorer=restorer)
     self.setup = capture_setup_of(config, training=True)
@@ -67,6 +70,9 @@ class Experiment:
         clamp_loss=config.clamp_loss, noise_draws=config.stage2.noise_draws, penalties=penalties_of(config),
         limits=self.limits, compiler_options=compiler_options()))
     self._metrics = metrics_of(config, self.models.restorer)
+    if config.comparison.enabled or config.evaluation.watched_scenes:
+      for split in ("validation", "test"):
+        check_measurable(config, self._metrics, self.scenes[split].crop_size)
     self.evaluator = self.evaluator_with(num_draws=config.evaluation.num_draws)
 
   def initial_state(self) -> TrainState:
@@ -92,9 +98,21 @@ class Experiment:
     finally:
       checkpoints.close()
 
+  def has_stage1_restorer(self, source: pathlib.Path) -> bool:
+    """Whether `load_stage1_restorer` finds something."""
+    return (source / "stage1" / "checkpoints").is_dir() or (source / RESTORER_STAGE1_FILE).is_file()
+
+  def load_stage1_restorer(self, source: pathlib.Path, state: TrainState) -> TrainState:
+    """The restorer as stage 1 left it: of the workdir of a run, or of a folder of weight files that has it."""
+    if (source / "stage1" / "checkpoints").is_dir():
+      return self.load_stage("stage1", source, state)
+    return load_weight_files(state, source, self.compatibility, ["restoration"], restorer_file=RESTORER_STAGE1_FILE)
+
   def batches(self, split: str, first_step: int) -> Iterator[Scene]:
     """Batches of scenes from a step onwards; the same ones whenever the run is resumed."""
-    return batches_of(self.config, self.scenes[split], first_step, self.mesh)
+    source = self.scenes[split]
+    reorient = split == "restore" and self.config.data.reorient and bool(source.crop_size)
+    return batches_of(self.config, source, first_step, self.mesh, reorient=reorient)
 
   def place(self, state: TrainState) -> TrainState:
     """A copy of a state where the steps want it."""
@@ -128,7 +146,7 @@ class Experiment:
 
   def watch(self, state: TrainState,
             policy_of: Callable[[TrainState], Policy]) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """How a few held-out scenes are restored at the moment.
+    """How a few scenes of the validation are restored at the moment.
 
     Args:
       state: see `local_copy`.
@@ -142,25 +160,38 @@ class Experiment:
     if not self.config.evaluation.watched_scenes:
       return {}, {}
     method = Method("watched", policy_of(state), state.restoration_variables)
-    scenes = self.all_scenes("eval", self.config.evaluation.watched_scenes)
+    scenes = self.all_scenes("validation", self.config.evaluation.watched_scenes)
     examples = self.evaluator.examples([method], scenes, alternate_frame_sensitivity=True)
     images = {f"watched/scene_{example.scene_id}": side_by_side(example)[None] for example in examples}
     mean = lambda name: float(np.mean([getattr(example, name) for example in examples]))
     return dict(watched_psnr=mean("psnr"), alternate_frame_sensitivity=mean("alternate_frame_sensitivity")), images
 
-  def evaluate(self, methods: Sequence[Method]) -> list[Record]:
-    """Measures methods on all held-out scenes, which the processes share out; every process gets all records."""
-    indices = processes.shard_indices(len(self.scenes["eval"]))
-    mine = self.evaluator.evaluate(methods, self._scenes_with_progress("eval", indices))
-    return [record_of(fields) for fields in processes.all_gather([dataclasses.asdict(record) for record in mine])]
+  def evaluate(self, methods: Sequence[Method], split: str = "test", *, which: Sequence[int] | None = None,
+               evaluator: Evaluator | None = None, change: Callable[[Scene], Scene] | None = None) -> list[Record]:
+    """Measures methods on the scenes of a split, which the processes share out; every process gets all records.
+
+    Args:
+      methods: each with its restorer.
+      split: of the scenes. No choice may be made on "test".
+      which: indices of the scenes; all by default.
+      evaluator: in the place of the run's own.
+      change: makes of every scene, in batches of one, the one that is measured.
+    """
+    which = range(len(self.scenes[split])) if which is None else which
+    scenes = self._scenes_with_progress(split, _share(which))
+    mine = (evaluator or self.evaluator).evaluate(methods, map(change, scenes) if change else scenes)
+    records = [record_of(fields) for fields in processes.all_gather([dataclasses.asdict(record) for record in mine])]
+    return [dataclasses.replace(record, group=group_of(self.scenes[split], record.scene_id),
+                                training_seed=self.config.seed) for record in records]
 
   def score_candidates(self, evaluator: Evaluator, candidates: jax.Array, split: str, restorer_variables: Any,
                        num_scenes: int | None = None) -> CandidateScores:
     """`Evaluator.score_candidates` on a split, or on its first scenes; the processes share them out."""
-    count = min(len(self.scenes[split]), num_scenes or len(self.scenes[split]))
-    indices = processes.shard_indices(count)
+    indices = _share(range(min(len(self.scenes[split]), num_scenes or len(self.scenes[split]))))
     score = lambda scenes: dataclasses.asdict(evaluator.score_candidates(candidates, scenes, restorer_variables))
-    return merge_scores(processes.all_gather([score(self._scenes_with_progress(split, indices))] if indices else []))
+    merged = merge_scores(processes.all_gather([score(self._scenes_with_progress(split, indices))] if indices else []))
+    return dataclasses.replace(merged, groups=tuple(
+        group_of(self.scenes[split], int(scene_id)) for scene_id in merged.scene_ids))
 
   def _scenes_with_progress(self, split, indices):
     """`all_scenes`, with its progress on the screen."""
@@ -240,3 +271,8 @@ class Experiment:
     """Every stage draws its own noise."""
     tag = sum(stage.name.encode())  # Stable under reordering of the stages.
     return jax.random.fold_in(jax.random.key(self.config.seed), tag)
+
+
+def _share(indices: Sequence[int]) -> list[int]:
+  """Those of this process."""
+  return [indices[place] for place in processes.shard_indices(len(indices))]

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import resource
+import struct
 import sys
 import time
 from typing import Any
@@ -11,9 +12,11 @@ import jax
 import ml_collections
 import numpy as np
 
-from debir_jax.runtime.files import write_text
+from debir_jax.runtime.files import write_bytes, write_text
 from debir_jax.runtime.progress import log
 from debir_jax.types import SUBFRAME_RATE_HZ
+
+_RECORD_HEAD, _RECORD_TAIL = 12, 4  # Bytes around an event: its length and a checksum of that, and one of the event.
 
 
 class TensorBoardWriter:
@@ -59,6 +62,7 @@ class StageLog:
     self._start_s = self._last = self._times = None
     if writes:
       directory.mkdir(parents=True, exist_ok=True)
+      keep_events_until(directory / "tensorboard", first_step)
       self.tensorboard = TensorBoardWriter(directory / "tensorboard")
       self._jsonl = directory / "log.jsonl"
       keep_until(self._jsonl, first_step)
@@ -157,6 +161,30 @@ def memory() -> dict[str, float]:
   of_device = {"device_peak_gb": stats["peak_bytes_in_use"] / 1e9} if "peak_bytes_in_use" in stats else {}
   kilobyte = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in kB on Linux, in bytes on macOS.
   return of_device | {"process_peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobyte / 1e9}
+
+
+def keep_events_until(folder: pathlib.Path, step: int) -> None:
+  """Drops what TensorBoard's event files say of later steps, which a resumed run writes again; atomic."""
+  for path in folder.glob("events.out.tfevents.*"):
+    content, kept = path.read_bytes(), []
+    for event, record in _events(content):
+      if event.step <= step:
+        kept.append(record)
+    if (shorter := b"".join(kept)) != content:
+      write_bytes(path, shorter)
+
+
+def _events(content: bytes):
+  """Events of a file and the bytes that stand for them, up to where it was cut."""
+  from tensorboardX.proto.event_pb2 import Event
+  start = 0
+  while start + _RECORD_HEAD <= len(content):
+    size, = struct.unpack_from("<Q", content, start)
+    end = start + _RECORD_HEAD + size + _RECORD_TAIL
+    if end > len(content):
+      return
+    yield Event.FromString(content[start + _RECORD_HEAD:end - _RECORD_TAIL]), content[start:end]
+    start = end
 
 
 def keep_until(jsonl: pathlib.Path, step: int) -> None:

@@ -105,7 +105,7 @@ def train_stage(experiment: Experiment, run: StageRun, state: TrainState) -> Tra
 def _steps(experiment: Experiment, run: StageRun, state: TrainState, tools: _Tools) -> TrainState:
   config, (batches, checkpoints, stage_log, guard) = experiment.config, tools
   accumulator, clock, profiler = MetricAccumulator(), _Clock(batches), Profiler(config.profile, stage_log)
-  first_step, unchecked = int(state.step), None
+  first_step, unchecked, read_back = int(state.step), None, False
   with StopSignal() as stop:
     for step in range(first_step + 1, run.num_steps + 1):
       profiler.before(step)
@@ -136,6 +136,9 @@ def _steps(experiment: Experiment, run: StageRun, state: TrainState, tools: _Too
         stage_log.write(step, scalars | watched, times, images)
       if save:
         checkpoints.save(state, watched.get("watched_psnr"))
+        if not stopping and not read_back:
+          checkpoints.check_readable(state)
+          read_back = True
         clock.restart()
       if stopping:
         checkpoints.close()
@@ -152,8 +155,6 @@ def _watch(experiment, run, state):
 def _resume_step(resume_from, stage_name):
   """The step in `config.resume_from`, "<stage>/<step>", if it names this stage."""
   name, _, step = resume_from.partition("/")
-  if resume_from and not step.isdecimal():
-    raise ValueError(f"config.resume_from={resume_from!r} must be a stage and a step, e.g. 'stage1/4000'.")
   return int(step) if resume_from and name == stage_name else None
 
 

@@ -137,7 +137,7 @@ class Losses:
     """What a policy sees of every example."""
     def observe_one(scene, conditions):
       return observe_scene(conditions.preview_key, scene.radiance, scene.color, conditions.preview_gain,
-                           conditions.noise_model, self.timing, motion)
+                           conditions.preview_noise_model, self.timing, motion, black_level=conditions.black_level)
 
     return jax.vmap(observe_one)(batch.scenes, batch.conditions)
 
@@ -160,7 +160,7 @@ class Losses:
     """What the restorer sees of every example's burst, `[B, n, h, w, c]`."""
     def inputs_of_one(radiance, conditions, times):
       burst = capture(conditions.burst_key, radiance, times, conditions.preview_gain, conditions.noise_model,
-                      self.timing)
+                      self.timing, black_level=conditions.black_level)
       return restorer_inputs(burst, self.models.restorer_inputs)
 
     return jax.vmap(inputs_of_one)(batch.scenes.radiance, batch.conditions, exposure_times)

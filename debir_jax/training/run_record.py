@@ -1,7 +1,6 @@
 """What a run was started with, beside what came of it: settings, versions, hardware."""
 
 import datetime
-import importlib.metadata
 import json
 import pathlib
 import platform
@@ -14,8 +13,9 @@ import ml_collections
 
 from debir_jax.config.compatibility import check_compatible
 from debir_jax.runtime import processes
-from debir_jax.runtime.files import write_text
+from debir_jax.runtime.files import read_json, write_text
 from debir_jax.runtime.progress import log
+from debir_jax.runtime.versions import version_of
 from debir_jax.training.checkpoint import FORMAT, check_format
 from debir_jax.training.stages import STAGES, Stage
 from debir_jax.training.state import TrainState
@@ -25,7 +25,8 @@ _PACKAGES = ("debir_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", 
 _FREE_FIELDS = ("stages", "init_from", "init_stage", "start_from_scratch", "log_every_steps", "checkpoint_every_steps",
                 "compilation_cache", "compute", "evaluation", "comparison", "parallel", "guard", "profile",
                 "keep_every_steps", "resume_from", "data.num_threads", "data.num_prefetched", "data.cache",
-                "data.num_eval_scenes", "data.eval_source", "data.eval_clips", "data.eval_clips_crop",
+                "data.num_validation_scenes", "data.num_test_scenes", "data.validation_source", "data.test_source",
+                "data.test_clips", "data.test_clips_crop",
                 "data.on_unreadable", "motion.weights")
 
 
@@ -42,7 +43,7 @@ def check_config(config: ml_collections.ConfigDict, stage: Stage, directory: pat
     (config.get(section, {}) if section else config).pop(field, None)
   record = directory / "config.json"
   if record.exists():
-    found = json.loads(record.read_text())
+    found = read_json(record, "If the settings are the same as before, delete the file and run the same command again.")
     check_format(found.pop("format", None), f"run in {directory}")
     check_compatible(found, config, f"run in {directory}")
   elif processes.is_main():
@@ -62,7 +63,7 @@ def environment() -> dict[str, Any]:
   device = jax.devices()[0]
   return dict(
       date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"), command=sys.argv,
-      python=platform.python_version(), versions={name: importlib.metadata.version(name) for name in _PACKAGES},
+      python=platform.python_version(), versions={name: version_of(name) for name in _PACKAGES},
       platform=platform.platform(), device=device.device_kind, num_devices=jax.device_count(),
       num_processes=jax.process_count())
 

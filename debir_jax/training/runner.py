@@ -13,6 +13,8 @@ import ml_collections
 from debir_jax.policies import Policy
 from debir_jax.restoration import Restorer
 from debir_jax.runtime import processes
+from debir_jax.runtime.files import local_path
+from debir_jax.runtime.platform import PlatformError, check_backend
 from debir_jax.runtime.progress import log
 from debir_jax.runtime.workdir import WorkdirError
 from debir_jax.scenes import SceneSource
@@ -28,7 +30,7 @@ from debir_jax.training.warmup_labels import warmup_labels
 
 # What a person can mend: shown as one message, without a traceback.
 USER_ERRORS = (ValueError, FileNotFoundError, WorkdirError, StoppedError, CheckpointError,
-               processes.ConnectionFailedError)
+               processes.ConnectionFailedError, PlatformError)
 
 
 def run(config: ml_collections.ConfigDict, workdir: str | os.PathLike, *, restorer: Restorer | None = None,
@@ -39,7 +41,7 @@ def run(config: ml_collections.ConfigDict, workdir: str | os.PathLike, *, restor
     config: see `configs/default.py`.
     workdir: created where absent; a run found in it goes on.
     restorer: a network of your own in the place of the config's, see `Restorer`.
-    scenes: scenes of your own in the place of the config's, by split: "restore", "bae" and "eval".
+    scenes: scenes of your own in the place of the config's, by split: "restore", "bae", "validation" and "test".
     policies: further rows of the comparison, by name, each fine-tuned like the others.
 
   Raises:
@@ -48,7 +50,9 @@ def run(config: ml_collections.ConfigDict, workdir: str | os.PathLike, *, restor
   if config.compilation_cache and not jax.config.jax_compilation_cache_dir:
     jax.config.update("jax_compilation_cache_dir", os.path.expanduser(config.compilation_cache))
   stages = [stage_named(name) for name in config.stages]
+  check_backend()
   _check_stages(config, stages)
+  _check_resume_from(config, policies or {})
   experiment = Experiment(config, restorer=restorer, scenes=scenes)
   seams.check(experiment, restorer, scenes or {}, policies or {})
   with processes.owned(workdir) as path:
@@ -79,6 +83,17 @@ def _check_stages(config, stages) -> None:
     raise ValueError("bae.network='burst_size' has no set of candidates to warm up with and is not trained end to end: "
                      "use config.stages=('stage1', 'stage2', 'stage3') with config.init_stage='stage1' where stage2 "
                      "comes first.")
+
+
+def _check_resume_from(config, policies) -> None:
+  """Raises a ValueError unless `config.resume_from` is empty, or a stage of this run and a step."""
+  name, _, step = config.resume_from.partition("/")
+  if not config.resume_from:
+    return
+  finetuned = comparison.finetuned_folders(config, policies)
+  if name not in (*config.stages, *finetuned) or not step.isdecimal():
+    raise ValueError(f"config.resume_from={config.resume_from!r} must be a stage of this run and a step, e.g. "
+                     f"'stage1/4000'; this run has {', '.join([*config.stages, *finetuned])}.")
 
 
 def run_stage(experiment: Experiment, stage: Stage, workdir: pathlib.Path, state: TrainState) -> TrainState:
@@ -126,4 +141,4 @@ def trained_state(experiment: Experiment, workdir: pathlib.Path) -> TrainState:
 
 
 def _source(experiment: Experiment, workdir: pathlib.Path) -> pathlib.Path:
-  return pathlib.Path(experiment.config.init_from or workdir).expanduser()
+  return local_path(experiment.config.init_from or workdir, "config.init_from")

@@ -31,6 +31,11 @@ class Stage:
   split: str
   starts_from: str | None
 
+  @property
+  def moves_restorer(self) -> bool:
+    """Whether the restorer is another one after it."""
+    return self.optimizer != "bae"
+
 
 STAGES = {stage.name: stage for stage in (
     Stage("stage1", "random_exposure", "restoration", "restore", None),

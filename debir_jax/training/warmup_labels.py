@@ -1,8 +1,8 @@
 """Pseudo-ground-truth exposure times for the warm-up of BAENet (Sec. 5.3 of the paper).
 
 For every capture (a scene under one draw of gain, camera and noise) every combination of the set E is taken, restored
-and compared; the best one by the training loss, L1, is the label. BAENet then sees the previews of the very same
-capture.
+and compared; the best one by `config.stage2_warmup.label_metric` is the label. BAENet then sees the previews of the
+very same capture.
 """
 
 import json
@@ -15,8 +15,10 @@ import numpy as np
 from debir_jax.config.capture import candidates_of
 from debir_jax.evaluation.candidates import pseudo_ground_truth
 from debir_jax.runtime import processes
-from debir_jax.runtime.files import write_text
+from debir_jax.runtime.files import read_json, write_text
+from debir_jax.runtime.fingerprint import fingerprint
 from debir_jax.runtime.progress import log
+from debir_jax.scenes import scenes_made_of
 from debir_jax.training.experiment import Experiment, Labels
 from debir_jax.training.losses import Batch
 from debir_jax.training.stages import Stage
@@ -38,11 +40,12 @@ def warmup_labels(experiment: Experiment, stage: Stage, restorer_variables, dire
   num_draws = experiment.config[stage.name].label_draws
   evaluator = experiment.label_evaluator(num_draws)
   candidates = candidates_of(experiment.config)
-  path, num_scenes = directory / "labels.json", len(experiment.scenes[stage.split])
+  path = directory / "labels.json"
+  made_of = _made_of(experiment, stage, candidates, restorer_variables)
   # Before any process looks for labels, no process may have written them.
   known = processes.broadcast(path.exists())
-  best = (_read_labels(path, num_scenes, num_draws) if known else
-          _find_labels(path, experiment, stage, evaluator, candidates, restorer_variables))
+  best = _read_labels(path, made_of) if known else _find_labels(
+      path, experiment, stage, evaluator, candidates, restorer_variables, made_of)
   table = jnp.asarray(candidates.exposure_times[best], jnp.float32)  # [scenes, draws, n]
   look_up = jax.jit(lambda table, scene_ids, draw: table[scene_ids, draw])
 
@@ -54,25 +57,32 @@ def warmup_labels(experiment: Experiment, stage: Stage, restorer_variables, dire
   return labels
 
 
-def _read_labels(path, num_scenes, num_draws) -> np.ndarray:
+def _made_of(experiment, stage, candidates, restorer_variables) -> str:
+  """A fingerprint of all that labels depend on."""
+  config = experiment.config
+  return fingerprint(
+      jax.device_get(restorer_variables), experiment.compatibility["restoration"], candidates.exposure_times.tolist(),
+      config[stage.name].label_draws, config[stage.name].label_metric, config.seed, config.capture.to_dict(),
+      scenes_made_of(experiment.scenes[stage.split]))
+
+
+def _read_labels(path, made_of) -> np.ndarray:
   """Index of the best candidate, `[scenes, draws]`."""
-  found = json.loads(path.read_text())
-  best = np.asarray(found["best"])
-  if found["scene_ids"] != list(range(num_scenes)) or best.shape != (num_scenes, num_draws):
-    raise ValueError(f"{path} labels {best.shape} scenes and draws, but {num_scenes} scenes with {num_draws} draws are "
-                     "wanted. Use the settings it was made with, or another --workdir.")
-  return best
+  found = read_json(path, "Delete it: the labels are searched again.")
+  if found.get("made_of") != made_of:
+    raise ValueError(f"{path} was made with another restorer, other scenes or other settings. Delete it, and the "
+                     "labels are searched again; or use what it was made with, or another --workdir.")
+  return np.asarray(found["best"])
 
 
-def _find_labels(path, experiment, stage, evaluator, candidates, restorer_variables) -> np.ndarray:
+def _find_labels(path, experiment, stage, evaluator, candidates, restorer_variables, made_of) -> np.ndarray:
   """The same, by trying every candidate; the scenes are shared out among the processes."""
   log(f"{stage.name:14s} searching the best of {', '.join(candidates.names)} for every scene ...")
   scores = experiment.score_candidates(evaluator, candidates.exposure_times, stage.split, restorer_variables)
-  best = pseudo_ground_truth(scores)[0]  # [scenes, draws]
+  best = pseudo_ground_truth(scores, metric=experiment.config[stage.name].label_metric)[0]  # [scenes, draws]
   counts = np.bincount(best.ravel(), minlength=len(candidates.names))
   log(f"{stage.name:14s} labels: " + ", ".join(f"{name}: {count}" for name, count in zip(candidates.names, counts)))
   if processes.is_main():
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(dict(candidates=candidates.names, scene_ids=list(range(len(best))),
-                                     best=best.tolist())))
+    write_text(path, json.dumps(dict(made_of=made_of, candidates=candidates.names, best=best.tolist())))
   return best

@@ -20,7 +20,7 @@ def is_weight_folder(folder: pathlib.Path) -> bool:
 
 
 def load_weight_files(state: TrainState, folder: pathlib.Path, compatibility: dict[str, Any],
-                      parts: Sequence[str]) -> TrainState:
+                      parts: Sequence[str], *, restorer_file: str = RESTORER_FILE) -> TrainState:
   """`state` with the weights of the named networks replaced by those in a folder; optimizer states stay.
 
   Args:
@@ -28,13 +28,14 @@ def load_weight_files(state: TrainState, folder: pathlib.Path, compatibility: di
     folder: see `is_weight_folder`.
     compatibility: what each network is used for; as with checkpoints, another one is refused.
     parts: "restoration", "bae".
+    restorer_file: name of the restorer's file.
 
   Raises:
     FileNotFoundError: there is no file of a network.
     ValueError: a file was made for something else, or is damaged.
   """
   for part in parts:
-    path = folder / _FILES[part]
+    path = folder / (restorer_file if part == "restoration" else _FILES[part])
     variables, description = load_weights(path)
     wanted = compatibility[part]
     found = {name: description.get(name, {}) for name in wanted}

@@ -8,6 +8,8 @@ that is missing in a file has the default of this version; a field that this ver
 import dataclasses
 from typing import Any
 
+import jax
+
 from debir_jax.motion import LucasKanade, MotionEstimator, Raft
 from debir_jax.policies import (
   BLOCKS,
@@ -21,6 +23,7 @@ from debir_jax.policies import (
   ExposurePredictor,
 )
 from debir_jax.restoration import Burstormer, Restorer, RestorerInputs
+from debir_jax.runtime.fingerprint import fingerprint
 from debir_jax.simulator import CaptureSetup, IsoNoise, NoiseModel, PaperNoise, PoissonGaussianNoise
 from debir_jax.types import BurstTiming
 
@@ -33,6 +36,8 @@ _PREDICTORS = {"baenet": BAENet, "digital_gimbal": DigitalGimbal, "burst_size": 
 BAE_BLOCKS = {"mobilenet_v2": BLOCKS, "light": LIGHT_BLOCKS}
 NOISE_MODELS = dict(iso=IsoNoise, paper=PaperNoise, poisson_gaussian=PoissonGaussianNoise)
 FLOW_ESTIMATORS = dict(lucas_kanade=LucasKanade(), raft_small=Raft("small"), raft_large=Raft("large"))
+
+TRAINED_FOR_DEFAULTS = dict(black_level=0.0)  # Of fields that came later than files that are about.
 
 Description = dict[str, Any]
 
@@ -86,6 +91,7 @@ def describe_conditions(setup: CaptureSetup, burst_sizes: tuple[int, ...] = ()) 
   kind = type(setup.noise_model)
   return dict(timing=dataclasses.asdict(setup.timing), noise=names.get(kind, kind.__name__),
               min_preview_gain=setup.min_preview_gain, max_preview_gain=setup.max_preview_gain,
+              black_level=setup.black_level,
               burst_sizes=list(burst_sizes))
 
 
@@ -96,22 +102,27 @@ def build_conditions(conditions: Description) -> tuple[BurstTiming, NoiseModel |
 
 
 def describe_motion(motion: MotionEstimator) -> Description:
-  """Where the motion magnitude comes from, JSON; the weights of the estimator are not part of it."""
-  return dict(estimator=motion.estimator.name, full_scale_px_per_s=motion.full_scale_px_per_s)
+  """Where the motion magnitude comes from, JSON; of the estimator's weights, where it has any, a fingerprint."""
+  weights = dict(weights=fingerprint(jax.device_get(motion.variables))) if jax.tree.leaves(motion.variables) else {}
+  return dict(estimator=motion.estimator.name, full_scale_px_per_s=motion.full_scale_px_per_s, **weights)
 
 
 def build_motion(described: Description, variables: Any) -> MotionEstimator:
   """The inverse of `describe_motion`, with the weights of the estimator.
 
   Raises:
-    ValueError: there is no such estimator.
+    ValueError: there is no such estimator, or the weights are others than those of the description.
   """
   estimator = FLOW_ESTIMATORS.get(described["estimator"])
   if estimator is None:
     raise ValueError(f"The motion was measured by {described['estimator']!r}, which this version of debir_jax does not "
                      f"have; it has {', '.join(FLOW_ESTIMATORS)}.")
-  return MotionEstimator(estimator=estimator, variables=variables,
-                         full_scale_px_per_s=described["full_scale_px_per_s"])
+  motion = MotionEstimator(estimator=estimator, variables=variables,
+                           full_scale_px_per_s=described["full_scale_px_per_s"])
+  if described.get("weights") and jax.tree.leaves(variables) and describe_motion(motion) != described:
+    raise ValueError(f"The weights of {estimator.name} are others than those that the network was trained with "
+                     f"({describe_motion(motion)['weights']} instead of {described['weights']}).")
+  return motion
 
 
 def with_defaults(part: str, description: Description) -> Description:
@@ -121,7 +132,7 @@ def with_defaults(part: str, description: Description) -> Description:
     architecture = describe_restorer(*build_restorer(architecture))
   if part == "bae" and architecture.get("name") in _PREDICTORS:
     architecture = describe_predictor(*build_predictor(architecture, trained_for["min_preview_gain"]))
-  return description | dict(architecture=architecture)
+  return description | dict(architecture=architecture, trained_for=TRAINED_FOR_DEFAULTS | trained_for)
 
 
 def _described(module, known):

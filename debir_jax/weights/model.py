@@ -19,6 +19,7 @@ from debir_jax.runtime.protocols import check_hashable
 from debir_jax.simulator import NoiseModel, frame_mask
 from debir_jax.types import Burst, BurstTiming, CameraColor
 from debir_jax.weights.descriptions import (
+  TRAINED_FOR_DEFAULTS,
   build_conditions,
   build_motion,
   build_predictor,
@@ -220,7 +221,7 @@ def _check_together(loaded, files) -> None:
   """Raises a ValueError for a restorer and a BAENet that are for different bursts."""
   if not {"restorer", "baenet"} <= set(loaded):
     return
-  ours, theirs = (loaded[name][1]["trained_for"] for name in ("restorer", "baenet"))
+  ours, theirs = (TRAINED_FOR_DEFAULTS | loaded[name][1]["trained_for"] for name in ("restorer", "baenet"))
   different = [name for name in ours if ours[name] != theirs.get(name)]
   if different:
     raise ValueError(f"{files['restorer']} and {files['baenet']} do not belong together, they differ in "

@@ -16,6 +16,7 @@ from debir_jax.runtime.files import write_bytes
 
 # A folder of weights holds one file per network.
 RESTORER_FILE, BAENET_FILE, RAFT_FILE = "restorer.safetensors", "baenet.safetensors", "raft.safetensors"
+RESTORER_STAGE1_FILE = "restorer_stage1.safetensors"  # Before fine-tuning: what fixed exposures are compared under.
 LPIPS_FILE = "lpips.safetensors"
 
 FORMAT = 2  # Of the description. 2: architecture and what it was trained for, instead of a part of a config.

@@ -36,7 +36,7 @@ def psnr_by_candidate(config, workdir: pathlib.Path, dtype: str) -> dict[str, np
   candidates = candidate_set(experiment.setup.timing)
   methods = [Method(name, Fixed(tuple(map(float, times))), variables)
              for name, times in zip(candidates.names, candidates.exposure_times)]
-  records = experiment.evaluator.evaluate(methods, experiment.all_scenes("eval"))
+  records = experiment.evaluate(methods)
   return {method.name: np.array([r.psnr for r in records if r.method == method.name]) for method in methods}
 
 

@@ -32,7 +32,7 @@ def _compatibility(config):
 
 def test_what_is_recorded_is_the_estimator_in_use_and_no_path(config):
   """BAENet is tied to the motion meter that it was trained with, not to where its weights lay."""
-  config.update(dict(data=dict(num_restore_scenes=4, num_bae_scenes=4, num_eval_scenes=2)))
+  config.update(dict(data=dict(photos="builtin", num_restore_scenes=4, num_bae_scenes=4, num_test_scenes=2)))
   experiment = Experiment(_configured(config, "raft_small"))
   recorded = experiment.compatibility["bae"]["trained_for"]["motion"]
   assert recorded == dict(estimator="lucas_kanade", full_scale_px_per_s=config.motion.full_scale_px_per_s)
@@ -55,6 +55,7 @@ def test_networks_can_be_built_again_from_what_is_recorded(config):
     ("capture", dict(timing="release"), ["bae", "restoration"]),
     ("capture", dict(noise="poisson_gaussian", camera_jitter=False), ["bae", "restoration"]),
     ("capture", dict(max_preview_gain=2048.0), ["bae", "restoration"]),
+    ("capture", dict(black_level=0.1), ["bae", "restoration"]),
     ("restorer", dict(num_features=16), ["restoration"]),
     ("restorer_inputs", dict(noise_map=True), ["restoration"]),
     ("bae", dict(width=0.5), ["bae"]), ("bae", dict(preview="linear_srgb"), ["bae"]),

@@ -23,7 +23,8 @@ def config(monkeypatch):
   monkeypatch.syspath_prepend(str(_ROOT))
   from configs import default  # pylint: disable=import-outside-toplevel
   config = default.get_config()
-  config.data.update(dict(num_restore_scenes=10, num_bae_scenes=6, num_eval_scenes=5, crop_size=32))
+  config.data.update(dict(num_restore_scenes=10, num_bae_scenes=6, num_validation_scenes=3, num_test_scenes=5,
+                          crop_size=32, photos="builtin"))
   return config
 
 
@@ -59,8 +60,10 @@ def test_photos_and_dead_leaves_are_the_default_and_held_out_scenes_are_photos(c
   sources = scene_sources_of(config)
   assert _parts(sources["restore"]) == [(PhotoMotionScenes, 8), (DeadLeavesScenes, 2)]
   assert _parts(sources["bae"]) == [(PhotoMotionScenes, 4), (DeadLeavesScenes, 2)]
-  assert _parts(sources["eval"]) == [(PhotoMotionScenes, 5)]
-  assert {name: source.num_subframes for name, source in sources.items()} == dict(restore=358, bae=230, eval=230)
+  assert _parts(sources["validation"]) == [(PhotoMotionScenes, 3)]
+  assert _parts(sources["test"]) == [(PhotoMotionScenes, 5)]
+  assert {name: source.num_subframes for name, source in sources.items()} == dict(
+      restore=358, bae=230, validation=230, test=230)
   assert {source.crop_size for source in sources.values()} == {32}
 
 
@@ -75,9 +78,41 @@ def test_no_two_splits_share_a_photo_or_a_seed(config, makers):
   register_scenes("asked", make)
   config.data.source, config.data.seed = "asked", 7
   scene_sources_of(config)
-  assert {split: request.seed for split, request in asked.items()} == dict(restore=21, bae=22, eval=23)
+  assert set(asked) == {"restore", "bae", "validation", "test"}
+  assert len({request.seed for request in asked.values()}) == 4
   groups = {split: {photo.group for photo in request.photos()} for split, request in asked.items()}
   assert all(groups.values()) and len(set.union(*groups.values())) == sum(map(len, groups.values()))
+
+
+def test_sources_of_one_split_draw_other_paths_and_colors(config):
+  """A photo and dead leaves at the same place of their sources do not move alike, in the same colors."""
+  config.data.source = "photos+dead_leaves"
+  photos, leaves = scene_sources_of(config)["restore"]._sources
+  ours, theirs = photos.params(0), leaves.params(0)
+  assert np.all(ours.color.white_balance[0] != theirs.color.white_balance[0])
+  assert not np.allclose(jax.tree.leaves(ours.path)[0], jax.tree.leaves(theirs.path)[0])
+
+
+def test_names_of_one_split_get_other_seeds(config, makers):
+  """Also sources of one's own, whatever they make of it; and the same ones in every start."""
+  def seeds():
+    asked = []
+    for name in ("mine", "yours"):
+      makers[name] = lambda data, request: asked.append(request.seed) or Grey(request.num_scenes, 358)
+    scene_sources_of(config)
+    return asked
+
+  config.data.source = "mine+yours"
+  assert len(set(seeds())) == 8 and seeds() == seeds()
+
+
+def test_without_photos_training_is_refused(config):
+  """The paper's configs name none: three photos that come with a package are no training set."""
+  config.data.photos = ""
+  with pytest.raises(ValueError, match="config.data.photos names no photos.*--config.data.photos=FOLDER.*builtin"):
+    scene_sources_of(config)
+  config.data.update(dict(source="dead_leaves", validation_source="dead_leaves", test_source="dead_leaves"))
+  scene_sources_of(config)
 
 
 @pytest.mark.parametrize("fraction, expected", [
@@ -90,13 +125,16 @@ def test_dead_leaves_have_their_fraction_of_the_scenes(config, fraction, expecte
 
 def test_dead_leaves_alone_need_no_photos(config):
   """They are all of the scenes, whatever their fraction is otherwise; held-out ones have to be asked for."""
-  config.data.update(dict(source="dead_leaves", eval_source="dead_leaves", photos="nowhere"))
+  config.data.update(dict(source="dead_leaves", validation_source="dead_leaves", test_source="dead_leaves",
+                          photos="nowhere"))
   sources = scene_sources_of(config)
   assert {split: _parts(source) for split, source in sources.items()} == {
-      "restore": [(DeadLeavesScenes, 10)], "bae": [(DeadLeavesScenes, 6)], "eval": [(DeadLeavesScenes, 5)]}
-  config.data.eval_source = None
-  with pytest.raises(ValueError, match="Dead leaves are no held-out scenes unless .* set config.data.eval_source"):
-    scene_sources_of(config)
+      "restore": [(DeadLeavesScenes, 10)], "bae": [(DeadLeavesScenes, 6)], "validation": [(DeadLeavesScenes, 3)],
+      "test": [(DeadLeavesScenes, 5)]}
+  for split in ("test", "validation"):
+    config.data[f"{split}_source"] = None
+    with pytest.raises(ValueError, match=f"no {split} scenes unless .* set config.data.{split}_source"):
+      scene_sources_of(config)
 
 
 @pytest.mark.parametrize("source, num_scenes, expected", [
@@ -137,12 +175,12 @@ def test_a_source_of_one_s_own_is_asked_for_what_the_run_needs(config, makers):
   sources = scene_sources_of(config)
   timing = BurstTiming.release()
   assert asked == [(32, "restore", 8, timing.num_subframes(4 * timing.max_exposure_s), timing),
-                   (32, "bae", 4, 179, timing), (32, "eval", 5, 179, timing)]
-  assert _parts(sources["restore"]) == [(Grey, 8), (DeadLeavesScenes, 2)] and _parts(sources["eval"]) == [(Grey, 5)]
+                   (32, "bae", 4, 179, timing), (32, "validation", 3, 179, timing), (32, "test", 5, 179, timing)]
+  assert _parts(sources["restore"]) == [(Grey, 8), (DeadLeavesScenes, 2)] and _parts(sources["test"]) == [(Grey, 5)]
   scene = sources["restore"].scene(7)
   assert scene.radiance[0, 0, 0, 0] == jnp.float32(0.07) and scene.scene_id == 7
-  config.data.eval_source = "grey+photos"
-  assert _parts(scene_sources_of(config)["eval"]) == [(Grey, 3), (PhotoMotionScenes, 2)]
+  config.data.test_source = "grey+photos"
+  assert _parts(scene_sources_of(config)["test"]) == [(Grey, 3), (PhotoMotionScenes, 2)]
 
 
 @pytest.mark.parametrize("name", ["photos", "dead_leaves", "clips", "", "a+b"])
@@ -156,7 +194,7 @@ def test_names_that_are_taken_or_no_names_cannot_be_registered(makers, name):
 
 @pytest.mark.parametrize("field, value", [
     ("source", "fotos"), ("source", "photos+fotos"), ("source", "photos+photos"), ("source", "photos+"),
-    ("eval_source", "gopro"), ("source", "")])
+    ("test_source", "gopro"), ("validation_source", "gopro"), ("source", "")])
 def test_unknown_and_repeated_names_are_refused(config, field, value):
   """With the field, all names that there are, and how a source of one's own gets one."""
   config.data[field] = value
@@ -167,20 +205,21 @@ def test_unknown_and_repeated_names_are_refused(config, field, value):
 
 def test_sources_that_are_given_take_the_place_of_the_config_s(config):
   """By split; of the others nothing is changed, and nothing of the config is made for those."""
-  given = dict(restore=Grey(3, 358), eval=Grey(2, 230))
+  given = dict(restore=Grey(3, 358), validation=Grey(2, 230), test=Grey(2, 230))
   sources = scene_sources_of(config, given)
-  assert sources["restore"] is given["restore"] and sources["eval"] is given["eval"]
+  assert sources["restore"] is given["restore"] and sources["test"] is given["test"]
   assert _parts(sources["bae"]) == [(PhotoMotionScenes, 4), (DeadLeavesScenes, 2)]
   config.data.photos = "nowhere"
   assert scene_sources_of(config, given | dict(bae=Grey(4, 230)))["bae"].num_subframes == 230
-  with pytest.raises(ValueError, match="no splits 'test', 'train'; scenes can be given for 'restore', 'bae', 'eval'"):
-    scene_sources_of(config, dict(train=Grey(1, 358), test=Grey(1, 358)))
+  with pytest.raises(ValueError, match="no splits 'eval', 'train'; scenes can be given for 'restore', 'bae', 'valid"):
+    scene_sources_of(config, dict(train=Grey(1, 358), eval=Grey(1, 358)))
 
 
-@pytest.mark.parametrize("split, num_subframes, needed", [("restore", 357, 358), ("bae", 229, 230), ("eval", 100, 230)])
+@pytest.mark.parametrize("split, num_subframes, needed", [
+    ("restore", 357, 358), ("bae", 229, 230), ("validation", 229, 230), ("test", 100, 230)])
 def test_sequences_that_are_too_short_are_refused(config, makers, split, num_subframes, needed):
   """Whether they are given or made: a burst would be cut silently. Longer ones are fine."""
-  lengths = dict(restore=400, bae=400, eval=400)
+  lengths = dict(restore=400, bae=400, validation=400, test=400)
   given = lambda lengths: {split: Grey(2, length) for split, length in lengths.items()}
   assert scene_sources_of(config, given(lengths))[split].num_subframes == 400
   with pytest.raises(ValueError, match=f"Sequences have {num_subframes} subframes, .* need {needed}"):
@@ -194,9 +233,9 @@ def test_sequences_that_are_too_short_are_refused(config, makers, split, num_sub
 def test_scenes_are_kept_in_memory_on_request(config):
   """All that the config makes; what is given stays as it is."""
   config.data.cache = True
-  sources = scene_sources_of(config, dict(eval=Grey(2, 230)))
+  sources = scene_sources_of(config, dict(test=Grey(2, 230)))
   assert {split: type(source) for split, source in sources.items()} == dict(
-      restore=CachedScenes, bae=CachedScenes, eval=Grey)
+      restore=CachedScenes, bae=CachedScenes, validation=CachedScenes, test=Grey)
 
 
 @pytest.mark.parametrize("timing, second_start", [("paper", 176), ("release", 179)])
@@ -206,20 +245,20 @@ def test_held_out_scenes_are_windows_of_clips_on_request(config, tmp_path, timin
   frame = cv2.imencode(".png", np.zeros((32, 48, 3), np.uint8))[1].tobytes()
   for number in range(3 * 179):
     (tmp_path / "clip" / f"{number:06d}.png").write_bytes(frame)
-  config.data.update(dict(eval_clips=str(tmp_path), num_eval_scenes=5))
+  config.data.update(dict(test_clips=str(tmp_path), num_test_scenes=5))
   config.capture.timing = timing
-  source = scene_sources_of(config)["eval"]
+  source = scene_sources_of(config)["test"]
   assert [source.window(i) for i in range(len(source))] == [("clip", 0), ("clip", second_start)]
   assert source.scene(1).radiance.shape == (dict(paper=230, release=179)[timing], 16, 24, 4)
-  config.data.eval_source = "photos"  # Named, they come before the clips.
-  assert _parts(scene_sources_of(config)["eval"]) == [(PhotoMotionScenes, 5)]
+  config.data.test_source = "photos"  # Named, they come before the clips.
+  assert _parts(scene_sources_of(config)["test"]) == [(PhotoMotionScenes, 5)]
 
 
-@pytest.mark.parametrize("values", [dict(source="photos+clips"), dict(eval_source="clips")])
+@pytest.mark.parametrize("values", [dict(source="photos+clips"), dict(test_source="clips")])
 def test_clips_are_held_out_scenes_of_a_folder(config, values):
   """Not training scenes, and nothing without their folder."""
   config.data.update(values)
-  with pytest.raises(ValueError, match="Clips are held-out scenes: set config.data.eval_clips to their folder"):
+  with pytest.raises(ValueError, match="Clips are test scenes: set config.data.test_clips to their folder"):
     scene_sources_of(config)
 
 

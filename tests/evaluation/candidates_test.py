@@ -97,3 +97,21 @@ def test_headroom_table_shows_budget_and_gains():
     text = format_headroom(headroom(scores.psnr), scores, markdown=markdown)
     line = next(line for line in text.splitlines() if "{8,24}" in line)
     assert " 32 " in line and "±" in line and "4 scenes with 2 noise draws each" in text
+
+
+def test_labels_by_psnr_are_those_of_the_release(x64):
+  """The candidate with the highest PSNR, whatever its L1."""
+  psnr, l1 = np.array([[[30.0, 31.0, 29.0]]]), np.array([[[0.02, 0.03, 0.01]]])
+  scores = CandidateScores(candidates=np.eye(3, 4), scene_ids=np.array([0]), preview_gain=np.ones((1, 1)), psnr=psnr,
+                           l1=l1)
+  assert pseudo_ground_truth(scores)[0].tolist() == [[2]]
+  assert pseudo_ground_truth(scores, metric="psnr")[0].tolist() == [[1]]
+
+
+def test_headroom_errors_are_over_photos():
+  """Eight scenes of two photos say no more than two scenes."""
+  psnr = np.array([[[30.0, 31.0]], [[31.0, 30.0]]] * 4)
+  result, alone = headroom(psnr, ["a", "b"] * 4), headroom(psnr[:2])
+  assert result.per_scene_error == pytest.approx(alone.per_scene_error)
+  np.testing.assert_allclose(result.psnr_error, alone.psnr_error)
+  assert (result.num_groups, alone.num_groups) == (2, None)

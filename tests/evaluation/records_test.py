@@ -72,7 +72,7 @@ def test_groups_keep_the_order_of_methods_and_sort_captures():
 
 def test_mixed_and_repeated_sets_are_refused():
   """Paired differences need the same captures, each once."""
-  with pytest.raises(ValueError, match=r"'a' and 'b' .* 2 captures .* \(1, 1\)"):
+  with pytest.raises(ValueError, match=r"'a' and 'b' .* 2 captures .* \(0, 1, 1\)"):
     by_method([_record("a", 1, 1), _record("a", 1), _record("b", 1), _record("b", 2)])
   with pytest.raises(ValueError, match="'b' has two records for scene 1, draw 0"):
     by_method([_record("a"), _record("b"), dataclasses.replace(_record("b"), psnr=3.0)])

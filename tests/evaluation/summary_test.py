@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from debir_jax.evaluation import Record, format_table, summarize
-from debir_jax.evaluation.summary import interval_of_mean
 
 # psnr[scene][draw]
 DEBIR = [[30.0, 32.0], [20.0, 22.0], [25.0, 25.0]]
@@ -87,15 +86,15 @@ def test_missing_reference_and_uneven_draws_are_refused(records):
 def test_plain_table_is_aligned_and_holds_the_numbers(records):
   """Columns start at the same place in every line; a single set of times is printed once."""
   summaries = summarize(records)
-  lines = format_table({"one restorer": summaries, "fine-tuned": summaries}).splitlines()
+  lines = format_table({"stage 1 restorer": summaries, "fine-tuned": summaries}).splitlines()
   header, rule, debir, bracket = lines[:4]
   for start in [match for match in range(len(rule)) if rule[match - 1:match + 1] == " -"]:
     assert header[start - 2:start] == "  " and header[start] != " "
     assert bracket[start - 2:start] == "  " and bracket[start] != " "
   assert "25.67 ± 2.91" in debir and "-0.333 ± 0.441" in bracket and "33 %" in bracket
   assert header.count("mean times") == 1 and "12.0 28.0" in bracket
-  assert "PSNR, one restorer" in header and "PSNR, fine-tuned" in header
-  assert "3 scenes with 2 noise draws each" in lines[-2]
+  assert "PSNR, stage 1 restorer" in header and "PSNR, fine-tuned" in header
+  assert "3 scenes with 2 noise draws each" in lines[-3]
 
 
 def test_times_that_differ_between_groups_are_both_printed(records):
@@ -139,19 +138,47 @@ def test_viewing_metrics_are_summarised_where_all_records_have_them(records):
   assert summarize(records)[0].view_psnr is None and summarize([*viewed[:6], *records[6:]])[1].view_psnr is None
 
 
-def test_groups_must_hold_the_same_methods(records):
-  """Rows of two columns belong to one method."""
-  with pytest.raises(ValueError, match=r"'b' must hold the methods \['DEBIR', 'bracket'\]"):
-    format_table({"a": summarize(records), "b": summarize(records)[:1]})
+def test_a_method_that_a_column_lacks_has_empty_cells_there(records):
+  """Rows of two columns belong to one method; nobody stands in for another."""
+  debir, bracket = summarize(records)
+  lines = format_table({"a": [debir, bracket], "b": [debir]}, markdown=True).splitlines()
+  cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in (lines[0], lines[2], lines[3])]
+  assert cells[0][5] == "PSNR, b" and cells[1][5] == cells[1][1] and cells[2][5:9] == [""] * 4 and cells[2][1]
 
 
-def test_the_interval_of_a_mean_holds_it_as_often_as_it_says():
-  """Of means of 40 skewed numbers, 95 % within a few; and it shrinks with their number."""
-  rng = np.random.default_rng(3)
-  draws = rng.gamma(2.0, size=(200, 40))
-  intervals = np.array([interval_of_mean(values) for values in draws])
-  held = np.mean((intervals[:, 0] < 2.0) & (2.0 < intervals[:, 1]))
-  assert 0.88 < held < 0.98
-  wide, narrow = [np.ptp(interval_of_mean(rng.normal(size=size))) for size in (20, 2000)]
-  assert narrow == pytest.approx(2 * 1.96 / 2000 ** 0.5, rel=0.15) and wide > 5 * narrow
-  assert np.isnan(interval_of_mean(np.ones(2))).all()
+def test_scenes_of_one_photo_count_as_one(records):
+  """Twelve scenes cut from three photos: the error is that of the three photos' means, not of twelve scenes."""
+  by_photo = [30.0, 20.0, 25.0]
+  records = [dataclasses.replace(records[0], scene_id=scene, draw=0, psnr=by_photo[scene % 3], group=f"p{scene % 3}")
+             for scene in range(12)]
+  summary, = summarize(records)
+  np.testing.assert_allclose(summary.psnr_error, np.std(by_photo, ddof=1) / np.sqrt(3))
+  assert (summary.num_scenes, summary.num_groups, summary.num_seeds) == (12, 3, 1)
+  alone, = summarize([dataclasses.replace(record, group=None) for record in records])
+  np.testing.assert_allclose(alone.psnr_error, np.std(by_photo * 4, ddof=1) / np.sqrt(12))
+  assert alone.num_groups is None
+
+
+def test_methods_of_several_seeds_are_paired_within_a_seed():
+  """A seed that is better throughout is no difference of the methods; the count of seeds stands in the table."""
+  records = [dataclasses.replace(record, training_seed=seed, psnr=record.psnr + 5 * seed, group=f"p{record.scene_id}")
+             for seed in (0, 1) for record in _records("DEBIR", DEBIR) + _records("bracket", BRACKET)]
+  debir, bracket = summarize(records)
+  np.testing.assert_allclose(bracket.difference, -1 / 3)
+  np.testing.assert_allclose(debir.psnr, 77 / 3 + 2.5)
+  assert (debir.num_scenes, debir.num_draws, debir.num_groups, debir.num_seeds) == (3, 2, 3, 2)
+  assert "networks of 2 training seeds" in format_table({"": [debir, bracket]})
+
+
+@pytest.mark.parametrize("num_groups, warned", ((9, True), (10, False)))
+def test_a_table_over_few_photos_says_that_it_is_no_evidence(records, num_groups, warned):
+  """Fewer than ten; and it says how many there are."""
+  records = [dataclasses.replace(records[0], scene_id=scene, draw=0, psnr=20.0 + scene, group=f"p{scene % num_groups}")
+             for scene in range(20)]
+  text = format_table({"": summarize(records)})
+  assert f"20 scenes of {num_groups} photos or clips" in text and ("This is no evidence" in text) == warned
+
+
+def test_a_table_of_scenes_without_groups_says_so(records):
+  """Whoever reads it must know that errors may be too small."""
+  assert "Which scenes show the same photo was not recorded" in format_table({"": summarize(records)})

@@ -20,7 +20,7 @@ def measured():
   state = experiment.load_stage("stage3", _WEIGHTS, experiment.initial_state())
   methods = [Method("DEBIR", experiment.bae_policy(state), state.restoration_variables),
              Method("short", uniform(8 / 1920), state.restoration_variables)]
-  scenes = list(experiment.all_scenes("eval", 8))
+  scenes = list(experiment.all_scenes("test", 8))
   return experiment, methods, scenes, experiment.evaluator.evaluate(methods, scenes)
 
 

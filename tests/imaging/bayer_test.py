@@ -105,3 +105,32 @@ def test_wrong_shapes_are_named(function, shape, message):
   """A wrong shape raises ValueError that shows it."""
   with pytest.raises(ValueError, match=message):
     function(jnp.zeros(shape))
+
+
+@pytest.mark.parametrize("orientation", range(8))
+def test_a_scene_in_another_orientation_is_that_of_the_reoriented_world(orientation):
+  """Every sample is what the same filter would see of the mirrored or turned scene, one edge of cells apart."""
+  rgb = np.random.default_rng(0).uniform(size=(12, 12, 3)).astype(np.float32)
+  world = rgb
+  if orientation & 1:
+    world = np.roll(world[:, ::-1], -1, axis=1)  # A mirrored mosaic begins with G: one column further on.
+  if orientation & 2:
+    world = np.roll(world[::-1], -1, axis=0)
+  if orientation & 4:
+    world = np.swapaxes(world, 0, 1)
+  expected = bayer.pack(bayer.mosaic(world))
+  found = bayer.reorient(bayer.pack(bayer.mosaic(rgb)), orientation)
+  assert found.shape == (6, 6, 4)
+  inner = np.s_[:5, :5]
+  np.testing.assert_array_equal(found[inner], expected[inner])
+
+
+def test_orientations_differ_and_the_first_changes_nothing():
+  """Eight of them; leading axes are turned alike; the cells that one edge lacks repeat their neighbours."""
+  packed = np.random.default_rng(1).uniform(size=(2, 6, 6, 4)).astype(np.float32)
+  all_of_them = [np.asarray(bayer.reorient(packed, orientation)) for orientation in range(bayer.NUM_ORIENTATIONS)]
+  np.testing.assert_array_equal(all_of_them[0], packed)
+  assert len({found.tobytes() for found in all_of_them}) == 8
+  np.testing.assert_array_equal(all_of_them[1][:, :, -1], all_of_them[1][:, :, -2])
+  with pytest.raises(ValueError, match="Only squares have 8 orientations"):
+    bayer.reorient(packed[:, :4], 0)

@@ -1,5 +1,8 @@
 """Laws of the color conversions."""
 
+import functools
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -98,3 +101,42 @@ def test_wrong_channel_count_is_named():
   """A color array without three channels raises ValueError that shows its shape."""
   with pytest.raises(ValueError, match=r"\[\.\.\., 3\], got shape \(4, 4\)"):
     color.apply_white_balance(jnp.zeros((4, 4)), jnp.ones(3))
+
+
+def test_what_is_white_in_a_photo_saturates_in_raw(x64):
+  """Inverse gains would make white a grey of .4 to .9 by channel, which no camera measures; blown-out colors stay."""
+  camera = color.random_camera_color(jax.random.key(2))
+  white = jnp.ones(3)
+  np.testing.assert_allclose(color.linear_srgb_to_saturating_camera_rgb(white, camera), 1, atol=1e-6)
+  assert np.all(color.linear_srgb_to_camera_rgb(white, camera) < 0.95)
+
+
+def test_below_the_highlights_gains_are_undone_exactly():
+  """Up to a mean of 0.9 the round trip is exact; above, values rise up to white without a jump and never fall."""
+  camera = color.CameraColor(white_balance=jnp.array([2.0, 1.1, 1.7]), ccm=jnp.eye(3))
+  grey = jnp.linspace(0, 1, 1001)[:, None] * jnp.ones(3)
+  found, plain = (convert(grey, camera) for convert in (
+      color.linear_srgb_to_saturating_camera_rgb, color.linear_srgb_to_camera_rgb))
+  np.testing.assert_array_equal(found[:900], plain[:900])
+  steps = np.diff(found, axis=0)
+  assert np.all(steps > 0) and np.max(steps) < 0.02 and np.all(found >= plain - 1e-7)
+
+
+def test_colors_of_the_authors_code_are_two_cameras_and_not_cut():
+  """A and B only; a brightness beyond two standard deviations occurs."""
+  draw = functools.partial(color.random_camera_color, brightness_cut_std=math.inf,
+                           draw_ccm=functools.partial(color.random_release_ccm, count=2))
+  drawn = jax.vmap(draw)(jax.random.split(jax.random.key(0), 2000))
+  ccms = np.unique(np.asarray(drawn.ccm), axis=0)
+  assert len(ccms) == 2
+  for ccm in ccms:
+    assert min(np.abs(ccm - known).max() for known in color.release_ccms()[:2]) < 1e-6
+  brightness = 1 / np.asarray(drawn.white_balance[:, 1])
+  assert np.abs(brightness - 0.8).max() > 0.25 and brightness.std() == pytest.approx(0.1, rel=0.1)
+
+
+def test_an_unprocessing_is_told_apart_in_the_same_way_in_every_process():
+  """By names and values, not by where a function lies in memory."""
+  one = color.Unprocessing(functools.partial(color.random_camera_color, draw_ccm=color.random_ccm))
+  assert one.description == [["random_camera_color", {"draw_ccm": "random_ccm"}], True]
+  assert color.Unprocessing().description != one.description != color.Unprocessing(one.draw_color, False).description

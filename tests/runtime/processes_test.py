@@ -74,7 +74,7 @@ def test_processes_together_train_as_one_does(alone, tmp_path, num_processes):
   for stage in ("stage2_warmup", "stage2"):
     assert _losses(workdir, stage) == pytest.approx(_losses(alone, stage), rel=1e-4)
     assert (workdir / stage / "checkpoints" / str(len(_losses(alone, stage)))).is_dir()
-  records, expected = [sorted(read_records(folder / "results" / "records_one_restorer.jsonl"),
+  records, expected = [sorted(read_records(folder / "results" / "records_stage_1_restorer.jsonl"),
                               key=lambda record: (record.method, record.scene_id)) for folder in (workdir, alone)]
   assert [(record.method, record.scene_id) for record in records] == [
       (record.method, record.scene_id) for record in expected]

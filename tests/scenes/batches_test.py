@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from debir_jax import scenes
+from debir_jax.scenes import BatchOptions
 from debir_jax.types import BurstTiming, CameraColor, Scene
+
+_MANY = BatchOptions(num_threads=3, num_prefetched=5)
 
 
 class _Numbered:
@@ -77,7 +80,7 @@ def test_every_epoch_shows_every_scene_once_in_a_new_order():
 def test_order_depends_on_the_seed_alone():
   """Threads and prefetching do not change it; the seed does."""
   order = _ids(_Numbered(20), 4, 3, 10)
-  np.testing.assert_array_equal(_ids(_Numbered(20), 4, 3, 10, num_threads=3, num_prefetched=5), order)
+  np.testing.assert_array_equal(_ids(_Numbered(20), 4, 3, 10, options=_MANY), order)
   assert np.any(_ids(_Numbered(20), 4, 4, 10) != order)
 
 
@@ -91,7 +94,7 @@ def test_scenes_of_a_batch_are_made_side_by_side():
     return scene_of(index)
 
   source.scene = scene
-  stream = scenes.batches(source, 4, 0, num_threads=2)
+  stream = scenes.batches(source, 4, 0, options=BatchOptions(num_threads=2))
   assert sorted(next(stream).scene_id.tolist()) == [0, 1, 2, 3]
   stream.close()
 
@@ -108,7 +111,7 @@ def test_beside_a_batch_only_a_few_of_its_scenes_are_in_memory():
     return new
 
   source.scene = scene
-  stream = scenes.batches(source, 16, 0, num_threads=2, num_prefetched=1)
+  stream = scenes.batches(source, 16, 0, options=BatchOptions(num_threads=2, num_prefetched=1))
   next(stream)
   stream.close()
   assert max(most[:16]) <= 3, most
@@ -143,9 +146,9 @@ def test_an_unreadable_scene_stops_the_run_or_is_replaced_and_counted():
   with pytest.raises(scenes.UnreadablePhotoError, match="photo.jpg is truncated"):
     [next(stream) for _ in range(2)]
   whole = _ids(_Numbered(8), 4, 0, 2)
-  found = _ids(_unreadable(5), 4, 0, 2, on_unreadable="skip")
+  found = _ids(_unreadable(5), 4, 0, 2, options=BatchOptions(on_unreadable="skip"))
   np.testing.assert_array_equal(found, np.where(whole == 5, 6, whole))
-  stream = scenes.batches(_unreadable(7), 8, 0, on_unreadable="skip")
+  stream = scenes.batches(_unreadable(7), 8, 0, options=BatchOptions(on_unreadable="skip"))
   next(stream)
   assert stream.replaced >= 1
 
@@ -230,13 +233,46 @@ def test_mixture_of_unlike_sources_is_refused(photo_source):
 @pytest.mark.parametrize("arguments, message", [
     (dict(batch_size=0), "batch_size=0"),
     (dict(batch_size=9), "batch_size=9 exceeds the 8 scenes"),
-    (dict(batch_size=2, on_unreadable="ignore"), "on_unreadable must be 'stop' or 'skip', got 'ignore'"),
-    (dict(batch_size=2, num_threads=0), "num_threads=0 and num_prefetched=2 must be positive"),
     (dict(batch_size=2, start_step=-1), "start_step must not be negative, got -1")])
 def test_impossible_batches_are_named(arguments, message):
   """Each raises ValueError with the value seen."""
   with pytest.raises(ValueError, match=message):
     scenes.batches(_Numbered(8), seed=0, **arguments)
+
+
+@pytest.mark.parametrize("options, message", [
+    (dict(on_unreadable="ignore"), "on_unreadable must be 'stop' or 'skip', got 'ignore'"),
+    (dict(num_threads=0), "num_threads=0 and num_prefetched=2 must be positive")])
+def test_impossible_options_are_named(options, message):
+  """Before anything is made."""
+  with pytest.raises(ValueError, match=message):
+    BatchOptions(**options)
+
+
+class _Corner(_Numbered):
+  """Scenes with one bright cell in a corner: where it lies tells the orientation."""
+
+  def scene(self, index):
+    scene = super().scene(index)
+    return Scene(radiance=jnp.zeros((2, 4, 4, 4)).at[:, 0, 1, 0].set(1.0), scene_id=scene.scene_id, color=scene.color)
+
+
+def test_scenes_are_turned_anew_in_every_epoch_and_alike_after_resuming():
+  """On request; an epoch still has every scene once, and all orientations occur."""
+  turned = lambda start, count: [next(stream) for stream in [scenes.batches(
+      _Corner(6), 3, 1, start_step=start, options=BatchOptions(reorient=True))] for _ in range(count)]
+  whole = turned(0, 20)
+  _assert_equal(turned(7, 3), whole[7:10])
+  seen = {}
+  for step, batch in enumerate(whole):
+    for number, scene_id in enumerate(batch.scene_id.tolist()):
+      seen.setdefault(scene_id, []).append(batch.radiance[number].tobytes())
+    if step % 2:
+      assert {len(images) for images in seen.values()} == {(step + 1) // 2}
+  assert len({image for images in seen.values() for image in images}) == 8
+  assert all(len(set(images)) > 2 for images in seen.values())
+  plain = scenes.batches(_Corner(6), 3, 1)
+  assert all(next(plain).radiance[0, 0, 0, 1, 0] == 1 for _ in range(5))
 
 
 @pytest.mark.parametrize("changes, message", [

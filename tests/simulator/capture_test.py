@@ -104,3 +104,30 @@ def test_camera_jitter_without_cameras_is_an_error():
   """PaperNoise knows no spread; the remedy is named."""
   with pytest.raises(ValueError, match="PaperNoise has none. Use IsoNoise or switch camera_jitter off"):
     _setup(noise_model=PaperNoise(), camera_jitter=True)
+
+
+@pytest.mark.parametrize("black_level", (-0.1, 1.0))
+def test_impossible_black_levels_are_an_error(black_level):
+  """A fraction of white."""
+  with pytest.raises(ValueError, match="black_level"):
+    _setup(black_level=black_level)
+
+
+def test_every_frame_and_preview_has_a_camera_of_its_own_where_asked_for(x64):
+  """As the code of the authors' release draws them: n and two, all different, with the spread of the calibration."""
+  conditions = _conditions(_setup(camera_jitter=True, jitter_each_frame=True), 500)
+  assert conditions.noise_model.shot_jitter.shape == (500, 4, 1, 1, 1)
+  assert conditions.preview_noise_model.log_read_jitter.shape == (500, 2, 1, 1, 1)
+  drawn = np.concatenate([np.ravel(model.log_read_jitter) for model in (
+      conditions.noise_model, conditions.preview_noise_model)])
+  assert len(np.unique(drawn)) == 500 * 6 and np.std(drawn) == pytest.approx(0.25, rel=0.1)
+  one = sample_conditions(jax.random.key(1), _setup(camera_jitter=True, jitter_each_frame=True))
+  burst = simulate_burst(one.burst_key, jnp.full((230, 4, 4, 4), 0.5), np.full(4, 32 / 1920), one.preview_gain,
+                         one.noise_model, PAPER)
+  assert burst.shape == (4, 4, 4, 4)
+
+
+def test_previews_and_burst_share_a_camera_otherwise():
+  """The default: one camera takes both."""
+  one = sample_conditions(jax.random.key(1), _setup(camera_jitter=True))
+  assert one.noise_model == one.preview_noise_model

@@ -72,3 +72,23 @@ def test_impossible_bit_depths_are_an_error_that_says_what_is_common(bits):
   """Whole numbers from 1 to 16."""
   with pytest.raises(ValueError, match="integer from 1 to 16 .10, 12 or 14 in common cameras.*got"):
     quantize(jnp.zeros(3), bits)
+
+
+def test_a_black_level_keeps_the_mean_of_dark_noise(x64):
+  """Noise around black that is cut at 0 becomes brighter by 0.4 standard deviations; with room below it keeps its mean.
+  """
+  noise = 0.1 * np.random.default_rng(0).normal(size=200_000)
+  assert np.mean(clip(noise)) == pytest.approx(0.1 / np.sqrt(2 * np.pi), rel=0.02)
+  assert abs(np.mean(clip(noise, 0.5))) < 1e-3
+  np.testing.assert_array_equal(clip(np.array([-0.7, -0.5, -0.2, 1.3]), 0.5), [-0.5, -0.5, -0.2, 1.0])
+
+
+@BITS
+def test_levels_reach_down_to_black(x64, bits):
+  """2^bits levels from -black_level to 1, at most half a step away, idempotent."""
+  signal = np.linspace(-0.25, 1, 4 * 2**bits + 1)
+  quantised = np.asarray(quantize(signal, bits, 0.25))
+  step = 1.25 / (2**bits - 1)
+  assert np.abs(quantised - signal).max() <= step / 2 + 1e-12
+  np.testing.assert_allclose(quantize(quantised, bits, 0.25), quantised, atol=1e-12)
+  assert len(np.unique(np.round(quantised / step, 3))) == 2**bits

@@ -26,7 +26,7 @@ def get_config(mode=""):
   config.bae.network = "digital_gimbal"  # Its exposure times are learned without anything to compile.
   config.data.source = "photos"
   config.evaluation.watched_scenes = 0
-  config.comparison.update(dict(enabled=True, finetune=False, headroom_scenes=0))
+  config.comparison.update(dict(enabled=True, split="validation", finetune=False, headroom_scenes=0))
   return config
 
 
@@ -36,7 +36,7 @@ def sweep():
 
 
 def _config(**fields):
-  return ml_collections.ConfigDict(dict(rate=1.0, part=dict(steps=3), comparison=dict(enabled=True)) | fields)
+  return ml_collections.ConfigDict(dict(rate=1.0, part=dict(steps=3), comparison=dict(enabled=True, split="validation")) | fields)
 
 
 def _python(code):
@@ -68,8 +68,8 @@ def test_a_sweep_ends_with_a_table_of_its_trials(swept):
            for name in ("slow", "fast_rate")]
   assert rates == [1e-7, 0.3]
   slow, fast = json.loads((folder / "trials.json").read_text())["trials"]
-  assert slow["one restorer"]["difference"] == 0 and fast["changes"] == {"stage2_warmup.learning_rate": 0.3}
-  assert fast["one restorer"]["exposure_times"] != slow["one restorer"]["exposure_times"]
+  assert slow["restorer of DEBIR"]["difference"] == 0 and fast["changes"] == {"stage2_warmup.learning_rate": 0.3}
+  assert fast["restorer of DEBIR"]["exposure_times"] != slow["restorer of DEBIR"]["exposure_times"]
   assert (folder / "trials.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -144,15 +144,15 @@ def test_a_trial_is_done_under_its_own_settings_only(tmp_path):
 def test_differences_are_paired_by_capture(tmp_path):
   """By hand, with a column that both trials have."""
   for name, values in (("a", (30.0, 20.0)), ("b", (31.0, 20.5))):
-    write_records(tmp_path / name / "results" / "records_one_restorer.jsonl", [
+    write_records(tmp_path / name / "results" / "records_restorer_of_DEBIR.jsonl", [
         Record(method="DEBIR", scene_id=scene_id, draw=0, psnr=value, ssim=0.5, l1=0.1, exposure_times=(0.01,) * 4,
                preview_gain=600.0, motion_magnitude=0.1) for scene_id, value in enumerate(values)])
   trials_lib.report(tmp_path, {"a": {}, "b": {}}, "DEBIR")
-  result = json.loads((tmp_path / "trials.json").read_text())["trials"][1]["one restorer"]
+  result = json.loads((tmp_path / "trials.json").read_text())["trials"][1]["restorer of DEBIR"]
   assert result["difference"] == pytest.approx(0.75) and result["difference_error"] == pytest.approx(0.25)
   with pytest.raises(ValueError, match="no method 'uniform'.*--method"):
     trials_lib.report(tmp_path, {"a": {}, "b": {}}, "uniform")
-  with pytest.raises(ValueError, match="'c' has no results 'one restorer'"):
+  with pytest.raises(ValueError, match="'c' has no results 'restorer of DEBIR'"):
     trials_lib.report(tmp_path, {"a": {}, "c": {}}, "DEBIR")
 
 

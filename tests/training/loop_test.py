@@ -3,15 +3,17 @@
 import json
 import os
 import signal
+import struct
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tensorboardX.proto.event_pb2 import Event
 from toy import toy_config, toy_experiment, toy_state, toy_step
 
 from debir_jax.runtime.progress import with_progress
-from debir_jax.runtime.workdir import WorkdirError, locked
+from debir_jax.training.checkpoint import CheckpointError, Checkpoints
 from debir_jax.training.guard import NonFiniteError
 from debir_jax.training.logs import StageLog
 from debir_jax.training.loop import INTERRUPTED, StageRun, train_stage
@@ -138,24 +140,6 @@ def test_the_file_with_the_weights_of_the_motion_estimator_may_move(tmp_path):
     _train(tmp_path, config=toy_config(motion=dict(estimator="lucas_kanade", weights="there")))
 
 
-def test_a_workdir_in_use_is_refused(tmp_path):
-  """Only one run at a time; the folder is free again afterwards."""
-  with locked(str(tmp_path)):
-    with pytest.raises(WorkdirError, match="in use"):
-      with locked(str(tmp_path)):
-        pass
-  with locked(str(tmp_path)):
-    pass
-
-
-def test_a_file_in_place_of_the_workdir_is_refused(tmp_path):
-  """The message says that a folder is wanted."""
-  (tmp_path / "file").write_text("")
-  with pytest.raises(WorkdirError, match="is a file"):
-    with locked(str(tmp_path / "file")):
-      pass
-
-
 def test_a_bad_step_can_be_skipped_and_is_told_with_its_scene(tmp_path):
   """The run ends as it would have; the event has step, scene and action, and the means leave the step out."""
   def step_fn(state, batch):
@@ -191,13 +175,57 @@ def test_an_older_checkpoint_can_be_chosen_and_newer_ones_are_set_aside(tmp_path
   assert (tmp_path / "run" / "checkpoints_set_aside" / "9").is_dir()
 
 
-@pytest.mark.parametrize("choice, message", [
-    ("run/5", "no finished checkpoint of step 5"), ("run", "must be a stage and")])
-def test_a_checkpoint_that_is_not_there_is_not_chosen(tmp_path, choice, message):
+def test_a_checkpoint_that_is_not_there_is_not_chosen(tmp_path):
   """The message lists those that are."""
   _train(tmp_path / "run", num_steps=9)
-  with pytest.raises(ValueError, match=message):
-    _train(tmp_path / "run", num_steps=9, config=toy_config(resume_from=choice))
+  with pytest.raises(ValueError, match="no finished checkpoint of step 5"):
+    _train(tmp_path / "run", num_steps=9, config=toy_config(resume_from="run/5"))
+
+
+def test_event_files_have_every_step_once_after_going_back(tmp_path):
+  """What TensorBoard shows of later steps is dropped where the run writes them again."""
+  _train(tmp_path / "run", num_steps=9)
+  _train(tmp_path / "run", num_steps=9, config=toy_config(resume_from="run/6"))
+  steps = [step for step, tag in _scalars(tmp_path / "run" / "tensorboard") if tag == "loss"]
+  assert steps == [2, 3, 4, 6, 8, 9]
+
+
+def _scalars(folder):
+  """Step and name of every number in the event files, read as TensorBoard would."""
+  found = []
+  for path in sorted(folder.iterdir()):
+    content, start = path.read_bytes(), 0
+    while start < len(content):
+      size, = struct.unpack_from("<Q", content, start)
+      event = Event.FromString(content[start + 12:start + 12 + size])
+      found += [(event.step, value.tag) for value in event.summary.value]
+      start += 16 + size
+  return sorted(found)
+
+
+def test_a_checkpoint_that_cannot_be_read_back_stops_the_run_at_once(tmp_path, monkeypatch):
+  """At the first of a stage, not when it is wanted after days."""
+  saved = []
+
+  def save_elsewhere(self, state, psnr):
+    del self, psnr
+    saved.append(int(state.step))
+
+  monkeypatch.setattr(Checkpoints, "save", save_elsewhere)
+  with pytest.raises(CheckpointError, match="cannot be read back: It is not found again"):
+    _train(tmp_path, num_steps=9)
+  assert saved == [3]
+
+
+@pytest.mark.parametrize("content", ("", "{\"format\":"))
+def test_an_empty_record_of_a_run_is_named_with_the_way_on(tmp_path, content):
+  """As a crash of the machine leaves it."""
+  _train(tmp_path / "run")
+  (tmp_path / "run" / "config.json").write_text(content)
+  with pytest.raises(ValueError, match="run/config.json is damaged.*delete the file and run the same command again"):
+    _train(tmp_path / "run")
+  (tmp_path / "run" / "config.json").unlink()
+  _train(tmp_path / "run")
 
 
 def test_a_stage_ends_with_a_summary(tmp_path):

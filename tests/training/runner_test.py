@@ -72,15 +72,15 @@ def test_a_policy_of_ones_own_is_a_row_of_the_table(workdir):
   table = (workdir / "results" / "table.md").read_text()
   for method in ("DEBIR", "mine", "uniform {16}"):
     assert f"| {method} " in table
-  records = read_records(workdir / "results" / "records_one_restorer.jsonl")
+  records = read_records(workdir / "results" / "records_stage_1_restorer.jsonl")
   times = [record.exposure_times for record in records if record.method == "mine"]
   np.testing.assert_allclose(times, np.full((3, 4), 12 / 1920), rtol=1e-6)
 
 
 def test_scenes_of_ones_own_are_those_that_are_used(workdir, scenes):
   """All held-out scenes are measured, none of the config's; the others are trained on."""
-  records = read_records(workdir / "results" / "records_one_restorer.jsonl")
-  assert {record.scene_id for record in records} == set(range(3)) == scenes["eval"].asked
+  records = read_records(workdir / "results" / "records_stage_1_restorer.jsonl")
+  assert {record.scene_id for record in records} == set(range(3)) == scenes["test"].asked
   for split in ("restore", "bae"):
     assert scenes[split].asked
 

@@ -120,7 +120,7 @@ class _OtherRadiance(WaveScenes):
 
 
 @pytest.mark.parametrize("split, source, message", [
-    ("eval", WaveScenes(crop_size=40), r"scenes\['eval'\] has scenes of 40 px.*config.data.crop_size=32.* want"),
+    ("test", WaveScenes(crop_size=40), r"scenes\['eval'\] has scenes of 40 px.*config.data.crop_size=32.* want"),
     ("bae", _OtherRadiance(), r"scenes\['bae'\] has .*radiance \(357, 16, 16, 4\).*want \(358, 16, 16, 4\)"),
     ("restore", WaveScenes(num_subframes=230), "have 230 subframes, but bursts .* need 358. Set num_subframes=358"),
     ("evaluation", WaveScenes(), "no splits 'evaluation'; scenes can be given for 'restore', 'bae', 'eval'"),

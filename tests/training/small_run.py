@@ -55,4 +55,5 @@ class WaveScenes:
 
 def wave_scenes():
   """Of every split."""
-  return dict(restore=WaveScenes(), bae=WaveScenes(), eval=WaveScenes(num_scenes=3))
+  return dict(restore=WaveScenes(), bae=WaveScenes(), validation=WaveScenes(num_scenes=2),
+              test=WaveScenes(num_scenes=3))
