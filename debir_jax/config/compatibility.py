@@ -10,7 +10,13 @@ import ml_collections
 
 from debir_jax.config.capture import capture_setup_of
 from debir_jax.config.networks import Models
-from debir_jax.weights.descriptions import describe_conditions, describe_motion, describe_predictor, describe_restorer
+from debir_jax.weights.descriptions import (
+  TRAINED_FOR_DEFAULTS,
+  describe_conditions,
+  describe_motion,
+  describe_predictor,
+  describe_restorer,
+)
 
 # What a network is told anew in every use, and may be: its weights mean the same under any penalty.
 _CHOSEN_IN_USE = ("architecture.penalties.",)
@@ -37,7 +43,8 @@ def check_compatible(found: dict[str, Any] | None, wanted: dict[str, Any], where
   """Raises a ValueError that lists every field in which two descriptions differ."""
   if not found:
     raise ValueError(f"The {where} does not say what it was trained for; it was not written by debir_jax.")
-  found, wanted = dict(flatten(found)), dict(flatten(json.loads(json.dumps(wanted))))
+  later = {f"trained_for.{name}": value for name, value in TRAINED_FOR_DEFAULTS.items()}
+  found, wanted = later | dict(flatten(found)), later | dict(flatten(json.loads(json.dumps(wanted))))
   missing = object()
   different = [name for name in sorted(found | wanted) if not name.startswith(_CHOSEN_IN_USE)
                and found.get(name, missing) != wanted.get(name, missing)

@@ -37,7 +37,7 @@ BAE_BLOCKS = {"mobilenet_v2": BLOCKS, "light": LIGHT_BLOCKS}
 NOISE_MODELS = dict(iso=IsoNoise, paper=PaperNoise, poisson_gaussian=PoissonGaussianNoise)
 FLOW_ESTIMATORS = dict(lucas_kanade=LucasKanade(), raft_small=Raft("small"), raft_large=Raft("large"))
 
-TRAINED_FOR_DEFAULTS = dict(black_level=0.0)  # Of fields that came later than files that are about.
+TRAINED_FOR_DEFAULTS = dict(black_level=0.0)  # Of fields that descriptions of earlier versions lack.
 
 Description = dict[str, Any]
 
@@ -132,7 +132,7 @@ def with_defaults(part: str, description: Description) -> Description:
     architecture = describe_restorer(*build_restorer(architecture))
   if part == "bae" and architecture.get("name") in _PREDICTORS:
     architecture = describe_predictor(*build_predictor(architecture, trained_for["min_preview_gain"]))
-  return description | dict(architecture=architecture, trained_for=TRAINED_FOR_DEFAULTS | trained_for)
+  return description | dict(architecture=architecture)
 
 
 def _described(module, known):

@@ -36,7 +36,8 @@ def sweep():
 
 
 def _config(**fields):
-  return ml_collections.ConfigDict(dict(rate=1.0, part=dict(steps=3), comparison=dict(enabled=True, split="validation")) | fields)
+  comparison = dict(enabled=True, split="validation")
+  return ml_collections.ConfigDict(dict(rate=1.0, part=dict(steps=3), comparison=comparison) | fields)
 
 
 def _python(code):

@@ -120,10 +120,10 @@ class _OtherRadiance(WaveScenes):
 
 
 @pytest.mark.parametrize("split, source, message", [
-    ("test", WaveScenes(crop_size=40), r"scenes\['eval'\] has scenes of 40 px.*config.data.crop_size=32.* want"),
+    ("test", WaveScenes(crop_size=40), r"scenes\['test'\] has scenes of 40 px.*config.data.crop_size=32.* want"),
     ("bae", _OtherRadiance(), r"scenes\['bae'\] has .*radiance \(357, 16, 16, 4\).*want \(358, 16, 16, 4\)"),
     ("restore", WaveScenes(num_subframes=230), "have 230 subframes, but bursts .* need 358. Set num_subframes=358"),
-    ("evaluation", WaveScenes(), "no splits 'evaluation'; scenes can be given for 'restore', 'bae', 'eval'"),
+    ("evaluation", WaveScenes(), "no splits 'evaluation'; scenes can be given for 'restore', 'bae', 'validation'"),
 ])
 def test_scenes_that_bursts_cannot_be_taken_of_are_refused(refused, split, source, message):
   """Of another size, shorter than they say or than bursts are, or for a split that there is not."""

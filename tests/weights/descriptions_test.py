@@ -205,7 +205,7 @@ def test_conditions_are_built_again_from_their_description(timing, noise, model)
   assert build_conditions(description) == (timing, model)
   assert (description["noise"], description["min_preview_gain"], description["max_preview_gain"],
           description["burst_sizes"]) == (noise, 512.0, 900.0, [2, 4])
-  assert set(description) == {"timing", "noise", "min_preview_gain", "max_preview_gain", "burst_sizes"}
+  assert set(description) == {"timing", "noise", "min_preview_gain", "max_preview_gain", "black_level", "burst_sizes"}
 
 
 def test_a_noise_of_one_s_own_is_described_by_its_name_alone():
@@ -221,13 +221,25 @@ def test_a_noise_of_one_s_own_is_described_by_its_name_alone():
 
 @pytest.mark.parametrize("estimator", (LucasKanade(), Raft("small"), Raft("large")), ids=lambda found: found.name)
 def test_motion_is_built_again_from_its_description_and_its_weights(estimator):
-  """The weights are not part of the description."""
+  """Of the weights a fingerprint is part of the description."""
   variables = {} if estimator == LucasKanade() else {"params": {"kernel": jnp.ones(2)}}
   motion = MotionEstimator(estimator=estimator, variables=variables, full_scale_px_per_s=123.0)
   description = _through_json(describe_motion(motion))
-  assert description == dict(estimator=estimator.name, full_scale_px_per_s=123.0)
+  assert (description["estimator"], description["full_scale_px_per_s"]) == (estimator.name, 123.0)
+  assert ("weights" in description) == bool(variables)
   built = build_motion(description, variables)
   assert (built.estimator, built.full_scale_px_per_s) == (estimator, 123.0) and built.variables is variables
+
+
+def test_weights_of_an_estimator_that_were_exchanged_are_noticed():
+  """BAENet would see another motion than it was trained with; a description from before that knew it goes through."""
+  motion = MotionEstimator(estimator=Raft("small"), variables={"params": {"kernel": jnp.ones(2)}})
+  description = _through_json(describe_motion(motion))
+  others = {"params": {"kernel": jnp.ones(2).at[0].set(1.0001)}}
+  with pytest.raises(ValueError, match="weights of raft_small are others than those that the network was trained with"):
+    build_motion(description, others)
+  description.pop("weights")
+  build_motion(description, others)
 
 
 def test_an_estimator_that_this_version_does_not_have_is_an_error():
