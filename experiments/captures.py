@@ -10,14 +10,13 @@ PNG or JPEG; names and sizes are the same in all subfolders.
 import pathlib
 from typing import Iterator, Sequence
 
-import cv2
 import jax
 import ml_collections
 import numpy as np
 
 from debir_jax.evaluation import Example, Method
 from debir_jax.imaging import view
-from debir_jax.scenes import photo_folder
+from debir_jax.scenes import image_files, photo_folder
 from debir_jax.simulator import CaptureConditions, target_of
 from debir_jax.training.experiment import Experiment
 from debir_jax.types import Observation, Scene
@@ -103,7 +102,4 @@ def _files(folder) -> dict[str, dict[str, pathlib.Path]]:
 
 def _pixels(path) -> np.ndarray:
   """In full size: a smaller image is another one to these metrics."""
-  bgr = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-  if bgr is None:
-    raise ValueError(f"{path} cannot be decoded. Remove or replace the file.")
-  return np.ascontiguousarray(bgr[..., ::-1]).astype(np.float32) / 255
+  return image_files.read_pixels(path).astype(np.float32) / 255

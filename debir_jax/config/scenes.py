@@ -212,7 +212,7 @@ def _clips(data, request):
   return ClipScenes(
       clip_folder(data.test_clips), num_subframes=request.num_subframes, num_scenes=request.num_scenes,
       crop_size=data.test_clips_crop, start_multiple=1 if burst_start % FRAMES_PER_CAPTURE else FRAMES_PER_CAPTURE,
-      seed=request.seed)
+      seed=request.seed, unprocessing=unprocessing_of(data))
 
 
 _CAMERA_COLORS = {

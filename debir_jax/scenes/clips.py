@@ -1,26 +1,28 @@
 """Scenes out of clips with 1920 frames per second, such as the GoPro data set's after interpolation by 8.
 
-A clip is a folder of its frames, PNG or JPEG, which are read in the order of the numbers in their names; a tool for
-frame interpolation has made seven of eight. As the paper cuts them: windows start 179 frames after each other, the last
-one that would fit is left out, sRGB is made linear, and a camera's color is drawn for every window.
+A clip is a folder of its frames, PNG or JPEG, which are read in the order of the numbers in their names (see
+`frame_order`); a tool for frame interpolation has made seven of eight. As the paper cuts them: windows start 179 frames
+after each other, the last one that would fit is left out, sRGB is made linear, and a camera's color is drawn for every
+window.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 import dataclasses
+import functools
 import pathlib
-import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from debir_jax.imaging import bayer
-from debir_jax.imaging.color import linear_srgb_to_camera_rgb, random_camera_color, srgb_to_linear
-from debir_jax.scenes import photos
-from debir_jax.scenes.photos import UnreadablePhotoError
-from debir_jax.scenes.source import CROP_MULTIPLE, check_index
+from debir_jax.imaging.color import Unprocessing, srgb_to_linear
+from debir_jax.scenes import frame_order, image_files
+from debir_jax.scenes.image_files import UnreadablePhotoError
+from debir_jax.scenes.source import CROP_MULTIPLE, check_index, made_of, scene_key
 from debir_jax.types import CameraColor, Scene
 
+_KIND = "clips"
 WINDOW_STRIDE = 179  # Frames; the length of a burst of four in the authors' release, which cut the data set.
 FRAMES_PER_CAPTURE = 8  # One of eight frames is not interpolated.
 
@@ -42,29 +44,39 @@ class Clip:
 def clip_folder(path: str | pathlib.Path) -> list[Clip]:
   """The clips in the subfolders of a folder, sorted by name.
 
+  Hidden files and folders, and those that systems put there (@eaDir, __MACOSX), are left out.
+
   Raises:
-    ValueError: there is no such folder, no subfolder with frames, or a clip too short for a window.
-    UnreadablePhotoError: the first frame of a clip is damaged.
+    ValueError: there is no such folder, no subfolder with frames, or a clip too short for a window, or not in an order
+      that is even in time (see `frame_order`).
+    UnreadablePhotoError: the first frame of a clip is damaged, or another has no header or another size.
   """
-  folder = pathlib.Path(path).expanduser()
+  folder = image_files.local_path(path)
   if not folder.is_dir():
     raise ValueError(f"{folder} is not a folder. Give a folder with a subfolder of frames for every clip.")
-  clips = []
-  for subfolder in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
-    frames = sorted(photos.image_files(subfolder), key=_numbers_in_name)
-    if frames:
-      clips.append(Clip(subfolder.name, tuple(frames), photos.read_pixels(frames[0]).shape[:2]))
-      if not clips[-1].num_windows:
-        raise ValueError(f"{subfolder} has {len(frames)} frames; a clip needs {2 * WINDOW_STRIDE} or more, which at "
-                         "1920 frames per second are 0.19 s. Has it been interpolated?")
+  found = ((subfolder, image_files.image_files(subfolder)) for subfolder in image_files.subfolders(folder))
+  clips = [_clip(subfolder, files) for subfolder, files in found if files]
   if not clips:
     raise ValueError(f"No subfolder of {folder} holds .png or .jpg files. Put the frames of every clip into one.")
   return clips
 
 
-def _numbers_in_name(path):
-  """A key to sort by: numbers by their value, 9.png before 10.png, and what stands between them by its letters."""
-  return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.stem) if part]
+def _clip(folder, files):
+  frames = frame_order.in_order(files)
+  clip = Clip(folder.name, tuple(frames), image_files.read_pixels(frames[0]).shape[:2])
+  if not clip.num_windows:
+    raise ValueError(f"{folder} has {len(frames)} frames; a clip needs {2 * WINDOW_STRIDE} or more, which at 1920 "
+                     "frames per second are 0.19 s. Has it been interpolated?")
+  first = image_files.file_size(frames[0])
+  for frame in frames[1:]:  # Headers alone: 0.05 ms each.
+    _check_size(frame, image_files.file_size(frame), first)
+  return clip
+
+
+def _check_size(frame, size, first):
+  if size != first:
+    raise UnreadablePhotoError(f"{frame} has {size[0]}x{size[1]} px, the first frame of its clip "
+                               f"{first[0]}x{first[1]}. Remove or replace the file.")
 
 
 class ClipScenes:
@@ -72,7 +84,7 @@ class ClipScenes:
 
   def __init__(self, clips: Sequence[Clip], *, num_subframes: int, num_scenes: int | None = None, crop_size: int = 0,
                start_multiple: int = 1, seed: int = 0,
-               draw_color: Callable[[jax.Array], CameraColor] = random_camera_color):
+               unprocessing: Unprocessing = Unprocessing()):
     """Checks sizes; frames are read when a scene is made.
 
     Args:
@@ -83,10 +95,10 @@ class ClipScenes:
       start_multiple: windows start at multiples of it. With `FRAMES_PER_CAPTURE`, a burst that starts 80 subframes into
         its window starts at a frame that is not interpolated.
       seed: of the cameras.
-      draw_color: draws the camera's color from a key.
+      unprocessing: draws the camera's color, and makes RAW of sRGB with it.
 
     Raises:
-      ValueError: no clips, or sizes that cannot be.
+      ValueError: no clips, sizes that cannot be, or whole frames of several sizes.
     """
     if not clips:
       raise ValueError("No clips. Use clip_folder(path).")
@@ -99,12 +111,13 @@ class ClipScenes:
             f"Clip {clip.name} has frames of {clip.size[0]}x{clip.size[1]} px, of which crop_size={crop_size} cannot "
             f"be taken: sides must be multiples of {CROP_MULTIPLE} within the frame, and 0 (whole frames) "
             "needs such frames.")
+    _check_one_size(clips, crop_size)
     windows = [(clip, WINDOW_STRIDE * k // start_multiple * start_multiple)
                for clip in clips for k in range(clip.num_windows)]
     count = min(num_scenes or len(windows), len(windows))
     self._windows = [windows[i * len(windows) // count] for i in range(count)]
     self.crop_size, self.num_subframes = crop_size, num_subframes
-    self._seed, self._draw_color = seed, draw_color
+    self._seed, self._unprocessing = seed, unprocessing
 
   def __len__(self) -> int:
     return len(self._windows)
@@ -113,6 +126,17 @@ class ClipScenes:
     """Name of the clip and first frame of a scene."""
     clip, start = self._windows[index]
     return clip.name, start
+
+  def group(self, index: int) -> str:
+    """Name of the clip: scenes of one group are not independent of each other."""
+    check_index(index, len(self))
+    return self.window(index)[0]
+
+  def made_of(self) -> str:
+    """A fingerprint of what scenes depend on, the files of the frames included."""
+    windows = [[clip.name, start, [path.name for path in clip.frames[start:start + self.num_subframes]]]
+               for clip, start in self._windows]
+    return made_of(_KIND, self, len(self), self._seed, dict(unprocessing=self._unprocessing, windows=windows))
 
   def scene(self, index: int) -> Scene:
     """Reads and converts the frames of a window, one after the other.
@@ -123,22 +147,30 @@ class ClipScenes:
     """
     check_index(index, len(self))
     clip, start = self._windows[index]
-    color = self._draw_color(jax.random.fold_in(jax.random.key(self._seed), index))
+    color = self._unprocessing.draw_color(scene_key(_KIND, self._seed, index))
     height, width = (self.crop_size,) * 2 if self.crop_size else clip.size
     radiance = np.empty((self.num_subframes, height // 2, width // 2, 4), np.float32)
     # A crop starts at an even row and column, whichever phase the mosaic has.
     top, left = ((whole - side) // 4 * 2 for whole, side in zip(clip.size, (height, width)))
     for entry, path in zip(radiance, clip.frames[start:start + self.num_subframes]):
-      pixels = photos.read_pixels(path)
-      if pixels.shape[:2] != clip.size:
-        raise UnreadablePhotoError(f"{path} has {pixels.shape[0]}x{pixels.shape[1]} px, the first frame of its clip "
-                                   f"{clip.size[0]}x{clip.size[1]}. Remove or replace the file.")
-      entry[:] = _packed_raw(pixels[top:top + height, left:left + width], color)
+      pixels = image_files.read_pixels(path)
+      _check_size(path, pixels.shape[:2], clip.size)
+      entry[:] = _packed_raw(pixels[top:top + height, left:left + width], color, self._unprocessing)
     return Scene(radiance=jnp.asarray(radiance), color=color, scene_id=jnp.asarray(index, jnp.int32))
 
 
-@jax.jit
-def _packed_raw(srgb: jax.Array, color: CameraColor) -> jax.Array:
+def _check_one_size(clips, crop_size):
+  """Whole frames of all clips go into batches of one shape."""
+  other = next((clip for clip in clips if clip.size != clips[0].size), None)
+  if other and not crop_size:
+    raise ValueError(
+        f"Clips {clips[0].name} and {other.name} have frames of {clips[0].size[0]}x{clips[0].size[1]} and "
+        f"{other.size[0]}x{other.size[1]} px, but whole frames must have one size. Take a piece of each by crop_size "
+        "(--config.data.test_clips_crop), or evaluate the clips of each size by themselves.")
+
+
+@functools.partial(jax.jit, static_argnames="unprocessing")
+def _packed_raw(srgb: jax.Array, color: CameraColor, unprocessing: Unprocessing) -> jax.Array:
   """What the camera measures of sRGB `[H, W, 3]`, uint8: packed `[H / 2, W / 2, 4]`, in [0, 1]."""
   linear = srgb_to_linear(srgb.astype(jnp.float32) / 255)
-  return bayer.pack(bayer.mosaic(jnp.clip(linear_srgb_to_camera_rgb(linear, color), 0, 1)))
+  return bayer.pack(bayer.mosaic(unprocessing.camera_rgb(linear, color)))

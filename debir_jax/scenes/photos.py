@@ -9,31 +9,28 @@ that stands: the mean gradient varies with the position by 6 to 11 %, by 24 to 5
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-import contextlib
 import dataclasses
 import functools
+import itertools
 import math
 import os
 import pathlib
 import re
-import struct
 
 import numpy as np
-from PIL import Image, ImageOps
+
+from debir_jax.runtime.progress import log
+from debir_jax.scenes import copies, file_colors, image_files
+from debir_jax.scenes.image_files import UnreadablePhotoError  # noqa: F401  Who reads photos looks for it here.
 
 SOURCE_DENSITY = 2  # Source pixels per mosaic pixel.
 CANVAS_TO_CROP = 2  # Side of the cut-out per side of the crop: room to move before the border is mirrored.
 
-_SUFFIXES = (".png", ".jpg", ".jpeg")
 _BUILTIN_FILES = ("astronaut.png", "chelsea.png", "coffee.png", "ihc.png", "motorcycle_left.png",
                   "motorcycle_right.png", "rocket.jpg")
 _MAX_REDUCTION = 4.0  # Photo pixels per mosaic pixel.
 _MAX_SHORT_SIDE = 1536  # Larger photos are kept smaller: 256 pixels of crop at the largest reduction, and room.
 _MIN_REDUCTION = 2.0  # A photo's own pixels are demosaicked and sharpened or noisy: use them halved where possible.
-
-
-class UnreadablePhotoError(ValueError):
-  """A file of a photo is missing, truncated or damaged."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,18 +41,20 @@ class Photo:
     path: the file.
     group: photos of one group show the same thing and stay in one split.
     size: (height, width) of the file in pixels, before rotation by the EXIF orientation.
+    fingerprint: of its content, see `copies`; empty: unknown.
   """
 
   path: pathlib.Path
   group: str
   size: tuple[int, int]
+  fingerprint: bytes = dataclasses.field(default=b"", repr=False)
 
   @property
   def name(self) -> str:
     return self.path.name
 
   def pixels(self) -> np.ndarray:
-    """sRGB `[H, W, 3]`, uint8, turned upright, reduced so that the shorter side has at most 1536 pixels."""
+    """sRGB `[H, W, 3]`, uint8, upright, reduced in linear light so that the shorter side has at most 1536 pixels."""
     return _decode(self.path)
 
 
@@ -75,37 +74,50 @@ def builtin_photos() -> list[Photo]:
   if missing:
     raise ValueError(f"scikit-image at {folder} lacks {', '.join(missing)}. Reinstall it from its wheel "
                      "(pip install --force-reinstall scikit-image), or use photo_folder(path).")
-  return [_inspect(folder / name, default_group) for name in _BUILTIN_FILES]
+  return _with_copies_grouped([_inspect(folder / name, default_group) for name in _BUILTIN_FILES])[0]
 
 
 def photo_folder(path: str | pathlib.Path, *, group: Callable[[pathlib.Path], str] = default_group) -> list[Photo]:
   """All png and jpg files of a folder, sorted by name, each checked for being complete.
 
+  Hidden files are left out. Photos with the same content, such as a smaller copy under another name, are one group.
+
   Args:
-    path: the folder; its subfolders are not searched.
+    path: the folder; its subfolders are not searched. ~ is the home folder.
     group: names the group of a file; photos of one group stay in one split.
 
   Raises:
-    ValueError: there is no such folder, no photo in it, or a file is truncated or unreadable.
+    ValueError: there is no such folder, no photo in it, or one cannot be read (`UnreadablePhotoError`).
   """
-  folder = pathlib.Path(path)
+  folder = image_files.local_path(path)
   if not folder.is_dir():
     raise ValueError(f"{folder} is not a folder. Give a folder with .png or .jpg files.")
-  files = sorted(image_files(folder))
+  files = sorted(image_files.image_files(folder))
   if not files:
     raise ValueError(f"No .png, .jpg or .jpeg file in {folder}. Put photos there, or use builtin_photos().")
   with ThreadPoolExecutor(os.cpu_count()) as pool:  # Decoding runs beside Python.
-    return list(pool.map(lambda file: _inspect(file, group), files))
+    photos = list(pool.map(lambda file: _inspect(file, group), files))
+  photos, num_copies = _with_copies_grouped(photos)
+  if num_copies:
+    log(f"{num_copies} of the {len(photos)} photos in {folder} are copies of others by their content; copies stay in "
+        "one split.")
+  return photos
 
 
-def image_files(folder: pathlib.Path) -> list[pathlib.Path]:
-  """The png and jpg files of a folder, in no order."""
-  return [file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES]
+def _with_copies_grouped(photos) -> tuple[list[Photo], int]:
+  """The photos with one group, the first by name, for all whose groups are linked by a copy; how many are copies."""
+  content = copies.same_content([photo.fingerprint for photo in photos])
+  joined = copies.joined_groups(content, [photo.group for photo in photos])
+  names = {}
+  for label, photo in zip(joined, photos):
+    names[label] = min(names.get(label, photo.group), photo.group)
+  grouped = [dataclasses.replace(photo, group=names[label]) for label, photo in zip(joined, photos)]
+  return grouped, len(photos) - len(set(content))
 
 
 @dataclasses.dataclass(frozen=True)
 class PhotoSplits:
-  """Photos for the restoration network, for BAENet, for choices, and for results."""
+  """Photos for training the restoration network and BAENet, for choices during training, and for evaluation."""
 
   restore: list[Photo]
   bae: list[Photo]
@@ -116,16 +128,42 @@ class PhotoSplits:
 def split_photos(
     photos: Sequence[Photo], *, fractions: tuple[float, float, float, float] = (0.5, 0.2, 0.1, 0.2),
     seed: int = 0) -> PhotoSplits:
-  """Deals whole groups into four splits, the same way for the same photos and seed."""
+  """Deals whole groups into four splits, the same way for the same photos and seed.
+
+  Every split gets at least one group. Of few groups rather more are for the test: six are dealt 2, 1, 1, 2. Copies are
+  found among all photos, also where these come from several folders.
+
+  Args:
+    photos: at least four groups of them.
+    fractions: of the groups, as the fields of `PhotoSplits`; only their ratios count.
+    seed: of the deal.
+
+  Raises:
+    ValueError: fewer than four groups, or fractions that are not four positive numbers.
+  """
+  if len(fractions) != 4 or not all(0 < share < math.inf for share in fractions):
+    raise ValueError(f"fractions must be four positive numbers (restore, bae, validation, test), got {fractions}.")
+  photos, _ = _with_copies_grouped(photos)
   groups = sorted({photo.group for photo in photos})
   if len(groups) < 4:
-    raise ValueError(f"{len(groups)} group(s) of photos cannot be split into four.")
-  order = [groups[i] for i in np.random.default_rng([seed, 0x5917]).permutation(len(groups))]
-  num_bae, num_validation = (max(1, int(len(order) * share)) for share in fractions[1:3])
-  num_test = max(1, math.ceil(len(order) * fractions[3]))
-  parts = np.split(np.array(order), np.cumsum([num_test, num_validation, num_bae]))
-  member = lambda chosen: [photo for photo in photos if photo.group in set(chosen)]
-  return PhotoSplits(test=member(parts[0]), validation=member(parts[1]), bae=member(parts[2]), restore=member(parts[3]))
+    raise ValueError(f"{len(groups)} group(s) of photos cannot be dealt into four splits: restore, bae, validation, "
+                     "test. Add photos of other things, at least one for each split; copies of a photo, and photos "
+                     "named alike but for _left and _right, are one group.")
+  order = iter([groups[i] for i in np.random.default_rng([seed, 0x5917]).permutation(len(groups))])
+  dealt = {group: split for split, count in _counts(len(groups), fractions).items()
+           for group in itertools.islice(order, count)}
+  return PhotoSplits(**{field.name: [photo for photo in photos if dealt[photo.group] == field.name]
+                        for field in dataclasses.fields(PhotoSplits)})
+
+
+def _counts(num_groups, fractions) -> dict[str, int]:
+  """Groups by split, at least one each. The test's are rounded up, so that few groups rather evaluate more."""
+  _, bae, validation, test = (num_groups * share / math.fsum(fractions) for share in fractions)
+  within = lambda count, highest: max(1, min(count, highest))
+  test = within(math.ceil(test - 1e-9), num_groups - 3)
+  validation = within(int(validation + 1e-9), num_groups - test - 2)
+  bae = within(int(bae + 1e-9), num_groups - test - validation - 1)
+  return dict(test=test, validation=validation, bae=bae, restore=num_groups - test - validation - bae)
 
 
 def check_large_enough(photos: Sequence[Photo], crop_size: int) -> None:
@@ -187,51 +225,25 @@ def _mirror(indices, length):
 
 @functools.lru_cache(maxsize=1)
 def _linear_of_byte():
-  srgb = np.arange(256) / 255
-  return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055)**2.4).astype(np.float32)
-
-
-def read_pixels(path: pathlib.Path) -> np.ndarray:
-  """sRGB `[H, W, 3]`, uint8, of a PNG or JPEG file, turned upright.
-
-  Raises:
-    UnreadablePhotoError: the file is missing, truncated or damaged.
-  """
-  with _opened(path) as image:
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I"):  # Grey in 16 bits, which Pillow would cut at 255 instead of reducing it.
-      upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-    return np.asarray(upright.convert("RGB"))
+  return file_colors.decoded(np.arange(256) / 255).astype(np.float32)
 
 
 @functools.lru_cache(maxsize=64)  # Decoding a large photo takes longer than rendering a scene from it.
 def _decode(path):
+  return _reduced(image_files.read_pixels(path), _MAX_SHORT_SIDE)  # Checks once more: files change during a long run.
+
+
+def _reduced(pixels, max_short_side):
+  """sRGB with no more pixels on its shorter side, averaged in linear light."""
   import cv2  # pylint: disable=g-import-not-at-top
-  pixels = read_pixels(path)  # Checks the file once more: files change during a long run.
-  scale = _MAX_SHORT_SIDE / min(pixels.shape[:2])
-  if scale < 1:
-    pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-  return pixels
+  scale = max_short_side / min(pixels.shape[:2])
+  if scale >= 1:
+    return pixels
+  linear = cv2.LUT(pixels, file_colors.linear_of_byte())  # 16 bits: half the memory of floats, and exact enough.
+  return file_colors.byte_of_linear()[cv2.resize(linear, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)]
 
 
 def _inspect(path, group):
-  """The photo without its pixels, after they were decoded once, JPEG at an eighth of its size."""
-  with _opened(path, draft=True) as image:
-    return Photo(path=path, group=group(path), size=image.info["full_size"][::-1])
-
-
-@contextlib.contextmanager
-def _opened(path, *, draft=False):
-  """A decoded image of Pillow, which is strict: what is truncated or damaged is an error."""
-  try:
-    with Image.open(path, formats=("PNG", "JPEG")) as image:
-      image.verify()  # The checksums of PNG, which decoding alone does not look at; then it has to be opened again.
-    with Image.open(path, formats=("PNG", "JPEG")) as image:
-      image.info["full_size"] = image.size
-      if draft:
-        image.draft(None, (1, 1))
-      image.load()
-      yield image
-  except (OSError, ValueError, SyntaxError, struct.error) as error:
-    raise UnreadablePhotoError(
-        f"{path} is truncated, damaged or neither PNG nor JPEG ({error}). Remove or replace the file.") from error
+  """The photo without its pixels, after they were decoded once, large JPEG reduced."""
+  read = image_files.read(path, least_side=copies.LEAST_SIDE)
+  return Photo(path=path, group=group(path), size=read.size, fingerprint=copies.fingerprint(read.pixels))

@@ -7,6 +7,7 @@ import pytest
 
 from debir_jax import scenes
 from debir_jax.imaging import color
+from debir_jax.imaging.color import Unprocessing
 from debir_jax.types import CameraColor
 
 
@@ -46,7 +47,7 @@ def test_windows_are_the_papers(folder):
 
 def test_a_scene_is_its_frames_in_their_order(folder):
   """Entry k is the frame with number start + k; linear light, all four planes."""
-  source = scenes.ClipScenes(scenes.clip_folder(folder), num_subframes=179, draw_color=_neutral)
+  source = scenes.ClipScenes(scenes.clip_folder(folder), num_subframes=179, unprocessing=Unprocessing(_neutral, preserve_highlights=False))
   for index, start in ((0, 0), (2, 179)):
     scene = source.scene(index)
     assert scene.radiance.shape == (179, 8, 12, 4) and int(scene.scene_id) == index
@@ -69,6 +70,74 @@ def test_a_crop_is_the_middle_with_the_mosaic_in_phase(tmp_path):
   np.testing.assert_allclose(scene.radiance[1], np.stack(planes, -1), atol=2e-6)
   again = scenes.ClipScenes(scenes.clip_folder(tmp_path), num_subframes=2, crop_size=16, seed=4).scene(0)
   assert np.abs(again.color.white_balance - scene.color.white_balance).max() > 1e-3
+
+
+def test_decimal_names_are_numbers(tmp_path):
+  """0.png, .125.png, .25.png: as some tools name what they interpolate."""
+  names = [f"{i / 8:.3f}".lstrip("0").rstrip("0").rstrip(".") or "0" for i in range(358)]
+  assert names[:3] == ["0", ".125", ".25"]
+  _write(tmp_path / "clip", [f"{name}.png" for name in names])
+  scene = scenes.ClipScenes(scenes.clip_folder(tmp_path), num_subframes=9, unprocessing=Unprocessing(_neutral, preserve_highlights=False)).scene(0)
+  assert np.all(np.diff(scene.radiance[:, 0, 0, 0]) > 0)
+
+
+def test_frames_out_of_order_are_named(tmp_path):
+  """A gap, and a frame that is there twice."""
+  names = [f"{i:04d}.png" for i in range(400)]
+  _write(tmp_path / "gap" / "clip", names[:100] + names[140:])
+  with pytest.raises(ValueError, match="clip/0140.png does not follow 0099.png"):
+    scenes.clip_folder(tmp_path / "gap")
+  _write(tmp_path / "twice" / "clip", names + ["0007.jpg"])
+  with pytest.raises(ValueError, match="clip/0007.png has the same number as 0007.jpg"):
+    scenes.clip_folder(tmp_path / "twice")
+
+
+def test_what_systems_leave_beside_clips_and_frames_is_no_clip(tmp_path):
+  """Hidden folders, thumbnails of network storage, resource forks."""
+  names = [f"{i:04d}.png" for i in range(358)]
+  _write(tmp_path / "clip", names)
+  for folder in (".ipynb_checkpoints", "@eaDir", "__MACOSX", ".thumbnails"):
+    _write(tmp_path / folder, ["0001.png", "a.png"])
+  (tmp_path / "clip" / "._0000.png").write_bytes(b"\0\5\x16\7")
+  (tmp_path / "clip" / "Thumbs.db").write_bytes(b"")
+  (tmp_path / "clip" / "@eaDir").mkdir()
+  clip, = scenes.clip_folder(tmp_path)
+  assert clip.name == "clip" and [path.name for path in clip.frames] == names
+
+
+def test_whole_frames_of_several_sizes_are_refused_at_first(tmp_path):
+  """Both clips and the remedy are named; a piece of each is fine."""
+  _write(tmp_path / "a", [f"{i}.png" for i in range(358)])
+  _write(tmp_path / "b", [f"{i}.png" for i in range(358)], size=(24, 32))
+  clips = scenes.clip_folder(tmp_path)
+  with pytest.raises(ValueError, match="Clips a and b have frames of 16x24 and 24x32 px.*test_clips_crop"):
+    scenes.ClipScenes(clips, num_subframes=4)
+  pieces = scenes.ClipScenes(clips, num_subframes=4, crop_size=16)
+  assert [pieces.scene(i).radiance.shape for i in range(2)] == [(4, 8, 8, 4)] * 2
+
+
+def test_a_frame_of_another_size_is_refused_at_first(tmp_path):
+  """By its header, before a scene is made."""
+  _write(tmp_path / "clip", [f"{i}.png" for i in range(358)])
+  cv2.imwrite(str(tmp_path / "clip" / "200.png"), np.zeros((16, 16, 3), np.uint8))
+  with pytest.raises(scenes.UnreadablePhotoError, match="clip/200.png has 16x16 px, the first frame.* 16x24"):
+    scenes.clip_folder(tmp_path)
+
+
+def test_scenes_of_a_clip_are_one_group(folder):
+  """They show the same thing."""
+  source = scenes.ClipScenes(scenes.clip_folder(folder), num_subframes=179)
+  assert [source.group(index) for index in range(len(source))] == ["a", "b", "b"]
+  with pytest.raises(ValueError, match="no scene 3"):
+    source.group(3)
+
+
+def test_home_folders_and_addresses(folder, monkeypatch):
+  """~ is expanded, a bucket is refused before anything else happens."""
+  monkeypatch.setenv("HOME", str(folder.parent))
+  assert len(scenes.clip_folder(f"~/{folder.name}")) == 2
+  with pytest.raises(ValueError, match="gs://bucket/clips is an address"):
+    scenes.clip_folder("gs://bucket/clips")
 
 
 def test_damaged_frames_are_named(tmp_path):
