@@ -66,9 +66,7 @@ class Capture:
 
 def run(args) -> dict:
   """Computes and writes everything; returns what is in sensitivity.json."""
-  config = scales.config_of(args.scale)
-  if args.photos:
-    config.data.photos = args.photos
+  config = scales.config_of(args.scale, args.photos)
   experiment, state = networks.load(config, args.workdir, networks.DEBIR)
   keys = jax.random.split(jax.random.key(args.seed), args.draws)
   capture_of = functools.partial(_capture_at_speed, experiment, state, args.scene)
@@ -141,7 +139,6 @@ def _draw_maps(path, captured, times, maps, key):
 def main() -> None:
   """Reads the options and runs."""
   parser = scales.parser(__doc__, _NAME)
-  parser.add_argument("--photos", default="", help="folder of photos to take the scene from")
   parser.add_argument("--scene", type=int, default=0, help="which of the held-out scenes (%(default)s)")
   parser.add_argument("--speeds", type=float, nargs="+", default=[0.5, 1, 2],
                       help="multiples of the scene's speed (%(default)s)")

@@ -12,6 +12,7 @@ to <workdir>/oracle: table.md, records and a figure. The same command goes on wi
 import json
 import pathlib
 
+import jax
 import ml_collections
 
 from debir_jax.evaluation import (
@@ -26,9 +27,11 @@ from debir_jax.evaluation import (
 )
 from debir_jax.policies import candidate_set
 from debir_jax.runtime.files import write_text
+from debir_jax.runtime.fingerprint import fingerprint
 from debir_jax.runtime.platform import prepare_memory
 from debir_jax.runtime.progress import log
 from debir_jax.runtime.workdir import locked
+from debir_jax.scenes import scenes_made_of
 from debir_jax.training import comparison
 from experiments import networks, scales
 
@@ -55,8 +58,8 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
 
 
 def _search(experiment, method, path):
-  """Records of the oracle; scenes that were searched before are read."""
-  records = read_records(path) if path.exists() else []
+  """Records of the oracle; scenes that were searched before, with this restorer, are read."""
+  records = read_records(path) if _is_made_of(experiment, method, path) and path.exists() else []
   done, size = {record.scene_id for record in records}, experiment.evaluator.batch_size
   left = [index for index in range(len(experiment.scenes["test"])) if index not in done]
   for start in range(0, len(left), size):
@@ -65,6 +68,16 @@ def _search(experiment, method, path):
     write_records(path, records)
     done = {record.scene_id for record in records}
   return records
+
+
+def _is_made_of(experiment, method, path) -> bool:
+  """Whether the records beside it are of this restorer and these scenes; notes it for the next time."""
+  note = path.with_name("made_of.txt")
+  made_of = fingerprint(jax.device_get(method.restorer_variables), scenes_made_of(experiment.scenes["test"]),
+                        experiment.config.evaluation.seed, experiment.config.evaluation.num_draws)
+  same = note.exists() and note.read_text() == made_of
+  write_text(note, made_of)
+  return same
 
 
 def _records_of(path):

@@ -15,8 +15,8 @@ SCALES = ("tiny", "small", "paper")
 _PAPER_CROP_SIZE = 256
 
 
-def config_of(scale: str) -> ml_collections.ConfigDict:
-  """The config of all stages at a scale, without a comparison.
+def config_of(scale: str, photos: str = "") -> ml_collections.ConfigDict:
+  """The config of all stages at a scale, without a comparison, with scenes of a folder of photos where one is given.
 
   tiny: one small step of each stage, to see that everything runs; its numbers say nothing. small: the quickstart's
   networks and scenes. paper: the paper's, with the learning rates of `configs/stage2_tuned.py` in stage 2.
@@ -28,6 +28,7 @@ def config_of(scale: str) -> ml_collections.ConfigDict:
   else:
     config = quickstart.get_config("debug" if scale == "tiny" else "")
   config.comparison.enabled = False
+  config.data.photos = photos or config.data.photos
   return config
 
 
@@ -52,6 +53,8 @@ def parser(description: str, name: str) -> argparse.ArgumentParser:
   found.add_argument("--scale", choices=SCALES, default="small", help="see experiments/scales.py (%(default)s)")
   found.add_argument("--workdir", type=pathlib.Path,
                      help="of all experiments of a scale, which share networks (runs/<scale>)")
+  found.add_argument("--photos", default="", metavar="FOLDER",
+                     help="photos to make scenes of; --scale=paper wants a few hundred, others bring seven")
   found.add_argument("--nohuge_pages", action="store_true",
                      help="do not start once more to put arrays on huge pages")  # Read by prepare_memory.
   found.add_argument("--nolock_workdir", action="store_true",
@@ -71,7 +74,7 @@ def main_of(description: str, name: str, run: Callable[[ml_collections.ConfigDic
   """`main()` of an experiment without options of its own: reads the options and runs `run(config, workdir)`."""
   def main() -> None:
     args = parse(parser(description, name))
-    report(lambda: run(config_of(args.scale), args.workdir), args.workdir / name)
+    report(lambda: run(config_of(args.scale, args.photos), args.workdir), args.workdir / name)
 
   return main
 

@@ -15,14 +15,17 @@ import json
 import pathlib
 from typing import Any, Sequence
 
+import jax
 import ml_collections
 
 from debir_jax.evaluation import Method, calibrate
 from debir_jax.policies import AverageAE, GradientAE, MotionMetering, Policy, bracket
 from debir_jax.runtime.files import read_json, write_text
+from debir_jax.runtime.fingerprint import fingerprint
 from debir_jax.runtime.platform import prepare_memory
 from debir_jax.runtime.progress import log
 from debir_jax.runtime.workdir import locked
+from debir_jax.scenes import scenes_made_of
 from debir_jax.training import comparison
 from debir_jax.training.experiment import Experiment
 from experiments import networks, scales, tables
@@ -72,13 +75,16 @@ def _hand_made(experiment: Experiment, restorer_variables: Any, path: pathlib.Pa
   """Policies whose free number is the best one on BAENet's training scenes; kept in calibration.json."""
   record, policies = path / "calibration.json", {}
   known = read_json(record, "Delete it.") if record.exists() else {}
+  made_of = fingerprint(jax.device_get(restorer_variables), scenes_made_of(experiment.scenes["bae"]),
+                        experiment.config.seed)
   evaluator = experiment.label_evaluator(num_draws=1)
   evaluate = lambda methods: experiment.evaluate(methods, "bae", evaluator=evaluator)
   for name in [name for name in _HAND_MADE if name in methods]:
     policy_of, values = _HAND_MADE[name]
-    if name not in known:
+    if known.get(name, {}).get("made_of") != (made := fingerprint(made_of, values)):
       found = calibrate(policy_of, values, evaluate, restorer_variables)
-      known[name] = dict(best=found.best, values=found.values, l1=found.l1.tolist(), at_the_end=found.at_the_end)
+      known[name] = dict(made_of=made, best=found.best, values=found.values, l1=found.l1.tolist(),
+                         at_the_end=found.at_the_end)
       log(f"{name}: best at {found.best:g}{', the end of what was tried' if found.at_the_end else ''}")
       write_text(record, json.dumps(known, indent=2))
     policies[name] = policy_of(known[name]["best"])
@@ -91,7 +97,7 @@ def main() -> None:
   parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, metavar="METHOD",
                       help=f"some of {', '.join(METHODS)}; DEBIR always is among them")
   args = scales.parse(parser)
-  scales.report(lambda: run(scales.config_of(args.scale), args.workdir, [REFERENCE, *args.methods]),
+  scales.report(lambda: run(scales.config_of(args.scale, args.photos), args.workdir, [REFERENCE, *args.methods]),
                 args.workdir / "table1")
 
 

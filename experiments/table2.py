@@ -195,7 +195,8 @@ def main() -> None:
                       help="restored images of your own, a subfolder for every method (simulated captures)")
   args = scales.parse(parser)
   files = Files(args.niqe, args.brisque and tuple(args.brisque), args.topiq)
-  scales.report(lambda: run(scales.config_of(args.scale), args.workdir, files, args.captures), args.workdir / "table2")
+  config = scales.config_of(args.scale, args.photos)
+  scales.report(lambda: run(config, args.workdir, files, args.captures), args.workdir / "table2")
 
 
 if __name__ == "__main__":

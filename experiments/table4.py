@@ -44,7 +44,8 @@ def main() -> None:
   parser.add_argument("--frames", type=int, nargs="+", choices=FRAMES, default=FRAMES, metavar="N",
                       help="burst lengths, some of 2, 4, 6, 8")
   args = scales.parse(parser)
-  scales.report(lambda: run(scales.config_of(args.scale), args.workdir, args.frames), args.workdir / "table4")
+  config = scales.config_of(args.scale, args.photos)
+  scales.report(lambda: run(config, args.workdir, args.frames), args.workdir / "table4")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,9 @@ def _neutral(key):
   return CameraColor(white_balance=jnp.ones(3), ccm=jnp.eye(3))
 
 
+_PLAIN = Unprocessing(_neutral, preserve_highlights=False)
+
+
 def _write(folder, names, size=(16, 24)):
   """Frames whose levels count up in the order of the names."""
   folder.mkdir(parents=True)
@@ -47,7 +50,7 @@ def test_windows_are_the_papers(folder):
 
 def test_a_scene_is_its_frames_in_their_order(folder):
   """Entry k is the frame with number start + k; linear light, all four planes."""
-  source = scenes.ClipScenes(scenes.clip_folder(folder), num_subframes=179, unprocessing=Unprocessing(_neutral, preserve_highlights=False))
+  source = scenes.ClipScenes(scenes.clip_folder(folder), num_subframes=179, unprocessing=_PLAIN)
   for index, start in ((0, 0), (2, 179)):
     scene = source.scene(index)
     assert scene.radiance.shape == (179, 8, 12, 4) and int(scene.scene_id) == index
@@ -77,7 +80,7 @@ def test_decimal_names_are_numbers(tmp_path):
   names = [f"{i / 8:.3f}".lstrip("0").rstrip("0").rstrip(".") or "0" for i in range(358)]
   assert names[:3] == ["0", ".125", ".25"]
   _write(tmp_path / "clip", [f"{name}.png" for name in names])
-  scene = scenes.ClipScenes(scenes.clip_folder(tmp_path), num_subframes=9, unprocessing=Unprocessing(_neutral, preserve_highlights=False)).scene(0)
+  scene = scenes.ClipScenes(scenes.clip_folder(tmp_path), num_subframes=9, unprocessing=_PLAIN).scene(0)
   assert np.all(np.diff(scene.radiance[:, 0, 0, 0]) > 0)
 
 
