@@ -69,8 +69,7 @@ def main(argv: Sequence[str]) -> None:
     source, folder = local_path(options.source, "--from"), local_path(options.to, "--to")
     options.to, options.config = str(folder), str(local_path(options.config, "--config"))
     config = _config(options.config)
-    networks = (run_networks(source, config) if source.is_dir() else
-                convert(_read(source), config, ignored=options.ignore))
+    networks = run_networks(source, config) if source.is_dir() else _convert_file(source, config, options.ignore)
     written = write(networks, folder, overwrite=options.overwrite)
   except (ValueError, OSError, ImportError) as error:
     sys.exit(f"Error: {error}")
@@ -90,12 +89,17 @@ def _config(path_and_mode: str) -> ml_collections.ConfigDict:
     raise ValueError(f"--config={path_and_mode} cannot be loaded: {type(error).__name__}: {error}") from error
 
 
-def _read(source: pathlib.Path) -> dict[str, np.ndarray]:
-  """The state dict of a file; what there is to say about it is printed."""
+def _convert_file(source: pathlib.Path, config: ml_collections.ConfigDict,
+                  ignored: Sequence[str]) -> dict[str, tuple[dict, dict]]:
+  """`convert` of a file; what there is to say about how it was read is printed, and errors name it."""
   with warnings.catch_warnings():
     warnings.simplefilter("always", UserWarning)
     warnings.showwarning = lambda message, *_: print(f"Note: {message}", file=sys.stderr)
-    return read_state_dict(source)
+    state_dict = read_state_dict(source)
+  try:
+    return convert(state_dict, config, ignored=ignored)
+  except ValueError as error:
+    raise ValueError(f"{source}: {error}") from error
 
 
 def convert(state_dict: Mapping[str, np.ndarray], config: ml_collections.ConfigDict, *,

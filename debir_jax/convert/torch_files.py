@@ -149,7 +149,8 @@ def _below(path: pathlib.Path, content: Any, is_array: Callable[[Any], bool], de
   places = [place for place in below if below[place] is not None]
   chosen = [place for place in places if place in _AVERAGED] or places
   if len(chosen) > 1:
-    raise ValueError(f"{path} holds weights under {' and '.join(map(repr, chosen))}. Save those that are meant alone.")
+    raise ValueError(f"{path} holds weights under {' and '.join(map(repr, chosen))}. Save those that are meant alone: "
+                     f"torch.save(torch.load({json.dumps(path.name)}, weights_only=True)[...], \"weights_only.pt\").")
   if len(places) > 1:
     others = " and ".join(repr(place) for place in places if place not in chosen)
     warnings.warn(f"{path} holds weights under {chosen[0]!r} and {others}. Those under {chosen[0]!r} are taken, which "
@@ -166,8 +167,8 @@ def _unreadable(path: pathlib.Path, reason: str) -> ValueError:
     return ValueError(f"{path} is a program of TorchScript, not weights alone, and is not run. Save its "
                       "`state_dict()` with `torch.save`, where it was made.")
   if "weights_only" in reason:  # PyTorch's advice, not a reason.
-    operand = re.search(r"Unsupported operand \d+", reason)
-    reason = operand[0] if operand else "it holds something else than tensors"
+    with open(path, "rb") as file:
+      reason = f"it begins with {file.read(16)!r}" if "operand" in reason else "it holds something else than tensors"
   return _damaged(path, ValueError(reason))
 
 

@@ -239,6 +239,7 @@ def test_the_advice_for_other_objects_works(tmp_path, monkeypatch):
     (lambda torch: {3: torch.zeros(2)}, r"no dense tensors: 3 \(Tensor\)"),
     (lambda torch: {"a": torch.zeros(2).to_sparse()}, r"no dense tensors: a \(Tensor\)"),
     (lambda torch: {}, "holds no weights"),
+    (lambda torch: dict.fromkeys(("net", "model"), {"a": torch.zeros(2)}), r"'model' and 'net'. .*torch.save\("),
 ])
 def test_what_is_no_state_dict_is_refused(tmp_path, content, message):
   """The message says what was found in its place."""
@@ -279,6 +280,14 @@ def test_what_a_download_left_in_place_of_a_file_is_named(tmp_path, suffix, cont
   with pytest.raises(ValueError, match=f"debir{suffix} {message}") as error:
     read_state_dict(path)
   assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_text_in_place_of_a_pytorch_file_is_shown(tmp_path):
+  """As servers answer, shown as it begins."""
+  pytest.importorskip("torch")
+  (tmp_path / "a.pt").write_bytes(b"Entry not found")
+  with pytest.raises(ValueError, match="a.pt is damaged, or no .pt file: it begins with b'Entry not found'"):
+    read_state_dict(tmp_path / "a.pt")
 
 
 def test_another_kind_of_numpy_file_is_named(tmp_path):
