@@ -158,6 +158,15 @@ def test_what_is_not_there_is_named_with_what_is(tmp_path):
     debir_jax.load(tmp_path)
 
 
+def test_weights_are_found_at_home_and_not_in_a_cloud(tmp_path, monkeypatch):
+  monkeypatch.setenv("HOME", str(tmp_path))
+  shutil.copy(shipped_files("small")[0], tmp_path / RESTORER_FILE)
+  assert debir_jax.load("~").restorer is not None and debir_jax.load(f"~/{RESTORER_FILE}").policy is None
+  for address in ("s3://bucket/weights", "gs://bucket/restorer.safetensors"):
+    with pytest.raises(ValueError, match=f"weights={address} is an address"):
+      debir_jax.load(address)
+
+
 def _copied(tmp_path, change_restorer=None, change_baenet=None):
   """The shipped weights with changed descriptions or variables."""
   for source, name, change in zip(shipped_files("small"), (RESTORER_FILE, BAENET_FILE),

@@ -7,9 +7,11 @@
   python -m debir_jax.convert --from runs/quickstart --to weights --config=configs/quickstart.py   # to hand them on
 
 Writes weights/restorer.safetensors, weights/baenet.safetensors, weights/raft.safetensors and weights/lpips.safetensors,
-those that are there, once everything is read and checked. A checkpoint does not say which timing, noise and inputs it
-was trained for: --config does, and its networks must be those of the checkpoint. Of a run the newest checkpoints are
-taken, which know what they are for: --config must agree. Then
+those that are there, once everything is read and checked. State dicts are found below the usual names ("state_dict",
+"model", "params", ..., averaged weights first), and what training puts in front of names ("module.", "_orig_mod.",
+"model.", ...) is left out. A checkpoint does not say which timing, noise and inputs it was trained for: --config does,
+and its networks must be those of the checkpoint. Of a run the newest checkpoints are taken, which know what they are
+for: --config must agree. Then
 
   python -m debir_jax.main --config=configs/evaluate.py:release --config.init_from=weights
 
@@ -23,6 +25,7 @@ import dataclasses
 import pathlib
 import sys
 from typing import Any
+import warnings
 
 import jax
 import ml_collections
@@ -31,13 +34,20 @@ import numpy as np
 from debir_jax.config.compatibility import compatibility_of
 from debir_jax.config.networks import Models, models_of, named_motion_of
 from debir_jax.convert.baenet import baenet_config, baenet_params
-from debir_jax.convert.burstormer import burstormer_config, burstormer_frames, burstormer_params
+from debir_jax.convert.burstormer import (
+  burstormer_channels,
+  burstormer_config,
+  burstormer_frames,
+  burstormer_params,
+  check_restores_raw,
+)
 from debir_jax.convert.lpips import lpips_network, lpips_params
 from debir_jax.convert.parts import split_parts
 from debir_jax.convert.raft import raft_params, raft_size
 from debir_jax.convert.run import run_networks
 from debir_jax.convert.torch_files import read_state_dict
 from debir_jax.runtime.command_line import load_config
+from debir_jax.runtime.files import local_path
 from debir_jax.weights.weight_file import (
   BAENET_FILE,
   LPIPS_FILE,
@@ -56,11 +66,11 @@ def main(argv: Sequence[str]) -> None:
   """Reads the options and converts; what is wrong is told in a few lines, not as a traceback."""
   options = _parser().parse_args(argv)
   try:
-    config = load_config(options.config)
-    source = pathlib.Path(options.source).expanduser()
-    networks = (run_networks(source, config) if source.is_dir() else
-                convert(read_state_dict(options.source), config, ignored=options.ignore))
-    written = write(networks, pathlib.Path(options.to).expanduser(), overwrite=options.overwrite)
+    source, folder = local_path(options.source, "--from"), local_path(options.to, "--to")
+    options.to, options.config = str(folder), str(local_path(options.config, "--config"))
+    config = _config(options.config)
+    networks = run_networks(source, config) if source.is_dir() else _convert_file(source, config, options.ignore)
+    written = write(networks, folder, overwrite=options.overwrite)
   except (ValueError, OSError, ImportError) as error:
     sys.exit(f"Error: {error}")
   for name, (variables, description) in networks.items():
@@ -68,6 +78,28 @@ def main(argv: Sequence[str]) -> None:
     settings = ", ".join(f"{field} {value}" for field, value in description["architecture"].items())
     print(f"{name:9s}{count:>10,} parameters  ({settings})")
   print(f"Written: {', '.join(map(str, written))}\n{_next_step(networks, options)}")
+
+
+def _config(path_and_mode: str) -> ml_collections.ConfigDict:
+  try:
+    return load_config(path_and_mode)
+  except (ValueError, OSError, ImportError):
+    raise
+  except Exception as error:  # A config is a program, and can go wrong like one.
+    raise ValueError(f"--config={path_and_mode} cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+def _convert_file(source: pathlib.Path, config: ml_collections.ConfigDict,
+                  ignored: Sequence[str]) -> dict[str, tuple[dict, dict]]:
+  """`convert` of a file; what there is to say about how it was read is printed, and errors name it."""
+  with warnings.catch_warnings():
+    warnings.simplefilter("always", UserWarning)
+    warnings.showwarning = lambda message, *_: print(f"Note: {message}", file=sys.stderr)
+    state_dict = read_state_dict(source)
+  try:
+    return convert(state_dict, config, ignored=ignored)
+  except ValueError as error:
+    raise ValueError(f"{source}: {error}") from error
 
 
 def convert(state_dict: Mapping[str, np.ndarray], config: ml_collections.ConfigDict, *,
@@ -85,6 +117,8 @@ def convert(state_dict: Mapping[str, np.ndarray], config: ml_collections.ConfigD
   parts = split_parts(state_dict, ignored=ignored)
   for weights in parts.values():
     _check_finite(weights)
+  if "restorer" in parts:
+    check_restores_raw(parts["restorer"])
   networks, motion = {}, named_motion_of(config)
   if "raft" in parts:
     networks["raft"] = _converted_raft(parts["raft"])
@@ -93,13 +127,13 @@ def convert(state_dict: Mapping[str, np.ndarray], config: ml_collections.ConfigD
   models = models_of(config, motion=motion)
   compatibility = compatibility_of(config, models)
   if "restorer" in parts:
-    weights = parts["restorer"]
-    networks["restorer"] = burstormer_params(weights), compatibility["restoration"]
+    networks["restorer"] = burstormer_params(parts["restorer"]), compatibility["restoration"]
     _check_network("restorer", _restorer_shapes(models), networks["restorer"][0],
-                   burstormer_config(weights) | {"num_frames": burstormer_frames(weights)})
+                   _restorer_numbers(parts["restorer"]), _restorer_numbers_of(models))
   if "baenet" in parts:
     networks["baenet"] = baenet_params(parts["baenet"]), compatibility["bae"]
-    _check_network("baenet", _bae_shapes(models), networks["baenet"][0], baenet_config(parts["baenet"]))
+    _check_network("baenet", _bae_shapes(models), networks["baenet"][0], _bae_numbers(parts["baenet"]),
+                   _bae_numbers_of(config, models))
   if "lpips" in parts:
     networks["lpips"] = lpips_params(parts["lpips"]), {
         "architecture": {"name": "lpips", "size": lpips_network(parts["lpips"])}}
@@ -152,13 +186,42 @@ def _bae_shapes(models: Models) -> Any:
   return jax.eval_shape(lambda planes: models.bae.init(jax.random.key(0), planes, train=False), planes)
 
 
-def _check_network(part: str, expected: Any, variables: dict, found: dict[str, Any]) -> None:
+def _check_network(part: str, expected: Any, variables: dict, found: dict[str, Any], wanted: dict[str, Any]) -> None:
   """The network of the config must be that of the weights, or its description would be wrong."""
   shapes = lambda tree: jax.tree.map(lambda leaf: tuple(leaf.shape), tree)
   if shapes(expected) != shapes(variables):
-    told = ", ".join(f"{name}={value}" for name, value in found.items())
+    told = ", ".join(f"{name}={value} instead of {wanted[name]}" for name, value in found.items()
+                     if value != wanted[name]) or "other shapes of arrays"
     raise ValueError(f"The {part} of this checkpoint is not that of --config: its weights say {told}. Give a config "
                      "with these numbers; a copy of configs/release.py with other numbers will do.")
+
+
+def _restorer_numbers(weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
+  """What tells one Burstormer from another, by where a config says it."""
+  return {f"config.restorer.{name}": value for name, value in burstormer_config(weights).items()} | {
+      "config.capture.num_frames": burstormer_frames(weights),
+      "channels of config.restorer_inputs": burstormer_channels(weights)}
+
+
+def _restorer_numbers_of(models: Models) -> dict[str, Any]:
+  fields = ("num_features", "out_channels", "blocks_per_level", "fusion_blocks", "deform_groups")
+  return {f"config.restorer.{name}": getattr(models.restorer, name) for name in fields} | {
+      "config.capture.num_frames": models.bae.num_frames,
+      "channels of config.restorer_inputs": models.restorer_inputs.num_channels}
+
+
+def _bae_numbers(weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
+  """`_restorer_numbers` of a BAENet."""
+  found = baenet_config(weights)
+  return {"config.bae.network": "baenet", "config.bae.blocks": "mobilenet_v2", "config.bae.norm": "batch",
+          "config.bae.width": found["width"], "config.bae's num_planes": found["num_planes"],
+          "config.capture.num_frames": found["num_frames"]}
+
+
+def _bae_numbers_of(config: ml_collections.ConfigDict, models: Models) -> dict[str, Any]:
+  said = {f"config.bae.{name}": config.bae[name] for name in ("network", "blocks", "norm", "width")}
+  return said | {"config.bae's num_planes": models.bae_inputs.num_channels,
+                 "config.capture.num_frames": models.bae.num_frames}
 
 
 def _check_finite(weights: Mapping[str, np.ndarray]) -> None:

@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from debir_jax.convert.parts import with_plain_names
 from debir_jax.convert.state_dict import check_fits, listed
 from debir_jax.policies.baenet import BAENet
 
 _PREFIX = re.compile(r"^((bae|pred)net\.)?(mobilenet\.)?")
 _LAST_BLOCK_CHANNELS = 320  # At width 1.
+_IMAGENET_CLASSES = 1000
 _LEAVES = {"running_mean": "mean", "running_var": "var", "bias": "bias"}
 
 
@@ -22,8 +24,8 @@ def baenet_params(state_dict: Mapping[str, np.ndarray]) -> dict:
   Planes, burst length and width are read off the state dict; see `baenet_config`.
 
   Args:
-    state_dict: names and arrays, with or without "baenet.", "prednet." and "mobilenet." before the names;
-      `num_batches_tracked` is ignored.
+    state_dict: names and arrays, with or without "baenet.", "prednet." and "mobilenet." before the names, and what
+      `plain_names` leaves out; `num_batches_tracked` is ignored.
 
   Returns:
     `{"params": ..., "batch_stats": ...}` of numpy arrays in the types they came in.
@@ -31,6 +33,7 @@ def baenet_params(state_dict: Mapping[str, np.ndarray]) -> dict:
   Raises:
     ValueError: listing by name what is missing, what is unknown, what has another shape and what is given twice.
   """
+  state_dict = with_plain_names(state_dict)
   config = baenet_config(state_dict)
   planes = jax.ShapeDtypeStruct((1, 32, 32, config.pop("num_planes")), jnp.float32)
   module = BAENet(**config)
@@ -51,16 +54,20 @@ def baenet_config(state_dict: Mapping[str, np.ndarray]) -> dict:
   """Arguments of the `BAENet` that a state dict belongs to, and `num_planes` that it sees.
 
   Raises:
-    ValueError: it is no state dict of MobileNetV2.
+    ValueError: it is no state dict of MobileNetV2, or of the one that sorts photos.
   """
-  shapes = {_PREFIX.sub("", name): np.shape(array) for name, array in state_dict.items()}
+  shapes = {_PREFIX.sub("", name): np.shape(array) for name, array in with_plain_names(state_dict).items()}
   needed = {"features.0.0.weight": 4, "features.18.0.weight": 4, "classifier.1.weight": 2}
   wrong = [f"{name} {shapes.get(name, '')}".strip() for name, rank in needed.items()
            if len(shapes.get(name, ())) != rank]
   if wrong:
     raise ValueError("This is no state dict of BAENet (torchvision's MobileNetV2); missing or with other axes: "
                      f"{', '.join(wrong)}. It has {listed(state_dict)}.")
-  return {"num_planes": shapes["features.0.0.weight"][1], "num_frames": shapes["classifier.1.weight"][0] - 1,
+  num_planes, num_outputs = shapes["features.0.0.weight"][1], shapes["classifier.1.weight"][0]
+  if num_outputs == _IMAGENET_CLASSES:
+    raise ValueError(f"This is MobileNetV2 for the {num_outputs} classes of ImageNet, not a BAENet, whose last layer "
+                     "has an output for every frame and one more.")
+  return {"num_planes": num_planes, "num_frames": num_outputs - 1,
           "width": shapes["features.18.0.weight"][1] / _LAST_BLOCK_CHANNELS}
 
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from flax import traverse_util
 import numpy as np
 
+from debir_jax.convert.parts import with_plain_names
 from debir_jax.convert.state_dict import check_fits, conv_kernel, listed
 from debir_jax.evaluation.lpips import NETWORKS, SCALE, SHIFT
 
@@ -24,7 +25,7 @@ def lpips_network(state_dict: Mapping[str, np.ndarray]) -> str:
   Raises:
     ValueError: neither.
   """
-  first = state_dict.get("net.slice1.0.weight")
+  first = with_plain_names(state_dict).get("net.slice1.0.weight")
   sizes = {groups[0][0].size: name for name, (groups, _) in NETWORKS.items()}
   if first is None or np.shape(first)[-1] not in sizes:
     raise ValueError("This is no state dict of LPIPS with AlexNet or VGG16: net.slice1.0.weight must be there, with "
@@ -38,7 +39,7 @@ def lpips_params(state_dict: Mapping[str, np.ndarray]) -> dict:
   Raises:
     ValueError: listing by name what is missing, unknown or of another shape, or differs under its two names.
   """
-  weights, names = {}, {}
+  state_dict, weights, names = with_plain_names(state_dict), {}, {}
   for name, array in state_dict.items():
     if name in ("scaling_layer.shift", "scaling_layer.scale"):
       _check_scaling(name, array)

@@ -11,6 +11,7 @@ from flax import traverse_util
 import jax
 import numpy as np
 
+from debir_jax.convert.parts import with_plain_names
 from debir_jax.convert.state_dict import check_fits, conv_kernel, listed
 from debir_jax.motion.raft import Raft
 
@@ -54,7 +55,7 @@ def raft_params(state_dict: Mapping[str, np.ndarray]) -> dict:
   """Variables of `Raft` from a state dict of the small or the large network, in either naming.
 
   Args:
-    state_dict: names and arrays as princeton or torchvision publish them.
+    state_dict: names and arrays as princeton or torchvision publish them, see also `plain_names`.
 
   Returns:
     `{"params": ...}`, for the large network with "batch_stats"; numpy arrays in the types they came in.
@@ -62,6 +63,7 @@ def raft_params(state_dict: Mapping[str, np.ndarray]) -> dict:
   Raises:
     ValueError: listing by name what is missing, what is unknown, what has another shape and what is given twice.
   """
+  state_dict = with_plain_names(state_dict)
   size = raft_size(state_dict)
   weights, names = {}, {}
   for name, array in state_dict.items():
@@ -82,7 +84,7 @@ def raft_size(state_dict: Mapping[str, np.ndarray]) -> str:
   Raises:
     ValueError: it belongs to neither.
   """
-  first = next((array for name, array in state_dict.items()
+  first = next((array for name, array in with_plain_names(state_dict).items()
                 if raft_path(name) == "params/feature_encoder/conv1/kernel"), None)
   channels = {32: "small", 64: "large"}
   if first is None or np.shape(first)[:1] not in {(number,) for number in channels}:

@@ -12,13 +12,14 @@ and convert them: `python -m debir_jax.convert --from lpips_alex.pth --to weight
 
 import dataclasses
 import os
-import pathlib
 from typing import Any, NamedTuple
 
 import jax
 from jax import lax
 import jax.numpy as jnp
 
+from debir_jax.evaluation.value_range import check_unit_range
+from debir_jax.runtime.files import local_path
 from debir_jax.weights.weight_file import load_weights
 
 # Means and deviations of ImageNet's sRGB, for images in [-1, 1]; the "scaling layer" of the published module.
@@ -77,9 +78,10 @@ class Lpips:
         out (and takes linear camera RGB with VGG and a border of 10).
 
     Raises:
-      ValueError: the images differ in shape, or are too small for the network.
+      ValueError: the images differ in shape, are too small for the network, or (outside of `jit`) of another range.
     """
     _check(image, reference, border, _SMALLEST_SIDE[self.network])
+    check_unit_range(image=image, reference=reference)
     both = jnp.clip(jnp.stack([image, reference]), 0, 1)
     both = both[:, border:both.shape[1] - border, border:both.shape[2] - border]
     both = 2 * both - 1 if unit_range else both
@@ -118,7 +120,7 @@ def load_lpips(path: str | os.PathLike) -> Lpips:
   Raises:
     FileNotFoundError, ValueError: there is none, or it holds something else.
   """
-  variables, description = load_weights(pathlib.Path(path).expanduser())
+  variables, description = load_weights(local_path(path, "path"))
   found = description.get("architecture", {})
   if found.get("name") != "lpips":
     raise ValueError(f"{path} holds weights of {found}, not of LPIPS. See debir_jax/evaluation/lpips.py for how to get "

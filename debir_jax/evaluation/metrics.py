@@ -1,7 +1,8 @@
 """How close a restored image is to its reference: PSNR and SSIM in JAX; LPIPS, which has weights, is in `lpips.py`.
 
 Images are `[h, w, c]`, signals relative to white = 1, usually packed RAW (c = 4). Every metric clamps both images to
-[0, 1] and cuts `border` pixels off each side first. A batch is `jax.vmap`.
+[0, 1] and cuts `border` pixels off each side first; images of another range, such as 0 to 255, are refused outside of
+`jit`. A batch is `jax.vmap`.
 
 The authors' release measures packed RAW with `border=10` and `mse_floor=1e-6`.
 """
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from debir_jax.evaluation.lpips import lpips
+from debir_jax.evaluation.value_range import check_unit_range
 
 __all__ = ["lpips", "psnr", "ssim"]
 
@@ -37,13 +39,13 @@ def psnr(image: jax.Array, reference: jax.Array, *, border: int = 0, mse_floor: 
     Scalar, dB.
 
   Raises:
-    ValueError: shapes differ or the border leaves nothing.
+    ValueError: shapes differ, the border leaves nothing, or (outside of `jit`) an image is of another range.
   """
+  check_unit_range(image=image, reference=reference)
   image, reference = _clamp_and_crop(image, reference, border, smallest_side=1)
   return -10 * jnp.log10(jnp.mean((image - reference)**2) + mse_floor)
 
 
-@functools.partial(jax.jit, static_argnames="border")  # Some sixty small operations: slow one by one.
 def ssim(image: jax.Array, reference: jax.Array, *, border: int = 0) -> jax.Array:
   """Structural similarity: mean over channels and over all windows that lie inside the image, at most 1.
 
@@ -60,8 +62,15 @@ def ssim(image: jax.Array, reference: jax.Array, *, border: int = 0) -> jax.Arra
     Scalar.
 
   Raises:
-    ValueError: shapes differ or the window does not fit into what the border leaves.
+    ValueError: shapes differ, the window does not fit into what the border leaves, or (outside of `jit`) an image is of
+      another range.
   """
+  check_unit_range(image=image, reference=reference)
+  return _ssim(image, reference, border=border)
+
+
+@functools.partial(jax.jit, static_argnames="border")  # Some sixty small operations: slow one by one.
+def _ssim(image, reference, *, border):
   x, y = _clamp_and_crop(image, reference, border, smallest_side=_WINDOW_SIDE_PX)
   difference = x - y
   moments = _window_means(jnp.concatenate([x, y, x * x + y * y, difference * difference], axis=-1))

@@ -8,6 +8,15 @@ import re
 import secrets
 from typing import Any
 
+# How files begin that a download left in the place of others, and what to do about each.
+_STAND_INS = (
+    (re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype|html|head|body|\?xml|!--)", re.IGNORECASE),
+     "a web page, not the file that its name promises: its download failed, or wanted a login or a click. Download it "
+     "again, in a browser if need be."),
+    (re.compile(rb"version https://git-lfs\."),
+     "a pointer of Git LFS, not the file itself. Run `git lfs pull` where it was cloned, or download the file itself."))
+_LONGEST_BEGINNING = 512  # Bytes.
+
 
 def write_text(path: pathlib.Path, text: str) -> None:
   """Writes a file in one go: a reader sees the old text or the new one, never half of it."""
@@ -65,12 +74,26 @@ def local_path(path: str | os.PathLike, what: str) -> pathlib.Path:
     what: gave it, for the message, e.g. "--workdir".
 
   Raises:
-    ValueError: it is the address of a cloud.
+    ValueError: it is the address of a cloud, or in the home of nobody.
   """
   if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", text := os.fspath(path)) and os.name != "nt":
     raise ValueError(f"{what}={text} is an address, but files are read and written on file systems only. Mount it "
                      "(with gcsfuse, s3fs or rclone), or copy what is there.")
-  return pathlib.Path(path).expanduser()
+  try:
+    return pathlib.Path(path).expanduser()
+  except RuntimeError as error:  # A user who is not there.
+    raise ValueError(f"{what}={text}: {error}") from error
+
+
+def check_downloaded(path: pathlib.Path) -> None:
+  """Raises a ValueError for a file that came without its content: empty, a web page, or a pointer of Git LFS."""
+  with open(path, "rb") as file:
+    beginning = file.read(_LONGEST_BEGINNING)
+  if not beginning:
+    raise ValueError(f"{path} is empty. Download it again.")
+  for pattern, found in _STAND_INS:
+    if pattern.match(beginning):
+      raise ValueError(f"{path} is {found}")
 
 
 def folder_name(text: str) -> str:

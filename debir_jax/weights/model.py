@@ -15,6 +15,7 @@ from debir_jax.motion import MotionEstimator
 from debir_jax.pipeline import restore, restorer_inputs
 from debir_jax.policies import BAENetPolicy, check_previews, observe
 from debir_jax.restoration import Restorer, RestorerInputs, restore_in_tiles
+from debir_jax.runtime.files import local_path
 from debir_jax.runtime.protocols import check_hashable
 from debir_jax.simulator import NoiseModel, frame_mask
 from debir_jax.types import Burst, BurstTiming, CameraColor
@@ -140,7 +141,8 @@ def load(weights: str | os.PathLike | None = None, *, restorer: Restorer | None 
 
   Raises:
     FileNotFoundError: there is neither such a name nor such a file or folder.
-    ValueError: a file is damaged, foreign, of another format or network, or the two networks do not belong together.
+    ValueError: a file is damaged, foreign, of another format or network, the two networks do not belong together, or
+      it is the address of a cloud.
   """
   check_hashable("restorer", restorer)
   files = _files_of(weights)
@@ -190,7 +192,7 @@ def _files_of(weights) -> dict[str, pathlib.Path]:
   """Files by network: "restorer", "baenet" and "raft"."""
   if weights is None or weights in list_weights():
     return dict(zip(("restorer", "baenet"), shipped_files(weights or DEFAULT)))
-  path = pathlib.Path(weights).expanduser()
+  path = local_path(weights, "weights")
   if path.is_file():
     return {"baenet" if _holds_predictor(path) else "restorer": path}
   if not path.is_dir():

@@ -12,7 +12,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from debir_jax.runtime.files import write_bytes
+from debir_jax.runtime.files import check_downloaded, write_bytes
 
 # A folder of weights holds one file per network.
 RESTORER_FILE, BAENET_FILE, RAFT_FILE = "restorer.safetensors", "baenet.safetensors", "raft.safetensors"
@@ -48,6 +48,7 @@ def load_weights(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
   if not path.is_file():
     raise FileNotFoundError(f"There are no weights at {path}. `python -m debir_jax.convert --help` tells how to make "
                             "them from a PyTorch checkpoint.")
+  check_downloaded(path)
   try:
     with safetensors.safe_open(path, framework="numpy") as file:
       header = (file.metadata() or {}).get(_HEADER)
@@ -57,7 +58,7 @@ def load_weights(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
   if header is None:
     raise ValueError(f"{path} was not written by debir_jax: it does not say what its weights are for. Convert it with "
                      "`python -m debir_jax.convert`.")
-  description = json.loads(header)
+  description = _parsed(path, header)
   found = description.pop("format", 1)
   if found != FORMAT:
     remedy = ("Update the package." if found > FORMAT else
@@ -65,3 +66,13 @@ def load_weights(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
     raise ValueError(f"{path} has format {found} of debir_jax's weight files, this version reads format {FORMAT}. "
                      f"{remedy}")
   return traverse_util.unflatten_dict(flat, sep="/"), description
+
+
+def _parsed(path: pathlib.Path, header: str) -> dict[str, Any]:
+  try:
+    description = json.loads(header)
+  except ValueError as error:
+    raise ValueError(f"{path} is damaged: its description is no JSON ({error}).") from error
+  if not isinstance(description, dict):
+    raise ValueError(f"{path} is damaged: its description is {description!r}, no dictionary.")
+  return description

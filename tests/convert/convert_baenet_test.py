@@ -147,6 +147,12 @@ def test_something_else_is_refused(weights):
     baenet_params(weights)
 
 
+def test_the_network_that_sorts_photos_is_named():
+  """torchvision's own weights have BAENet's names, for three colors and a thousand classes."""
+  with pytest.raises(ValueError, match="MobileNetV2 for the 1000 classes of ImageNet, not a BAENet"):
+    baenet_params(_weights(num_planes=3, num_frames=999))
+
+
 def test_a_norm_stands_behind_its_convolution():
   """The helper of these tests: torchvision counts convolution and norm in one row."""
   assert norm_of("features.3.conv.2") == "features.3.conv.3" and norm_of("features.3.conv.0.0") == (

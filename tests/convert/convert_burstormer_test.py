@@ -8,6 +8,7 @@ import pytest
 from released import published_name
 
 from debir_jax.convert import burstormer_config, burstormer_params, burstormer_path
+from debir_jax.convert.burstormer import check_restores_raw
 from debir_jax.restoration import Burstormer, light_burstormer
 
 
@@ -40,6 +41,8 @@ def test_weights_arrive_whole_and_turned(state_dict):
 def test_configuration_is_read_off_the_weights(state_dict):
   config = burstormer_config(state_dict)
   assert Burstormer(**config) == light_burstormer(blocks_per_level=(1, 1))
+  groups = {name: array[:4 * 27] if "offset_conv" in name else array for name, array in state_dict.items()}
+  assert burstormer_config(groups)["deform_groups"] == 4
 
 
 def test_reference_state_dict_is_imported_whole(shared_dir):
@@ -66,3 +69,34 @@ def test_missing_unknown_and_misshapen_weights_are_listed_by_name(state_dict):
 def test_something_else_is_refused(state_dict):
   with pytest.raises(ValueError, match="no state dict of the de-noising Burstormer"):
     burstormer_params(state_dict)
+
+
+def _other_task(state_dict, task):
+  """The published network for another task, as far as its names and its first and last layers tell."""
+  if task == "super-resolution":
+    heads = {name: np.zeros((8, 8, 1, 1)) for name in ("up1.0.weight", "up2.0.weight", "up3.0.weight")}
+    return {name: array for name, array in state_dict.items() if not name.startswith("rec_conv")} | heads
+  channels = dict(color=3, grey=1)[task]  # And as many for the noise.
+  return state_dict | {"conv1.0.weight": np.zeros((8, 2 * channels, 3, 3)),
+                       "out_conv.0.weight": np.zeros((channels, 8, 3, 3))}
+
+
+@pytest.mark.parametrize("task, message", [
+    ("color", r"de-noises color images \(6 channels in, 3 out\), which no config makes fit"),
+    ("grey", r"de-noises grey images \(2 channels in, 1 out\), which no config makes fit"),
+    ("super-resolution", "for super-resolution or enhancement, whose last layers make the image larger .*up1.0")])
+@pytest.mark.parametrize("front", ["", "module."])
+def test_networks_for_other_tasks_are_named_in_a_sentence(state_dict, task, message, front):
+  """A network for packed RAW is none of them, nor is what is no Burstormer at all."""
+  weights = {front + name: array for name, array in _other_task(state_dict, task).items()}
+  with pytest.raises(ValueError, match=message) as error:
+    check_restores_raw(weights)
+  assert str(error.value).count(". ") == 0 and len(str(error.value).splitlines()) == 1
+  check_restores_raw(state_dict)
+  check_restores_raw({"other": np.zeros(3)})
+
+
+def test_super_resolution_is_named_by_the_importer_too(state_dict):
+  """Instead of a list of what is missing."""
+  with pytest.raises(ValueError, match="for super-resolution or enhancement"):
+    burstormer_params(_other_task(state_dict, "super-resolution"))

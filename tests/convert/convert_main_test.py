@@ -4,6 +4,7 @@ import pathlib
 import shlex
 import subprocess
 import sys
+import warnings
 
 import jax
 import numpy as np
@@ -155,17 +156,88 @@ def test_one_bad_network_and_none_is_written(tmp_path, weights, config_file, cha
 
 
 @pytest.mark.parametrize("line, message", [
-    ("config.restorer.num_features = 16", "restorer of this checkpoint is not that of --config: .*num_features=8"),
-    ("config.capture.num_frames = 6", "its weights say .*num_frames=4"),
-    ("config.bae.preview = 'packed'", "baenet of this checkpoint is not that of --config: .*num_planes=5"),
-    ("config.bae.width = 0.5", "width=0.25"),
+    ("config.restorer.num_features = 16", "restorer of .* config.restorer.num_features=8 instead of 16"),
+    ("config.restorer.deform_groups = 4", "restorer of .* config.restorer.deform_groups=8 instead of 4"),
+    ("config.restorer_inputs.noise_map = True", "restorer of .* channels of config.restorer_inputs=4 instead of 8"),
+    ("config.capture.num_frames = 6", "restorer of .* config.capture.num_frames=4 instead of 6"),
+    ("config.bae.preview = 'packed'", "baenet of .* config.bae's num_planes=5 instead of 6"),
+    ("config.bae.width = 0.5", "baenet of .* config.bae.width=0.25 instead of 0.5"),
+    ("config.bae.blocks = 'light'", "baenet of .* config.bae.blocks=mobilenet_v2 instead of light"),
+    ("config.bae.norm = 'group'", "baenet of .* config.bae.norm=batch instead of group"),
+    ("config.bae.network = 'digital_gimbal'", "baenet of .* config.bae.network=baenet instead of digital_gimbal"),
 ])
 def test_another_network_than_the_configs_is_refused(tmp_path, weights, config_file, line, message):
-  """Otherwise the description would tell of a network that is not in the file."""
+  """Otherwise the description would tell of a network that is not in the file. What to change is told, and only that,
+  so that the advice leads on."""
   config_file.write_text(_CONFIG.replace("return config", f"{line}\n  return config"))
-  with pytest.raises(SystemExit, match=message):
+  with pytest.raises(SystemExit, match=message) as error:
     _convert(_saved(tmp_path, weights), tmp_path / "weights", config_file)
+  assert str(error.value).count(" instead of ") == 1
   assert not (tmp_path / "weights").exists()
+
+
+def test_the_published_network_for_color_images_is_named(tmp_path, config_file, shared_dir):
+  """In a sentence, whatever the config."""
+  prefix = "official_color_f16_n8/state_dict/"
+  with np.load(shared_dir / "golden" / "burstormer.npz") as file:
+    path = _saved(tmp_path, {name.removeprefix(prefix): file[name] for name in file if name.startswith(prefix)})
+  for config in (config_file, "configs/release.py"):
+    with pytest.raises(SystemExit, match=r"debir.npz: .* color images \(6 channels in, 3 out\)") as error:
+      _convert(path, tmp_path / "weights", config)
+    assert "Give a config" not in str(error.value)
+
+
+@pytest.mark.parametrize("front", ["module.", "_orig_mod.", "model._orig_mod."])
+def test_wrapped_checkpoints_become_the_same_files(tmp_path, weights, config_file, front):
+  """What training put in front of names is in no file."""
+  raft = {name: array for name, array in weights.items() if "raft" in name}
+  _convert(_saved(tmp_path, raft), tmp_path / "plain", config_file)
+  _convert(_saved(tmp_path, {front + name: array for name, array in raft.items()}), tmp_path / "wrapped", config_file)
+  plain, wrapped = (load_weights(tmp_path / folder / "raft.safetensors") for folder in ("plain", "wrapped"))
+  _same(plain[0], wrapped[0])
+  assert plain[1] == wrapped[1]
+
+
+def test_which_of_several_weights_were_taken_is_printed(tmp_path, weights, config_file, capsys, monkeypatch):
+  """A line without the place in the code that warns."""
+  def read(_):
+    warnings.warn("a.pth holds weights under 'params_ema' and 'params'.", stacklevel=2)
+    return {name: array for name, array in weights.items() if "raft" in name}
+
+  monkeypatch.setattr(convert_main, "read_state_dict", read)
+  _convert(tmp_path / "a.pth", tmp_path / "weights", config_file)
+  assert capsys.readouterr().err.splitlines()[-1] == "Note: a.pth holds weights under 'params_ema' and 'params'."
+
+
+def test_homes_are_expanded_in_every_option(tmp_path, weights, config_file, monkeypatch, capsys):
+  """Also where the shell leaves "~" behind "=", and in the command to run next."""
+  monkeypatch.setenv("HOME", str(tmp_path))
+  _saved(tmp_path, {name: array for name, array in weights.items() if "baenet" not in name})
+  _convert("~/debir.npz", "~/weights", f"~/{config_file.name}:debug")
+  assert (tmp_path / "weights" / "restorer.safetensors").is_file()
+  assert f"--config={config_file}:debug --config.init_from={tmp_path}/weights" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("option", ["from", "to", "config"])
+@pytest.mark.parametrize("address", ["s3://bucket/a.npz", "gs://bucket/a.npz"])
+def test_addresses_are_refused_in_every_option(tmp_path, weights, config_file, option, address):
+  """By the option that they were given to; nothing is made."""
+  values = {"from": _saved(tmp_path, weights), "to": tmp_path / "weights", "config": config_file} | {option: address}
+  with pytest.raises(SystemExit, match=f"Error: --{option}={address} is an address") as error:
+    _convert(values["from"], values["to"], values["config"])
+  assert len(str(error.value).splitlines()) == 1 and not (tmp_path / "weights").exists()
+
+
+@pytest.mark.parametrize("content, message", [
+    (None, "There is no config .*small.py"), ("def get_config(:", "small.py cannot be loaded: SyntaxError"),
+    ("", "small.py cannot be loaded: AttributeError: .*get_config"), ("import nothing_there", "nothing_there"),
+    ("1 / 0", "small.py cannot be loaded: ZeroDivisionError")])
+def test_a_config_that_cannot_be_loaded_is_named_in_a_line(tmp_path, weights, config_file, content, message):
+  """A config is a program, and goes wrong like one."""
+  config_file.unlink() if content is None else config_file.write_text(content)
+  with pytest.raises(SystemExit, match=message) as error:
+    _convert(_saved(tmp_path, weights), tmp_path / "weights", config_file)
+  assert len(str(error.value).splitlines()) == 1
 
 
 def test_existing_files_stay_unless_told(tmp_path, weights, config_file):

@@ -61,3 +61,27 @@ def test_weights_are_converted_by_name_and_refused_by_name(tmp_path):
     lpips_params(state_dict("alex") | {"scaling_layer.shift": np.zeros((1, 3, 1, 1), np.float32)})
   with pytest.raises(ValueError, match="no state dict of LPIPS"):
     lpips_params({"lin0.model.1.weight": np.ones((1, 64, 1, 1))})
+
+
+def test_images_of_another_range_are_refused():
+  """0 to 255, clamped, would be white."""
+  metric = Lpips("alex", lpips_params(state_dict("alex"))["params"])
+  image, reference = images()
+  for pair, name in (((255 * image, reference), "image"), ((image, 255 * reference), "reference"),
+                     (((255 * image).astype(np.uint8), reference), "image")):
+    with pytest.raises(ValueError, match=f"^{name} must hold real numbers relative to white = 1, .*Divide it by 255"):
+      metric(*pair)
+  assert np.isfinite(jax.jit(metric.__call__)(255 * image, reference))
+
+
+def test_addresses_homes_and_web_pages(tmp_path, monkeypatch):
+  """Paths are of this machine; what a download left there instead is named."""
+  monkeypatch.setenv("HOME", str(tmp_path))
+  np.savez(tmp_path / "lpips.npz", **state_dict("alex"))
+  convert_main.main(["--from", "~/lpips.npz", "--to", "~/weights"])
+  assert load_lpips("~/weights/lpips.safetensors").network == "alex"
+  with pytest.raises(ValueError, match="path=s3://bucket/lpips.safetensors is an address"):
+    load_lpips("s3://bucket/lpips.safetensors")
+  (tmp_path / "page.safetensors").write_bytes(b"<!doctype html>")
+  with pytest.raises(ValueError, match="page.safetensors is a web page"):
+    load_lpips(tmp_path / "page.safetensors")

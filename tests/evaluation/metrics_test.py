@@ -99,3 +99,45 @@ def test_shapes_must_agree():
     metrics.psnr(jnp.zeros((2, 12, 12, 4)), jnp.zeros((2, 12, 12, 4)))
   with pytest.raises(ValueError, match=r"\(12, 12, 4\) and \(12, 13, 4\)"):
     metrics.ssim(jnp.zeros((12, 12, 4)), jnp.zeros((12, 13, 4)))
+
+
+@pytest.mark.parametrize("metric", [metrics.psnr, metrics.ssim])
+def test_restored_images_may_leave_the_range_but_not_by_255_times(metric):
+  """They are clamped, also those of a network that has learnt nothing; what is not finite stays what it was."""
+  image = jnp.linspace(0, 1, 12 * 12 * 4).reshape(12, 12, 4)
+  for low, high in ((-0.2, 1.3), (-3.5, 3.5)):
+    wide = low + (high - low) * image
+    np.testing.assert_allclose(metric(wide, image), metric(jnp.clip(wide, 0, 1), image), rtol=1e-5)
+  assert np.isnan(metric(image.at[0, 0].set(jnp.nan), image)) and np.isnan(metric(image * jnp.nan, image))
+  assert np.isfinite(metric(image.at[0, 0].set(jnp.inf), image))
+
+
+_UNIT = np.linspace(0, 1, 12 * 12 * 4).reshape(12, 12, 4)
+
+
+@pytest.mark.parametrize("wrong, message", [
+    (255 * _UNIT, "values from 0 to 255. Divide it by 255"), (65535 * _UNIT, "values from 0 to 65535"),
+    (20 + 60 * _UNIT, "values from 20 to 80"), (255 * (_UNIT - 0.5), "values from -127.5 to 127.5"),
+    (np.where(_UNIT == 0, np.nan, 255 * _UNIT), "to 255"), ((255 * _UNIT).astype(np.float16), "to 255"),
+    ((255 * _UNIT).astype(np.uint8), "uint8 from 0 to 255. Divide it by 255"),
+    (np.ones((12, 12, 4), int), "int64 from 1 to 1. Divide"), (_UNIT > 0.5, "bool"), (_UNIT + 0j, "complex128")])
+@pytest.mark.parametrize("metric", [metrics.psnr, metrics.ssim])
+def test_images_of_another_range_are_refused_with_the_range_and_the_remedy(metric, wrong, message):
+  """Of NumPy and of JAX, as image and as reference; clamped, they would be white and score well."""
+  good = _UNIT.astype(np.float32)
+  for pair, name in (((wrong, good), "image"), ((good, wrong), "reference")):
+    with pytest.raises(ValueError, match=f"^{name} must hold real numbers relative to white = 1, .*{message}") as error:
+      metric(*pair)
+    assert len(str(error.value).splitlines()) == 1
+  if wrong.dtype.kind in "fub":
+    with pytest.raises(ValueError, match="^image must hold real numbers"):
+      metric(jnp.asarray(wrong), jnp.asarray(good))
+
+
+@pytest.mark.parametrize("metric", [metrics.psnr, metrics.ssim])
+def test_images_are_not_looked_at_inside_of_jit(metric):
+  """There are no values there; the same program clamps them."""
+  bright, good = jnp.asarray(255 * _UNIT, jnp.float32), jnp.asarray(_UNIT, jnp.float32)
+  expected = metric(jnp.clip(bright, 0, 1), good)
+  np.testing.assert_allclose(jax.jit(metric)(bright, good), expected, rtol=1e-5)
+  np.testing.assert_allclose(jax.vmap(metric)(bright[None], good[None]), expected[None], rtol=1e-5)

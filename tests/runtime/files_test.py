@@ -71,6 +71,22 @@ def test_damaged_json_is_named_with_the_way_on(tmp_path, content):
     files.read_json(path, "Delete it.")
 
 
+@pytest.mark.parametrize("content, message", (
+    (b"", "is empty. Download it again"), (b"\n<!doctype HTML>", "is a web page"), (b"<?xml version", "is a web page"),
+    (b"version https://git-lfs.github.com/spec/v1\n", r"is a pointer of Git LFS, .* `git lfs pull`")))
+def test_what_a_download_left_in_place_of_a_file_is_named(tmp_path, content, message):
+  (tmp_path / "net.pth").write_bytes(content)
+  with pytest.raises(ValueError, match=f"net.pth {message}"):
+    files.check_downloaded(tmp_path / "net.pth")
+
+
+@pytest.mark.parametrize("content", (b"PK\3\4", b"\x80\2}q\0.", (8508).to_bytes(8, "little") + b"{}", b"version 3"))
+def test_other_files_are_let_through(tmp_path, content):
+  """A header of safetensors may be 8508 bytes long, which is written "<!"."""
+  (tmp_path / "net.pth").write_bytes(content)
+  files.check_downloaded(tmp_path / "net.pth")
+
+
 @pytest.mark.parametrize("address", ("s3://bucket/run", "gs://bucket", "hdfs://host/x", "file:///tmp/run",
                                      "s3:/bucket"))
 def test_addresses_are_refused_at_once(address):
@@ -84,3 +100,5 @@ def test_home_is_expanded(monkeypatch):
   monkeypatch.setenv("HOME", "/home/me")
   assert files.local_path("~/photos", "x") == pathlib.Path("/home/me/photos")
   assert files.local_path("runs/a:b", "x") == pathlib.Path("runs/a:b")
+  with pytest.raises(ValueError, match="--to=~nobody_of_that_name/x: .*home"):
+    files.local_path("~nobody_of_that_name/x", "--to")

@@ -49,3 +49,22 @@ def test_files_of_another_format_are_refused_with_what_to_do(tmp_path, found, re
   safetensors.numpy.save_file({"params/a": np.zeros(2)}, path, {"debir_jax": json.dumps(header)})
   with pytest.raises(ValueError, match=remedy):
     load_weights(path)
+
+
+@pytest.mark.parametrize("content, message", [
+    (b"", "is empty"), (b"<!DOCTYPE html><html>", "is a web page"),
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n", "is a pointer of Git LFS")])
+def test_what_a_download_left_in_place_of_a_file_is_named(tmp_path, content, message):
+  path = tmp_path / "net.safetensors"
+  path.write_bytes(content)
+  with pytest.raises(ValueError, match=f"net.safetensors {message}"):
+    load_weights(path)
+
+
+@pytest.mark.parametrize("header", ["{", "[]", "3"])
+def test_a_damaged_description_is_named(tmp_path, header):
+  """With its file, in one line."""
+  path = tmp_path / "net.safetensors"
+  safetensors.numpy.save_file({"params/a": np.zeros(2)}, path, {"debir_jax": header})
+  with pytest.raises(ValueError, match="net.safetensors is damaged: its description is"):
+    load_weights(path)

@@ -25,6 +25,7 @@ from debir_jax.evaluation.no_reference.scene_statistics import (
   neighbour_products,
   normalized,
 )
+from debir_jax.runtime.files import check_downloaded, local_path
 
 NUM_FEATURES = 36
 _SCALES = 2
@@ -61,8 +62,8 @@ class Brisque:
       border: pixels cut off at each side before.
 
     Raises:
-      ValueError: for another shape, sides below 16 pixels, or (outside of `jit`, inside of which the result is NaN)
-        numbers that are not finite.
+      ValueError: for another shape, sides below 16 pixels, or (outside of `jit`) another range or numbers that are not
+        finite, for which the result inside of `jit` is NaN.
     """
     return _rating(self, brisque_features(image, border=border))
 
@@ -78,18 +79,19 @@ def load_brisque(model_path: str | os.PathLike, range_path: str | os.PathLike) -
   Raises:
     FileNotFoundError, ValueError: one is missing, or holds something else.
   """
-  slopes, offsets = _read_range(*_lines(range_path))
-  gamma, rho, coefficients, support_vectors = _read_model(*_lines(model_path))
+  slopes, offsets = _read_range(*_lines(range_path, "range_path"))
+  gamma, rho, coefficients, support_vectors = _read_model(*_lines(model_path, "model_path"))
   return Brisque(*map(np.asarray, (slopes, offsets, support_vectors, coefficients, gamma, rho)))
 
 
-def _lines(path) -> tuple[pathlib.Path, list[str]]:
-  path = pathlib.Path(path).expanduser()
+def _lines(path, argument) -> tuple[pathlib.Path, list[str]]:
+  path = local_path(path, argument)
   if not path.is_file():
     raise FileNotFoundError(f"There is no file {path}. {_REMEDY}")
+  check_downloaded(path)
   text = path.read_text(errors="replace")
   if not text.endswith("\n"):
-    raise ValueError(f"{path} ends in the middle of a line: it is empty or cut off. {_REMEDY}")
+    raise ValueError(f"{path} ends in the middle of a line: it is cut off. {_REMEDY}")
   return path, text.splitlines()
 
 

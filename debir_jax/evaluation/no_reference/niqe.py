@@ -17,7 +17,6 @@ from collections.abc import Iterable
 import dataclasses
 import functools
 import os
-import pathlib
 
 import jax
 from jax import lax
@@ -33,6 +32,7 @@ from debir_jax.evaluation.no_reference.scene_statistics import (
   neighbour_products,
   normalized,
 )
+from debir_jax.runtime.files import check_downloaded, local_path
 
 NUM_FEATURES = 36
 BLOCK_SIDE_PX = 96
@@ -69,8 +69,8 @@ class Niqe:
       border: pixels cut off at each side before.
 
     Raises:
-      ValueError: for another shape, less than one block, or (outside of `jit`, inside of which the result is NaN)
-        numbers that are not finite.
+      ValueError: for another shape, less than one block, or (outside of `jit`) another range or numbers that are not
+        finite, for which the result inside of `jit` is NaN.
     """
     grey = grey_levels(image, border=border, smallest_side=BLOCK_SIDE_PX)
     return _distance(grey, jnp.asarray(self.mean, grey.dtype), jnp.asarray(self.whitening, grey.dtype))
@@ -114,7 +114,8 @@ def fit_niqe(images: Iterable[jax.Array], *, stride: int = BLOCK_SIDE_PX) -> Niq
 
 def save_niqe(path: str | os.PathLike, metric: Niqe) -> None:
   """Writes the pristine model as .npz, under the names that `load_niqe` and others read."""
-  np.savez(path, mu_pris_param=np.asarray(metric.mean)[None], cov_pris_param=np.asarray(metric.covariance))
+  np.savez(local_path(path, "path"), mu_pris_param=np.asarray(metric.mean)[None],
+           cov_pris_param=np.asarray(metric.covariance))
 
 
 def load_niqe(path: str | os.PathLike) -> Niqe:
@@ -123,9 +124,10 @@ def load_niqe(path: str | os.PathLike) -> Niqe:
   Raises:
     FileNotFoundError, ValueError: there is none, or it holds something else.
   """
-  path = pathlib.Path(path).expanduser()
+  path = local_path(path, "path")
   if not path.is_file():
     raise FileNotFoundError(f"There is no pristine model of NIQE at {path}. {_REMEDY}")
+  check_downloaded(path)
   arrays = _read(path)
   for mean, covariance in _NAMES:
     if mean in arrays and covariance in arrays:
@@ -136,7 +138,7 @@ def load_niqe(path: str | os.PathLike) -> Niqe:
 
 def _read(path) -> dict:
   try:
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
       with np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
     return io.loadmat(path)

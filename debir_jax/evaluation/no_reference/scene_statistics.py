@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
+from debir_jax.evaluation.value_range import check_unit_range
+
 # MATLAB's rgb2gray: first row of the inverse of its matrix from YIQ to RGB.
 _LUMA = (0.298936021293775, 0.587043074451121, 0.114020904255103)
 
@@ -35,7 +37,8 @@ def grey_levels(image: jax.Array, *, border: int = 0, smallest_side: int = 1) ->
   As MATLAB's rgb2gray gives them for an image of 8 bits: rounded to 8 bits before and after.
 
   Raises:
-    ValueError: for another shape, less than the smallest side, or, outside of `jit`, numbers that are not finite.
+    ValueError: for another shape, less than the smallest side, or, outside of `jit`, another range or numbers that are
+      not finite.
   """
   if image.ndim != 3 or image.shape[-1] != 3:
     raise ValueError(f"Expected one sRGB image [h, w, 3], got {image.shape}; use jax.vmap for a batch.")
@@ -43,6 +46,7 @@ def grey_levels(image: jax.Array, *, border: int = 0, smallest_side: int = 1) ->
   if border < 0 or min(height, width) < smallest_side:
     raise ValueError(f"An image of {image.shape[0]}x{image.shape[1]} pixels less a border of {border} is smaller than "
                      f"the {smallest_side} pixels a side that this metric needs.")
+  check_unit_range(image=image)
   if not isinstance(image, jax.core.Tracer) and not np.isfinite(image).all():
     raise ValueError("The image holds numbers that are not finite; whatever restored it has diverged.")
   bytes_ = jnp.round(255 * jnp.clip(jnp.asarray(image)[border:border + height, border:border + width], 0, 1))

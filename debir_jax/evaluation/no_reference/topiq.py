@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from debir_jax.evaluation.value_range import check_unit_range
+
 _NAME = "topiq_nr"
 
 
@@ -31,8 +33,9 @@ class Topiq:
       border: pixels cut off at each side before.
 
     Raises:
-      ValueError: for another shape, numbers that are not finite, or a border that leaves nothing.
+      ValueError: for another shape or range, numbers that are not finite, or a border that leaves nothing.
     """
+    check_unit_range(image=image)
     import torch  # pyiqa brings it.
     image = np.asarray(image, np.float32)
     if image.ndim != 3 or image.shape[-1] != 3 or border < 0 or min(image.shape[:2]) <= 2 * border:

@@ -99,7 +99,7 @@ def test_noise_has_lighter_tails_than_a_photo_and_unlike_neighbours(photo):
 
 def test_images_without_contrast_have_a_rating_and_unusable_ones_are_refused(photo, files):
   metric = load_brisque(*files)
-  for level in (0, 0.5, 1):
+  for level in (0.0, 0.5, 1.0):
     assert np.isfinite(metric(jnp.full((64, 64, 3), level)))
   with pytest.raises(ValueError, match="smaller than the 16"):
     metric(photo[:15])
@@ -107,6 +107,9 @@ def test_images_without_contrast_have_a_rating_and_unusable_ones_are_refused(pho
     metric(photo[None])
   with pytest.raises(ValueError, match="not finite"):
     metric(np.where(photo > 0.5, np.inf, photo))
+  for bytes_ in (255 * photo, (255 * photo).astype(np.uint8)):
+    with pytest.raises(ValueError, match="image must hold real numbers relative to white = 1.* Divide it by 255"):
+      metric(bytes_)
 
 
 @pytest.mark.parametrize("which, old, new, message", [
@@ -146,3 +149,15 @@ def test_missing_files_and_other_regressions_are_refused(files):
   model.write_text("\n".join(lines) + "\n")
   with pytest.raises(ValueError, match="fewer than 36 features"):
     load_brisque(model, range_)
+
+
+def test_addresses_homes_and_web_pages(tmp_path, files, photo, monkeypatch):
+  """Paths are of this machine; what a download left there instead is named."""
+  monkeypatch.setenv("HOME", str(tmp_path))
+  assert np.isfinite(load_brisque("~/allmodel", "~/allrange")(photo))
+  for paths, name in ((("s3://bucket/allmodel", files[1]), "model_path"), ((files[0], "gs://bucket/x"), "range_path")):
+    with pytest.raises(ValueError, match=f"{name}=.*bucket.* is an address"):
+      load_brisque(*paths)
+  files[0].write_text("<!DOCTYPE html>\n")
+  with pytest.raises(ValueError, match="allmodel is a web page"):
+    load_brisque(*files)

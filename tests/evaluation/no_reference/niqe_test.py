@@ -93,6 +93,10 @@ def test_images_that_cannot_be_measured_are_refused(photos, metric):
     metric(image, border=1)
   with pytest.raises(ValueError, match="not finite"):
     metric(np.where(image > 0.5, np.nan, image))
+  for bytes_ in (255 * image, (255 * image).astype(np.uint8)):
+    for measure in (metric, lambda image: fit_niqe([image])):
+      with pytest.raises(ValueError, match="image must hold real numbers relative to white = 1.* Divide it by 255"):
+        measure(bytes_)
   with pytest.raises(ValueError, match="give no covariance of 36 features"):
     fit_niqe(photos)
   with pytest.raises(ValueError, match="even number"):
@@ -137,3 +141,16 @@ def test_features_that_never_vary_do_not_count():
   variances = np.array([0.0, *np.geomspace(1e-6, 1e2, 35)])
   metric = niqe_of(np.zeros(36), np.diag(variances))
   assert metric.whitening.shape == (36, 35) and not metric.whitening[0].any()
+
+
+def test_addresses_homes_and_web_pages(tmp_path, metric, monkeypatch):
+  """Paths are of this machine, for reading and writing; what a download left there instead is named."""
+  monkeypatch.setenv("HOME", str(tmp_path))
+  save_niqe("~/model.npz", metric)
+  np.testing.assert_array_equal(load_niqe("~/model.npz").mean, metric.mean)
+  for function in (load_niqe, lambda path: save_niqe(path, metric)):
+    with pytest.raises(ValueError, match="path=s3://bucket/model.npz is an address"):
+      function("s3://bucket/model.npz")
+  (tmp_path / "page.mat").write_text("<html>")
+  with pytest.raises(ValueError, match="page.mat is a web page"):
+    load_niqe(tmp_path / "page.mat")

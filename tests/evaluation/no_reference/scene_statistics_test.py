@@ -89,7 +89,10 @@ def test_a_plane_without_contrast_has_none_to_the_last_digit(level):
 def test_images_that_cannot_be_measured_are_refused():
   image = jnp.full((20, 30, 3), 0.5)
   for wrong, border, message in ((image[..., 0], 0, "one sRGB image"), (image, 3, "smaller than the 15"),
-                                 (image, -1, "border of -1"), (image.at[3, 3, 0].set(jnp.nan), 0, "not finite")):
+                                 (image, -1, "border of -1"), (image.at[3, 3, 0].set(jnp.nan), 0, "not finite"),
+                                 (510 * image, 0, "got values from 255 to 255. Divide it by 255"),
+                                 ((510 * image).astype(np.uint8), 0, "got uint8 from 255 to 255. Divide it by 255"),
+                                 (image > 0, 0, "got bool"), (image + 0j, 0, "got complex64")):
     with pytest.raises(ValueError, match=message):
       scene_statistics.grey_levels(wrong, border=border, smallest_side=15)
   assert scene_statistics.grey_levels(image + 3, border=2, smallest_side=15).tolist() == [[255.0] * 26] * 16

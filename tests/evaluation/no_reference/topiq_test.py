@@ -53,3 +53,10 @@ def test_without_pyiqa_it_says_what_to_install_where(monkeypatch):
   monkeypatch.setitem(sys.modules, "pyiqa", None)
   with pytest.raises(ImportError, match="pip install pyiqa.*in the Python environment that runs this"):
     load_topiq()
+
+
+def test_images_of_another_range_are_refused(seen):
+  """Before anything else; clamped, they would be white."""
+  for wrong in (np.full((8, 8, 3), 200.0), np.full((8, 8, 3), 200, np.uint8), np.ones((8, 8, 3), bool)):
+    with pytest.raises(ValueError, match="^image must hold real numbers relative to white = 1, got"):
+      load_topiq()(wrong)
