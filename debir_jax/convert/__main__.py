@@ -70,6 +70,7 @@ def main(argv: Sequence[str]) -> None:
     options.to, options.config = str(folder), str(local_path(options.config, "--config"))
     config = _config(options.config)
     networks = run_networks(source, config) if source.is_dir() else _convert_file(source, config, options.ignore)
+    networks = _as_stage1(networks, source) if options.stage1 else networks
     written = write(networks, folder, overwrite=options.overwrite)
   except (ValueError, OSError, ImportError) as error:
     sys.exit(f"Error: {error}")
@@ -100,6 +101,13 @@ def _convert_file(source: pathlib.Path, config: ml_collections.ConfigDict,
     return convert(state_dict, config, ignored=ignored)
   except ValueError as error:
     raise ValueError(f"{source}: {error}") from error
+
+
+def _as_stage1(networks, source):
+  """The restorer alone, as what stage 1 left."""
+  if "restorer" not in networks:
+    raise ValueError(f"{source} holds no restorer, which --stage1 is about.")
+  return dict(restorer_stage1=networks["restorer"])
 
 
 def convert(state_dict: Mapping[str, np.ndarray], config: ml_collections.ConfigDict, *,
@@ -172,6 +180,8 @@ def _parser() -> argparse.ArgumentParser:
                       help="what the networks were trained for (default: %(default)s)")
   parser.add_argument("--ignore", nargs="+", default=[], metavar="START",
                       help="leave out weights whose names begin like this, e.g. those of a loss")
+  parser.add_argument("--stage1", action="store_true",
+                      help="the restorer is as stage 1 left it: fixed exposure times are compared under it")
   parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
   return parser
 

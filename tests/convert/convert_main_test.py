@@ -289,6 +289,22 @@ def test_converted_weights_are_evaluated_and_refused_for_other_conditions(tmp_pa
     runner.run(config, str(tmp_path / "other"))
 
 
+def test_a_restorer_of_stage_1_gets_a_file_of_its_own(tmp_path, weights, config_file):
+  """Beside the fine-tuned one; then fixed exposure times are compared under it, all of them and DEBIR."""
+  config_file.write_text(_CONFIG.replace("return config", "config.motion.estimator = 'lucas_kanade'\n  return config"))
+  _convert(_saved(tmp_path, weights), tmp_path / "weights", config_file)
+  stage1 = {name: 1.01 * array for name, array in weights.items()}
+  _convert(_saved(tmp_path, stage1), tmp_path / "weights", config_file, "--stage1")
+  assert {path.name for path in (tmp_path / "weights").iterdir()} >= {
+      "restorer.safetensors", "restorer_stage1.safetensors", "baenet.safetensors"}
+  config = load_config(str(config_file))
+  config.update(dict(stages=(), init_from=str(tmp_path / "weights"), start_from_scratch=False,
+                     comparison=dict(enabled=True, finetune=False, headroom_scenes=0)))
+  runner.run(config, str(tmp_path / "run"))
+  table = (tmp_path / "run" / "results" / "table.md").read_text()
+  assert "PSNR, stage 1 restorer" in table and "PSNR, restorer of DEBIR" in table and "| bracket" in table
+
+
 def test_help_teaches_and_needs_no_options():
   """`--help` shows the commands of a first session."""
   shown = subprocess.run([sys.executable, "-m", "debir_jax.convert", "--help"], cwd=_ROOT, capture_output=True,
