@@ -45,6 +45,7 @@ from debir_jax.convert.lpips import lpips_network, lpips_params
 from debir_jax.convert.parts import split_parts
 from debir_jax.convert.raft import raft_params, raft_size
 from debir_jax.convert.run import run_networks
+from debir_jax.convert.state_dict import listed
 from debir_jax.convert.torch_files import read_state_dict
 from debir_jax.runtime.command_line import load_config
 from debir_jax.runtime.files import local_path
@@ -237,7 +238,7 @@ def _bae_numbers_of(config: ml_collections.ConfigDict, models: Models) -> dict[s
 def _check_finite(weights: Mapping[str, np.ndarray]) -> None:
   bad = [name for name, array in weights.items() if not np.all(np.isfinite(array))]
   if bad:
-    raise ValueError(f"These weights hold numbers that are not finite: {', '.join(bad)}. The file is damaged, or its "
+    raise ValueError(f"These weights hold numbers that are not finite: {listed(bad)}. The file is damaged, or its "
                      "training went wrong.")
 
 
