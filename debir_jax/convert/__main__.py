@@ -15,8 +15,8 @@ for: --config must agree. Then
 
   python -m debir_jax.main --config=configs/evaluate.py:release --config.init_from=weights
 
-compares DEBIR with fixed exposure times. Run both from the top folder of the checkout. Files of PyTorch need PyTorch
-(pip install "debir_jax[torch]"); nothing that they say is ever executed.
+measures DEBIR, and fixed exposure times where there is a restorer of stage 1 (--stage1). Run both from the top folder
+of the checkout. Files of PyTorch need PyTorch (pip install "debir_jax[torch]"); nothing that they say is ever executed.
 """
 
 import argparse
@@ -259,7 +259,7 @@ def _next_step(networks: Mapping[str, Any], options: argparse.Namespace) -> str:
     run = run.replace(_RELEASE, "configs/evaluate.py:release")
   else:
     run += " --config.stages='()' --config.comparison.enabled --config.comparison.finetune=False"
-  return f"Next, compare it with fixed exposure times:\n{run}"
+  return f"Next, measure it:\n{run}"
 
 
 if __name__ == "__main__":
