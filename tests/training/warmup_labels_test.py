@@ -41,7 +41,7 @@ def variables(experiment):
 @pytest.fixture(scope="module")
 def labelled(experiment, variables, tmp_path_factory):
   """The labels, and the folder they are kept in."""
-  folder = tmp_path_factory.mktemp("labels")
+  folder = tmp_path_factory.mktemp("labels") / "run" / "stage2_warmup"  # Not there yet.
   return warmup_labels(experiment, _STAGE, variables, folder), folder
 
 
@@ -106,7 +106,7 @@ def test_labels_are_looked_up_by_scene_and_draw(tmp_path):
 
 
 def test_labels_of_other_settings_are_refused(experiment, variables, labelled):
-  """Another number of scenes or draws; the message names the file."""
+  """Another number of scenes or draws, or other scenes; the message names the file."""
   _, folder = labelled
   found = json.loads((folder / "labels.json").read_text())
   assert np.shape(found["best"]) == (_NUM_SCENES, _NUM_DRAWS) and len(found["candidates"]) == 5
@@ -114,3 +114,8 @@ def test_labels_of_other_settings_are_refused(experiment, variables, labelled):
     experiment.config.stage2_warmup.label_draws = 2
     warmup_labels(experiment, _STAGE, variables, folder)
   experiment.config.stage2_warmup.label_draws = _NUM_DRAWS
+  for other in ([0, 1, 2, 4], [0, 0, 1, 2]):
+    (folder / "labels.json").write_text(json.dumps(found | dict(scene_ids=other)))
+    with pytest.raises(ValueError, match="Use the settings it was made with"):
+      warmup_labels(experiment, _STAGE, variables, folder)
+  (folder / "labels.json").write_text(json.dumps(found))
