@@ -7,8 +7,9 @@ import jax
 import numpy as np
 import pytest
 from small_run import NormedMean, small_config, wave_scenes
+from tables_by_hand import check_table
 
-from debir_jax.evaluation import Method, read_records
+from debir_jax.evaluation import Method, headroom, read_records
 from debir_jax.evaluation.records import records_paths
 from debir_jax.policies import candidate_set, uniform
 from debir_jax.training import comparison, runner
@@ -17,7 +18,7 @@ from debir_jax.training.experiment import Experiment
 _STAGES = ("stage1", "stage2", "stage3")
 # Two steps of every stage, long enough to tell its networks from those of the others.
 _STEPS = {f"{stage}.num_steps": 2 for stage in _STAGES} | {f"{stage}.learning_rate": 1e-2 for stage in _STAGES}
-_MINE = uniform(12 / 1920)
+_MINE = uniform(12 / 1920)  # By a name in front of DEBIR's, in the order of letters too.
 _FINE_TUNED = "fine-tuned restorers"
 
 
@@ -26,13 +27,20 @@ def _config():
 
 
 @pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
+def drawn():
+  """What would have been drawn below, by function: drawing takes as long as all the rest."""
+  return {}
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory, drawn):
   """After all stages and the comparison, with few fixed exposure times."""
   folder = tmp_path_factory.mktemp("compared")
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(comparison, "_UNIFORM_SUBFRAMES", (16,))
-    patch.setattr(comparison, "_draw", lambda *args: None)  # Pictures take as long as all the rest.
-    runner.run(_config(), folder, restorer=NormedMean(), scenes=wave_scenes(), policies={"mine": _MINE})
+    for name in ("comparison_sheet", "exposure_scatter", "training_curves"):
+      patch.setattr(comparison.plots, name, lambda *args, name=name, **options: drawn.update({name: (args, options)}))
+    runner.run(_config(), folder, restorer=NormedMean(), scenes=wave_scenes(), policies={"Auto": _MINE})
   return folder
 
 
@@ -83,7 +91,7 @@ def test_the_stages_give_restorers_that_can_be_told_apart(states):
 def test_with_one_restorer_it_is_that_of_stage_1(experiment, states, columns):
   """For DEBIR, too, and for policies of one's own: the restorer that has seen no exposure times of any method."""
   pretrained = states["stage1"].restoration_variables
-  policies = {comparison.OURS: experiment.bae_policy(states["stage3"]), "mine": _MINE,
+  policies = {comparison.OURS: experiment.bae_policy(states["stage3"]), "Auto": _MINE,
               "uniform {16}": uniform(16 / 1920)}
   for name, policy in policies.items():
     _assert_measured_with(experiment, columns[0], name, policy, pretrained)
@@ -91,8 +99,8 @@ def test_with_one_restorer_it_is_that_of_stage_1(experiment, states, columns):
 
 def test_a_fine_tuned_restorer_starts_from_that_of_stage_1(experiment, states, columns, tmp_path):
   """That of a baseline is stage 1's after stage 3 under its own times; DEBIR's is that of stage 3."""
-  tuned = comparison.finetuned(experiment, "mine", _MINE, states["stage1"], tmp_path)
-  _assert_measured_with(experiment, columns[1], "mine", _MINE, tuned)
+  tuned = comparison.finetuned(experiment, "Auto", _MINE, states["stage1"], tmp_path)
+  _assert_measured_with(experiment, columns[1], "Auto", _MINE, tuned)
   _assert_measured_with(experiment, columns[1], comparison.OURS, experiment.bae_policy(states["stage3"]),
                         states["stage3"].restoration_variables)
 
@@ -108,8 +116,28 @@ def test_methods_are_measured_on_the_same_captures(columns):
   """In both columns: all scenes, one gain for each capture."""
   captures = {name: {(r.scene_id, r.draw): r.preview_gain for r in _of(records, name)}
               for records in columns for name in {r.method for r in records}}
-  assert len(captures) == 4 and all(found == captures["mine"] for found in captures.values())
-  assert {scene_id for scene_id, _ in captures["mine"]} == set(range(3))
+  assert len(captures) == 4 and all(found == captures["Auto"] for found in captures.values())
+  assert {scene_id for scene_id, _ in captures["Auto"]} == set(range(3))
+
+
+def test_the_table_holds_the_numbers_of_the_records(workdir):
+  """In both columns, as Markdown."""
+  check_table(workdir / "results", comparison.OURS)
+
+
+def test_pictures_show_the_last_column(workdir, drawn, columns):
+  """Three captures of DEBIR and the next method, each with its own restorer; DEBIR's times; curves of all stages."""
+  results = workdir / "results"
+  (path, examples), _ = drawn["comparison_sheet"]
+  psnr = {(record.method, record.scene_id, record.draw): record.psnr for record in columns[1]}
+  assert path == results / "comparison.png" and len(examples) == 2 * 3
+  assert [example.method for example in examples[:2]] == [comparison.OURS, "Auto"]
+  assert [example.psnr for example in examples] == pytest.approx([
+      psnr[example.method, example.scene_id, example.draw] for example in examples], rel=1e-5)
+  (path, records), options = drawn["exposure_scatter"]
+  assert (path, records, options) == (results / "exposure_times.png", columns[1], dict(method=comparison.OURS))
+  assert drawn["training_curves"] == (
+      (results / "training.png", [workdir / stage / "log.jsonl" for stage in _STAGES]), {})
 
 
 def test_the_headroom_is_that_of_the_restorer_of_stage_1(experiment, states, workdir):
@@ -119,8 +147,16 @@ def test_the_headroom_is_that_of_the_restorer_of_stage_1(experiment, states, wor
   scores = experiment.score_candidates(
       evaluator, candidate_set(experiment.setup.timing).exposure_times, "test",
       states["stage1"].restoration_variables, 2)
-  np.testing.assert_allclose(found["mean_psnr"], scores.psnr.mean((0, 1)), rtol=1e-5)
-  assert (found["num_scenes"], found["num_draws"]) == scores.psnr.shape[:2]
+  expected = headroom(scores.psnr)
+  names = candidate_set(experiment.setup.timing).names
+  assert (found["num_scenes"], found["num_draws"]) == scores.psnr.shape[:2] == (2, 2)
+  assert (found["candidates"], found["best_fixed"]) == (list(names), names[expected.best_fixed])
+  for name, value in dict(
+      mean_psnr=expected.mean_psnr, best_fraction=expected.best_fraction, gain_per_scene_db=expected.per_scene,
+      gain_per_capture_db=expected.per_capture, gain_cross_validated_db=expected.unbiased,
+      gain_cross_validated_error_db=expected.unbiased_error).items():
+    np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
+  assert names[0] in (workdir / "results" / "headroom.md").read_text()
 
 
 def test_fixed_policies_are_bracketing_and_the_paper_s_uniform_exposures(experiment):
@@ -151,9 +187,9 @@ def test_fine_tuned_baselines_want_debir_fine_tuned_too(stages, refused):
 def test_nothing_that_is_fine_tuned_is_trained_twice(workdir, experiment, states):
   """Each baseline has a folder of its own, where it goes on; a second start returns what is there."""
   folders = sorted(path.name for path in (workdir / "finetuned").iterdir())
-  assert folders == ["bracket_8_24_40_56", "mine", "uniform_16"]
-  checkpoints = pathlib.Path(workdir, "finetuned", "mine", "checkpoints")
+  assert folders == ["Auto", "bracket_8_24_40_56", "uniform_16"]
+  checkpoints = pathlib.Path(workdir, "finetuned", "Auto", "checkpoints")
   before = {path.name: path.stat().st_mtime for path in checkpoints.iterdir()}
-  tuned = comparison.finetuned(experiment, "mine", _MINE, states["stage3"], workdir)
+  tuned = comparison.finetuned(experiment, "Auto", _MINE, states["stage3"], workdir)
   assert {path.name: path.stat().st_mtime for path in checkpoints.iterdir()} == before
   assert not np.array_equal(*[jax.tree.leaves(v["params"])[0] for v in (tuned, states["stage3"].restoration_variables)])

@@ -1,5 +1,7 @@
 """One run in one place: who sees which scenes, cameras and noise, and what the steps of a stage are given."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,9 +9,10 @@ import pytest
 from small_run import NormedMean, small_config, wave_scenes
 
 from debir_jax.evaluation import Method
-from debir_jax.policies import uniform
+from debir_jax.policies import BAENetPolicy, uniform
 from debir_jax.simulator import IsoNoise
 from debir_jax.training.experiment import Experiment
+from debir_jax.training.losses import Batch
 from debir_jax.training.stages import STAGES
 
 _IDS = jnp.arange(3)
@@ -18,7 +21,8 @@ _IDS = jnp.arange(3)
 @pytest.fixture(scope="module")
 def experiment():
   """Evaluation and training have seeds of their own."""
-  config = small_config(**{"evaluation.seed": 1, "evaluation.num_draws": 2, "seed": 5})
+  config = small_config(**{"evaluation.seed": 1, "evaluation.num_draws": 2, "seed": 5,
+                           "end_to_end.bae_learning_rate": 3e-5})
   return Experiment(config, restorer=NormedMean(), scenes=wave_scenes())
 
 
@@ -89,3 +93,83 @@ def test_stages_draw_noise_of_their_own_and_steps_their_own(experiment, state):
   gains = [np.asarray(experiment._conditions(keys[0], state.replace(step=jnp.asarray(step))).preview_gain)
            for step in (0, 1)]
   assert not np.any(np.isclose(*gains))
+
+
+@pytest.fixture(scope="module")
+def scenes(experiment):
+  """A batch of the config's size."""
+  batches = experiment.all_scenes("bae", experiment.config.batch_size)
+  return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *batches)
+
+
+def _moved(before, after):
+  """Names of the networks whose weights differ."""
+  same = lambda name: all(map(np.array_equal, *map(jax.tree.leaves, (getattr(before, name), getattr(after, name)))))
+  return {name.removesuffix("_params") for name in ("restoration_params", "bae_params") if not same(name)}
+
+
+def _labels(experiment):
+  """Labels that ask for much longer exposures, on the conditions of the step."""
+  times = jnp.full((experiment.config.batch_size, 4), 30 / 1920)
+  return lambda scenes, step: Batch(scenes, experiment.steps.conditions(jax.random.key(0), step, len(times)), times)
+
+
+@pytest.mark.parametrize("name, moved", [
+    ("stage1", {"restoration"}), ("stage2_warmup", {"bae"}), ("stage2", {"bae"}), ("stage3", {"restoration"}),
+    ("end_to_end", {"restoration", "bae"})])
+def test_a_stage_moves_its_networks_at_its_rate_on_its_exposure_times(experiment, state, scenes, name, moved):
+  """Halfway through, at the mean of its first and last rate: random times, or those that BAENet predicts."""
+  num_steps, stage = 10, STAGES[name]
+  experiment.config[name].update(dict(num_steps=num_steps, lr_warmup_steps=0))
+  step_fn = experiment.step_fn(stage, _labels(experiment) if name == "stage2_warmup" else None)
+  start = experiment.place(state.replace(step=jnp.asarray(num_steps // 2)))
+  after, outputs = step_fn(start, scenes)
+  assert _moved(state, after) == moved and int(after.step) == num_steps // 2 + 1
+  section = experiment.config[name]
+  assert outputs["learning_rate"] == pytest.approx((section.learning_rate + section.final_learning_rate) / 2, rel=1e-4)
+  if name == "end_to_end":  # BAENet has a rate of its own.
+    rates = section.bae_learning_rate, section.bae_final_learning_rate
+    assert outputs["bae_learning_rate"] == pytest.approx(sum(rates) / 2, rel=1e-4) != outputs["learning_rate"]
+  times, timing = 1920 * np.asarray(outputs["exposure_times"]), experiment.setup.timing
+  if name == "stage1":
+    assert len(np.unique(times)) == times.size and times.min() >= 8 and times.max() <= 64
+  else:  # Of the digital gimbal: equal shares at first, of which one is left over.
+    np.testing.assert_allclose(times, 1920 * (timing.min_exposure_s + timing.budget_s / 5 * (1 - 4 / 16)), rtol=1e-5)
+
+
+def test_an_unknown_kind_of_stage_is_refused(experiment):
+  with pytest.raises(ValueError, match="Unknown kind of stage 'other'"):
+    experiment.step_fn(dataclasses.replace(STAGES["stage1"], kind="other"))
+
+
+def test_scenes_are_watched_under_three_quarters_of_the_budget_before_baenet_is_trained(experiment, state):
+  """Every stage but the first watches BAENet's own times."""
+  timing = experiment.setup.timing
+  times = experiment.policy_of(STAGES["stage1"])(state)(None, None, timing)
+  np.testing.assert_allclose(1920 * times, [24] * 4, rtol=1e-6)
+  for name in ("stage2_warmup", "stage2", "stage3", "end_to_end"):
+    assert isinstance(experiment.policy_of(STAGES[name])(state), BAENetPolicy)
+
+
+def test_watched_scenes_are_the_first_of_those_held_out(experiment, state):
+  """Means of their PSNR and of what alternate frames make up of them, and a picture of each; none: nothing."""
+  assert experiment.watch(state, experiment.policy_of(STAGES["stage1"])) == ({}, {})
+  experiment.config.evaluation.watched_scenes = 2
+  scalars, images = experiment.watch(state, experiment.policy_of(STAGES["stage1"]))
+  experiment.config.evaluation.watched_scenes = 0
+  method = Method("by hand", uniform(24 / 1920), state.restoration_variables)
+  examples = experiment.evaluator.examples([method], experiment.all_scenes("test", 2), alternate_frame_sensitivity=True)
+  assert scalars == pytest.approx({
+      "watched_psnr": np.mean([example.psnr for example in examples]),
+      "alternate_frame_sensitivity": np.mean([example.alternate_frame_sensitivity for example in examples])})
+  assert {name: image.shape for name, image in images.items()} == {
+      f"watched/scene_{scene}": (1, 32, 96, 3) for scene in (0, 1)}
+
+
+def test_a_stage_is_there_once_it_has_checkpoints_or_weights_stand_for_it(experiment, tmp_path):
+  """Another stage of the same run is not."""
+  assert not experiment.has_stage("stage1", tmp_path)
+  (tmp_path / "stage1" / "checkpoints").mkdir(parents=True)
+  assert experiment.has_stage("stage1", tmp_path) and not experiment.has_stage("stage2", tmp_path)
+  (tmp_path / "restorer.safetensors").write_bytes(b"")
+  assert experiment.has_stage("stage2", tmp_path)

@@ -41,7 +41,7 @@ def variables(experiment):
 @pytest.fixture(scope="module")
 def labelled(experiment, variables, tmp_path_factory):
   """The labels, and the folder they are kept in."""
-  folder = tmp_path_factory.mktemp("labels")
+  folder = tmp_path_factory.mktemp("labels") / "run" / "stage2_warmup"  # Not there yet.
   return warmup_labels(experiment, _STAGE, variables, folder), folder
 
 
