@@ -9,13 +9,13 @@ Uniform exposures of several lengths, each with its fine-tuned restorer, are wha
 <workdir>/exposure_time_penalty. The number of frames stays: readout between them takes the same time for all.
 """
 
-import dataclasses
 import json
 import pathlib
 
 import ml_collections
 
 from debir_jax.evaluation import format_table, records_path, summarize, write_records
+from debir_jax.evaluation.summary import json_fields
 from debir_jax.runtime.files import write_text
 from debir_jax.runtime.platform import prepare_memory
 from debir_jax.runtime.workdir import locked
@@ -45,7 +45,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
     tables.write_environment(path)
     table = lambda **options: format_table({comparison.FINETUNED_COLUMN: summaries}, reference=_name(0.0), **options)
     write_text(path / "table.md", table(markdown=True) + "\n")
-    write_text(path / "exposure_time_penalty.json", json.dumps(list(map(dataclasses.asdict, summaries)), indent=2))
+    write_text(path / "exposure_time_penalty.json", json.dumps(list(map(json_fields, summaries)), indent=2))
     plots.trade_off(path / "exposure_time_penalty.png", {
         "predicted, with several penalties": summaries[:len(_PENALTIES)], "uniform": summaries[len(_PENALTIES):]})
   return table()

@@ -46,7 +46,8 @@ _FOLDER = _ROOT / "experiments" / "mutation"
 # By what an unnoticed mistake would do to a comparison of methods: first what decides who is trained and measured how.
 FILES = (
     "training/comparison", "training/warmup_labels", "training/experiment", "training/losses", "evaluation/evaluate",
-    "evaluation/oracle", "evaluation/candidates", "evaluation/summary", "simulator/capture", "simulator/burst",
+    "evaluation/oracle", "evaluation/candidates", "evaluation/summary", "evaluation/statistics",
+    "simulator/capture", "simulator/burst",
     "policies/gradient_ae", "training/steps", "pipeline", "evaluation/calibrate", "evaluation/records",
     "evaluation/rules", "evaluation/metrics", "simulator/shutter", "simulator/noise", "simulator/sensor",
     "policies/fixed", "policies/average_ae", "policies/motion_metering", "policies/bounded_softmax", "policies/oracle",
@@ -58,8 +59,8 @@ TESTS = {
     "training/experiment": ("training/experiment", "training/comparison"),
     "training/losses": ("training/losses", "training/steps"),
     "training/steps": ("training/steps", "training/losses"),
-    "evaluation/evaluate": ("evaluation/evaluate", "evaluation/oracle"),
-    "evaluation/oracle": ("evaluation/oracle", "evaluation/evaluate"),
+    "evaluation/evaluate": ("evaluation/evaluate", "evaluation/evaluation_oracle"),
+    "evaluation/oracle": ("evaluation/evaluation_oracle", "evaluation/evaluate"),
     "simulator/capture": ("simulator/capture", "evaluation/evaluate"),
     "policies/gradient_ae": ("policies/metering",), "policies/average_ae": ("policies/metering",),
     "policies/motion_metering": ("policies/metering",), "policies/policy": ("policies/policy", "policies/metering"),

@@ -7,6 +7,7 @@ import pathlib
 from typing import Any, Callable, Mapping, Sequence
 
 from debir_jax.evaluation import MethodSummary, Record, format_table, plots, records_path, summarize, write_records
+from debir_jax.evaluation.summary import json_fields
 from debir_jax.runtime.files import write_text
 from debir_jax.training.run_record import environment
 
@@ -56,7 +57,7 @@ def write_conditions(summaries: Mapping[str, Sequence[MethodSummary]], folder: p
         for condition, rows in summaries.items())
 
   write_text(folder / f"{folder.name}.json", json.dumps(
-      {condition: list(map(dataclasses.asdict, rows)) for condition, rows in summaries.items()}, indent=2))
+      {condition: list(map(json_fields, rows)) for condition, rows in summaries.items()}, indent=2))
   write_text(folder / "table.md", tables(markdown=True) + "\n")
   write_environment(folder)
   return tables(markdown=False)

@@ -6,6 +6,7 @@ intervals are over groups of scenes, and over training seeds where there are sev
 
 from collections.abc import Mapping, Sequence
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -98,6 +99,12 @@ def summarize(records: Sequence[Record], *, reference: str = "DEBIR") -> list[Me
   if reference not in groups:
     raise ValueError(f"There is no method {reference!r} to compare with; there are {', '.join(map(repr, groups))}.")
   return [_summarize(method, group, groups[reference]) for method, group in groups.items()]
+
+
+def json_fields(summary: MethodSummary) -> dict[str, Any]:
+  """Fields of a summary for JSON, which has no NaN: null stands for what is not known."""
+  known = lambda value: None if isinstance(value, float) and not np.isfinite(value) else value
+  return {name: known(value) for name, value in dataclasses.asdict(summary).items()}
 
 
 def scene_means(records: Sequence[Record], metric: str) -> np.ndarray:

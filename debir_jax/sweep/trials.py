@@ -10,7 +10,7 @@ import ml_collections
 
 from debir_jax.evaluation import plots
 from debir_jax.evaluation.records import Record, read_records, records_paths
-from debir_jax.evaluation.summary import format_table, summarize
+from debir_jax.evaluation.summary import format_table, json_fields, summarize
 from debir_jax.runtime.command_line import load_config_module
 from debir_jax.runtime.files import folder_name, read_json, write_text
 from debir_jax.runtime.workdir import WorkdirError
@@ -142,7 +142,7 @@ def report(workdir: pathlib.Path, trials: Trials, method: str) -> str:
   reference, columns = next(iter(trials)), {}
   for column, records in _records(workdir, trials, method).items():
     columns[column] = summarize(records, reference=reference)
-  summaries = {column: [summary.__dict__ for summary in rows] for column, rows in columns.items()}
+  summaries = {column: list(map(json_fields, rows)) for column, rows in columns.items()}
   pooled = _pooled(workdir, trials, method)
   results = [dict(trial=name, changes=changes, **{column: rows[index] for column, rows in summaries.items()})
              for index, (name, changes) in enumerate(trials.items())]

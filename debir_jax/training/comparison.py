@@ -14,7 +14,6 @@ that restorer was made for DEBIR's exposure times, which the fixed ones would ha
 1 restorer, beside the networks or in the run that they come from, fixed exposure times are not compared at all.
 """
 
-import dataclasses
 import json
 import pathlib
 from typing import Any, Mapping
@@ -26,7 +25,7 @@ from debir_jax.evaluation import plots
 from debir_jax.evaluation.candidates import headroom
 from debir_jax.evaluation.evaluate import Method
 from debir_jax.evaluation.records import records_path, write_records
-from debir_jax.evaluation.summary import format_headroom, format_table, summarize
+from debir_jax.evaluation.summary import format_headroom, format_table, json_fields, summarize
 from debir_jax.policies import Policy, bracket, candidate_set, uniform
 from debir_jax.runtime import processes
 from debir_jax.runtime.files import folder_name, local_path, write_text
@@ -83,7 +82,7 @@ def compare(experiment: Experiment, workdir: pathlib.Path, trained: TrainState, 
     write_records(records_path(results, column), records[column])
   summaries = {column: summarize(rows, reference=reference) for column, rows in records.items()}
   write_text(results / "table.json", json.dumps(
-      {column: list(map(dataclasses.asdict, rows)) for column, rows in summaries.items()}, indent=2) + "\n")
+      {column: list(map(json_fields, rows)) for column, rows in summaries.items()}, indent=2) + "\n")
   write_text(results / "table.md", format_table(summaries, reference=reference, markdown=True) + "\n")
   last = list(columns)[-1]
   _draw(experiment, columns[last], records[last], workdir)

@@ -59,7 +59,7 @@ def test_table1_compares_every_method_with_both_restorers(workdir):
   found = json.loads((workdir / "table1" / "calibration.json").read_text())["Average AE"]
   assert found["best"] == found["values"][found["l1"].index(min(found["l1"]))]
   check_table(workdir / "table1", "DEBIR")
-  records = records_by_hand(workdir / "table1" / "records_fine-tuned.jsonl")
+  records = records_by_hand(workdir / "table1" / "records_fine-tuned_restorers.jsonl")
   for row in rows[3:]:
     assert float(row["psnr"]) == pytest.approx(of_scenes(records[row["method"]], "psnr").mean(), rel=1e-9)
     assert float(row["lpips"] or 0) == 0 and int(row["num_scenes"]) == len(records["DEBIR"])
@@ -78,7 +78,7 @@ def test_table1_measures_all_methods_with_the_restorer_of_stage_1(workdir, pretr
   """In its first column; in the second one each has its own."""
   experiment, start = pretrained
   paths = records_paths(workdir / "table1")
-  fine_tuned, (one_for_all,) = read_records(paths.pop("fine-tuned")), map(read_records, paths.values())
+  fine_tuned, (one_for_all,) = read_records(paths.pop("fine-tuned restorers")), map(read_records, paths.values())
   method = Method("bracketing", bracket(experiment.setup.timing), start.restoration_variables)
   expected = experiment.evaluate([method])
   of = lambda records: [record.psnr for record in records if record.method == "bracketing"]
@@ -106,7 +106,7 @@ def test_the_oracle_is_compared_on_the_captures_of_table1(workdir):
   assert code == 0, errors[-3000:]
   assert set(json.loads((folder / "regret.json").read_text())) == {"oracle", "DEBIR", "Average AE", "bracketing"}
   paths = records_paths(workdir / "table1")
-  del paths["fine-tuned"]
+  del paths["fine-tuned restorers"]
   (one_for_all,) = map(records_by_hand, paths.values())
   best = of_scenes(records_by_hand(folder / "records_oracle.jsonl")["oracle"], "psnr")
   for method, regret in json.loads((folder / "regret.json").read_text()).items():

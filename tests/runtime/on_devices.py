@@ -148,10 +148,10 @@ def evaluation():
 
 if __name__ == "__main__":
   eight = [("eight", 8, {}), ("eight, sharded state", 8, dict(shard_state=True))]
-  result = gradients(WeightedMean(), ("restoration", "exposure"), eight)
+  result = gradients(WeightedMean(), ("restoration",), eight)
   result |= gradients(WeightedMean(), ("warmup",), eight[:1])
-  result |= gradients(WeightedMean(), ("exposure",), [("eight, microbatches", 8, dict(num_microbatches=2))],
-                      norm="group")
+  result |= gradients(WeightedMean(), ("exposure",), eight[1:])  # With copies of the state: see `programs`.
+  result |= gradients(WeightedMean(), ("warmup",), [("eight, microbatches", 8, dict(num_microbatches=2))], norm="group")
   burstormer = Burstormer(num_features=8, blocks_per_level=0, fusion_blocks=0, deform_groups=1)
   of_burstormer = gradients(burstormer, ("restoration",), eight[:1], num_scenes=8)
   result |= {f"Burstormer {name}": found for name, found in of_burstormer.items()}
