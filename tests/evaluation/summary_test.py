@@ -122,6 +122,7 @@ def test_patches_are_compared_with_the_same_whole_images(records):
   np.testing.assert_allclose(debir.patch_psnr, debir.psnr - 0.2)
   assert debir.patch_change_low < -0.2 < debir.patch_change_high and debir.patch_ssim == 0.5
   text = format_table({"": summarize(patched)}, markdown=True)
+  assert f"| {debir.patch_psnr:.2f} ± {debir.patch_psnr_error:.2f} " in text
   assert "PSNR in patches" in text and "-0.200 ± 0.058 [-0.3" in text and "vs whole: paired" in text
   assert "patches" not in format_table({"": summarize(records)}) and "vs whole" not in format_table(
       {"": summarize(records)})
@@ -143,6 +144,17 @@ def test_groups_must_hold_the_same_methods(records):
   """Rows of two columns belong to one method."""
   with pytest.raises(ValueError, match=r"'b' must hold the methods \['DEBIR', 'bracket'\]"):
     format_table({"a": summarize(records), "b": summarize(records)[:1]})
+
+
+def test_the_interval_is_that_of_the_percentile_bootstrap():
+  """Of skewed numbers: quantiles of the means of as many of them, drawn with replacement."""
+  rng = np.random.default_rng(4)
+  values = np.exp(2 * rng.normal(size=25))
+  means = rng.choice(values, (40_000, 25)).mean(1)
+  for confidence in (0.95, 0.5):
+    expected = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    np.testing.assert_allclose(interval_of_mean(values, confidence=confidence), expected, rtol=0.06)
+  assert interval_of_mean(values) == interval_of_mean(values) != interval_of_mean(values, seed=1)
 
 
 def test_the_interval_of_a_mean_holds_it_as_often_as_it_says():
