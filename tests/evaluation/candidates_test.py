@@ -127,6 +127,7 @@ def test_headroom_table_shows_budget_and_gains():
     text = format_headroom(headroom(scores.psnr), scores, markdown=markdown)
     line = next(line for line in text.splitlines() if "{8,24}" in line)
     assert " 32 " in line and "±" in line and "4 scenes with 2 noise draws each" in text
+    assert f"{100 * np.mean(scores.psnr.mean(1).argmax(1) == 2):.0f} % of scenes" in line
 
 
 def test_labels_by_psnr_are_those_of_the_release(x64):

@@ -61,6 +61,7 @@ def test_it_does_not_know_the_noise_it_is_measured_on():
   times, _, fixed = _searched(_MEAN, _scenes(*[0] * 8), num_draws=4, candidates=candidates, num_steps=1)
   chosen = np.abs(times[..., None, :] - candidates).sum(-1).argmin(-1)
   assert 0.2 < np.mean(chosen == fixed.argmin(-1)) < 0.8
+  np.testing.assert_allclose(1920 * times, 1920 * candidates[chosen], atol=0.1)  # After a single step.
 
 
 def test_the_oracle_beats_every_candidate_on_noise_it_has_not_seen():
@@ -70,6 +71,8 @@ def test_the_oracle_beats_every_candidate_on_noise_it_has_not_seen():
   first, ratio = 1920 * times[..., 0].mean(1), l1.mean(1) / fixed.mean(1).min(-1)
   assert first[0] > 48 > 32 > 22 > first[1] > 17 and first[2] == pytest.approx(8, abs=0.1)
   assert ratio[0] < 0.8 and ratio[1] < 0.99 and ratio[2] < 1 + 1e-4
+  slow, _, _ = _searched(_FIRST, _scenes(0, 0.01, 0.05), learning_rate=1e-6)
+  np.testing.assert_allclose(1920 * slow[:2, :, 0], [[32, 32], [16, 16]], atol=0.1)
 
 
 def test_it_knows_the_gain():

@@ -68,3 +68,14 @@ def test_names_of_groups_do_not_matter():
   values, units = _clustered(np.random.default_rng(5))
   named = Units([f"photo {group}" for group in units.groups], units.seeds)
   assert mean_and_error(values, named) == mean_and_error(values, units)
+
+
+def test_the_interval_is_that_of_the_percentile_bootstrap():
+  """Of skewed numbers: quantiles of the means of as many of them, drawn with replacement."""
+  rng = np.random.default_rng(4)
+  values = np.exp(2 * rng.normal(size=25))
+  means = rng.choice(values, (40_000, 25)).mean(1)
+  for confidence in (0.95, 0.5):
+    expected = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    np.testing.assert_allclose(interval_of_mean(values, confidence=confidence), expected, rtol=0.06)
+  assert interval_of_mean(values) == interval_of_mean(values) != interval_of_mean(values, seed=1)

@@ -121,6 +121,7 @@ def test_patches_are_compared_with_the_same_whole_images(records):
   np.testing.assert_allclose(debir.patch_psnr, debir.psnr - 0.2)
   assert debir.patch_change_low < -0.2 < debir.patch_change_high and debir.patch_ssim == 0.5
   text = format_table({"": summarize(patched)}, markdown=True)
+  assert f"| {debir.patch_psnr:.2f} ± {debir.patch_psnr_error:.2f} " in text
   assert "PSNR in patches" in text and "-0.200 ± 0.058 [-0.3" in text and "vs whole: paired" in text
   assert "patches" not in format_table({"": summarize(records)}) and "vs whole" not in format_table(
       {"": summarize(records)})
