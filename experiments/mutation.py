@@ -60,6 +60,7 @@ TESTS = {
     "training/steps": ("training/steps", "training/losses"),
     "evaluation/evaluate": ("evaluation/evaluate", "evaluation/evaluation_oracle"),
     "evaluation/oracle": ("evaluation/evaluation_oracle",),
+    "evaluation/summary": ("evaluation/summary", "evaluation/candidates"),
     "policies/gradient_ae": ("policies/metering",), "policies/average_ae": ("policies/metering",),
     "policies/motion_metering": ("policies/metering",), "policies/policy": ("policies/policy", "policies/metering"),
     "motion/raft": ("motion/raft", "convert/convert_raft"),
