@@ -62,6 +62,7 @@ TESTS = {
     "evaluation/evaluate": ("evaluation/evaluate", "evaluation/evaluation_oracle"),
     "evaluation/oracle": ("evaluation/evaluation_oracle", "evaluation/evaluate"),
     "simulator/capture": ("simulator/capture", "evaluation/evaluate"),
+    "evaluation/summary": ("evaluation/summary", "evaluation/statistics", "evaluation/candidates"),
     "policies/gradient_ae": ("policies/metering",), "policies/average_ae": ("policies/metering",),
     "policies/motion_metering": ("policies/metering",), "policies/policy": ("policies/policy", "policies/metering"),
     "motion/raft": ("motion/raft", "convert/convert_raft"),

@@ -337,6 +337,20 @@ def test_more_than_the_budget_is_refused_also_where_the_sequence_is_long_enough(
     evaluator.evaluate([Method("bad", _constant_policy(34, 32), _variables(0, 0))], longer)
 
 
+@pytest.mark.parametrize("timing", [BurstTiming.paper(2), BurstTiming.release(2)], ids=["paper", "release"])
+def test_a_burst_may_end_where_its_sequence_ends(timing):
+  """Up to rounding, a thousandth of a subframe; gaps and what an entry was itself exposed for are counted."""
+  gaps = timing.frame_gap_s * 1920 - (timing.subframe_support - 1)
+  for over, refused in ((0, False), (5e-4, False), (2e-3, True), (1, True)):
+    last = 152 + over - timing.target_index - gaps - 20
+    check = lambda: evaluate._check_times("It", np.array([20, last]) / 1920, 152, timing)
+    if not refused:
+      check()
+      continue
+    with pytest.raises(ValueError, match=f"It: .* end at subframe {152 + over:.2f}, but the sequences have 152"):
+      check()
+
+
 def test_repeated_names_and_scenes_are_refused(evaluator, methods, scenes):
   """Two methods of one name, no method at all, or a scene that comes twice."""
   with pytest.raises(ValueError, match="'short', 'short'"):
