@@ -251,7 +251,7 @@ def _next_step(networks: Mapping[str, Any], options: argparse.Namespace) -> str:
             f"  --config.motion.estimator=raft_{size} --config.motion.weights={options.to}/{RAFT_FILE}")
   if list(networks) == ["lpips"]:
     return f"Next, add this to any evaluation:\n  --config.evaluation.lpips={options.to}/{LPIPS_FILE}"
-  if not (pathlib.Path(options.to).expanduser() / RESTORER_FILE).exists():
+  if not (pathlib.Path(options.to) / RESTORER_FILE).exists():
     return "Next, convert the checkpoint of its restorer into the same folder."
   if "baenet" not in networks:
     return f"Next, train BAENet for this restorer:\n{run} --config.stages=\"('stage2_warmup','stage2')\""

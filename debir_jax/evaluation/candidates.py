@@ -61,7 +61,8 @@ def pseudo_ground_truth(scores: CandidateScores, *, average_draws: bool = False,
   Returns:
     Indices of the best candidates `[S, D]` and their exposure times `[S, D, n]`, s.
   """
-  worse = dict(l1=lambda: _checked(scores.l1, "l1"), psnr=lambda: -_checked(scores.psnr, "psnr"))[metric]()
+  sign = dict(l1=1, psnr=-1)[metric]
+  worse = sign * _checked(getattr(scores, metric), metric)
   if average_draws:
     worse = np.broadcast_to(worse.mean(axis=1, keepdims=True), worse.shape)
   best = np.argmin(worse, axis=-1)

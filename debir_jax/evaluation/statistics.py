@@ -83,9 +83,8 @@ def interval_of_mean(values: np.ndarray, units: Units | None = None, *, confiden
 
 def _bootstrap(values, units, confidence=0.95, seed=0):
   """Draws groups and seeds with replacement; the mean is over all values of those that are drawn."""
-  groups, group_of = np.unique(np.asarray(units.groups, dtype=object).astype(str), return_inverse=True)
-  seeds, seed_of = np.unique(np.asarray(units.seeds, dtype=object).astype(str), return_inverse=True)
-  sums, counts = np.zeros((2, len(groups), len(seeds)))
+  (num_groups, group_of), (num_seeds, seed_of) = _numbered(units.groups), _numbered(units.seeds)
+  sums, counts = np.zeros((2, num_groups, num_seeds))
   np.add.at(sums, (group_of, seed_of), values)
   np.add.at(counts, (group_of, seed_of), 1)
 
@@ -94,14 +93,20 @@ def _bootstrap(values, units, confidence=0.95, seed=0):
     cells = group[..., :, None], seed[..., None, :]
     return sums[cells].sum((-2, -1)) / counts[cells].sum((-2, -1))
 
-  drawn = (np.arange(len(groups)),) + ((np.arange(len(seeds)),) if len(seeds) > 1 else ())
+  drawn = (np.arange(num_groups),) + ((np.arange(num_seeds),) if num_seeds > 1 else ())
   return stats.bootstrap(drawn, mean, vectorized=True, n_resamples=_NUM_RESAMPLES, confidence_level=confidence,
                          method="percentile", rng=seed)
 
 
 def _sums(values, labels):
   """Sums of values `[N, ...]` with the same label, `[G, ...]`."""
-  index = {label: place for place, label in enumerate(dict.fromkeys(labels))}
-  sums = np.zeros((len(index), *values.shape[1:]))
-  np.add.at(sums, [index[label] for label in labels], values)
+  count, index = _numbered(labels)
+  sums = np.zeros((count, *values.shape[1:]))
+  np.add.at(sums, index, values)
   return sums
+
+
+def _numbered(labels):
+  """How many different labels there are, and the number of each one's, `[N]`."""
+  different, index = np.unique(np.asarray(labels, dtype=object).astype(str), return_inverse=True)
+  return len(different), index

@@ -8,6 +8,8 @@ Every function takes leading axes (frames, batch) and does not clip, so that cal
 import jax
 import jax.numpy as jnp
 
+CHANNEL_OF_PLANE = (0, 1, 1, 2)  # Of RGB, for the planes R, Gr, Gb, B.
+
 
 def mosaic(rgb: jax.Array) -> jax.Array:
   """Samples `rgb [..., H, W, 3]` through the RGGB color filter array: `[..., H, W]`."""

@@ -77,8 +77,8 @@ def local_path(path: str | os.PathLike, what: str) -> pathlib.Path:
     ValueError: it is the address of a cloud, or in the home of nobody.
   """
   if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", text := os.fspath(path)) and os.name != "nt":
-    raise ValueError(f"{what}={text} is an address, but files are read and written on file systems only. Mount it "
-                     "(with gcsfuse, s3fs or rclone), or copy what is there.")
+    raise ValueError(f"{what}={text} is an address, but files are read and written on file systems only. Copy "
+                     "the files here, or mount it (with gcsfuse, s3fs or rclone).")
   try:
     return pathlib.Path(path).expanduser()
   except RuntimeError as error:  # A user who is not there.

@@ -3,8 +3,9 @@
 from debir_jax.scenes.batches import BatchOptions, SceneBatches, batches, stack_scenes
 from debir_jax.scenes.clips import FRAMES_PER_CAPTURE, Clip, ClipScenes, clip_folder
 from debir_jax.scenes.dead_leaves import DeadLeavesScenes
+from debir_jax.scenes.image_files import UnreadablePhotoError
 from debir_jax.scenes.photo_motion import PhotoMotionScenes
-from debir_jax.scenes.photos import Photo, PhotoSplits, UnreadablePhotoError, builtin_photos, photo_folder, split_photos
+from debir_jax.scenes.photos import Photo, PhotoSplits, builtin_photos, photo_folder, split_photos
 from debir_jax.scenes.source import (
     CachedScenes,
     MixedScenes,

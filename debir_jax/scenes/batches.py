@@ -20,7 +20,7 @@ from jax.sharding import NamedSharding
 import numpy as np
 
 from debir_jax.imaging.bayer import NUM_ORIENTATIONS, reorient
-from debir_jax.scenes.photos import UnreadablePhotoError
+from debir_jax.scenes.image_files import UnreadablePhotoError
 from debir_jax.scenes.source import SceneSource
 from debir_jax.types import Scene
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from debir_jax.imaging import bayer
 from debir_jax.imaging.color import Unprocessing, srgb_to_linear
+from debir_jax.runtime.files import local_path
 from debir_jax.scenes import frame_order, image_files
 from debir_jax.scenes.image_files import UnreadablePhotoError
 from debir_jax.scenes.source import CROP_MULTIPLE, check_index, made_of, scene_key
@@ -51,7 +52,7 @@ def clip_folder(path: str | pathlib.Path) -> list[Clip]:
       that is even in time (see `frame_order`).
     UnreadablePhotoError: the first frame of a clip is damaged, or another has no header or another size.
   """
-  folder = image_files.local_path(path)
+  folder = local_path(path, "path")
   if not folder.is_dir():
     raise ValueError(f"{folder} is not a folder. Give a folder with a subfolder of frames for every clip.")
   found = ((subfolder, image_files.image_files(subfolder)) for subfolder in image_files.subfolders(folder))

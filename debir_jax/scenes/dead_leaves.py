@@ -17,12 +17,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from debir_jax.imaging.bayer import CHANNEL_OF_PLANE
 from debir_jax.imaging.color import Unprocessing
 from debir_jax.scenes import camera_path
 from debir_jax.scenes.camera_path import CameraPath
 from debir_jax.scenes.source import check_index, check_source_sizes, made_of, scene_key
 from debir_jax.types import SUBFRAME_RATE_HZ, CameraColor, Scene
 
+_KIND = "dead_leaves"
 _TILE = 16  # Mosaic pixels.
 _CHUNK = 32  # Subframes.
 _LEAVES_PER_CELL = 24
@@ -41,7 +43,6 @@ _OWN_SPEED = 0.5  # Of a leaf, per axis, standard deviation relative to the came
 _MEAN_LOG_RGB = np.log(0.15).astype(np.float32) + np.array([0.1, 0.0, -0.25], np.float32)
 _LOG_COLOUR_AXES = np.array([[0.8, 0.8, 0.8], [0.2, 0.1, -0.35], [0.2, -0.13, -0.05]], np.float32)
 _MAX_RGB = 0.9
-_CHANNEL_OF_PLANE = (0, 1, 1, 2)  # R, Gr, Gb, B -> R, G, B.
 
 
 @jax.tree_util.register_dataclass
@@ -162,7 +163,7 @@ def render_scene(params: DeadLeavesParams, *, num_subframes: int, crop_size: int
   times_s = camera_path.subframe_times_s(num_chunks * _CHUNK)
   cameras = camera_path.camera_affine(params.path, times_s)
   lists = _cell_lists(params, times_s, cameras, crop_size, num_chunks)
-  by_plane = lambda rgb: unprocessing.camera_rgb(rgb, params.color)[..., jnp.array(_CHANNEL_OF_PLANE)]
+  by_plane = lambda rgb: unprocessing.camera_rgb(rgb, params.color)[..., jnp.array(CHANNEL_OF_PLANE)]
   table, background = _leaf_table(params.leaves, by_plane), by_plane(params.background)
   by_chunk = lambda array: array.reshape(num_chunks, _CHUNK, *array.shape[1:])
 
@@ -291,11 +292,11 @@ class DeadLeavesScenes:
 
   def made_of(self) -> str:
     """A fingerprint of what scenes depend on."""
-    return made_of("dead_leaves", self, self._num_scenes, self._seed, self._options)
+    return made_of(_KIND, self, self._num_scenes, self._seed, self._options)
 
   def params(self, index: int) -> DeadLeavesParams:
     """What was drawn for a scene."""
-    return _draw_params(scene_key("dead_leaves", self._seed, index), num_subframes=self.num_subframes,
+    return _draw_params(scene_key(_KIND, self._seed, index), num_subframes=self.num_subframes,
                         crop_size=self.crop_size, **self._options)
 
   def scene(self, index: int) -> Scene:

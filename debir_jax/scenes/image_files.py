@@ -50,18 +50,6 @@ class ImageFile:
   size: tuple[int, int]
 
 
-def local_path(path: str | pathlib.Path) -> pathlib.Path:
-  """The path with ~ expanded.
-
-  Raises:
-    ValueError: an address, such as of a cloud's bucket.
-  """
-  if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):  # One letter would be a drive. Path("s3://x") has one slash.
-    raise ValueError(f"{path} is an address; only folders of this machine are read. Copy the files here, or mount "
-                     "them as a folder.")
-  return pathlib.Path(path).expanduser()
-
-
 def image_files(folder: pathlib.Path) -> list[pathlib.Path]:
   """The png and jpg files of a folder, in no order, but for hidden ones: those of macOS beside each file, ._x.jpg.
 

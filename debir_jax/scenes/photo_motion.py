@@ -14,6 +14,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from debir_jax.imaging.bayer import CHANNEL_OF_PLANE
 from debir_jax.imaging.color import Unprocessing
 from debir_jax.scenes import camera_path
 from debir_jax.scenes.camera_path import CameraPath
@@ -22,7 +23,6 @@ from debir_jax.scenes.source import check_index, check_source_sizes, made_of, sc
 from debir_jax.types import SUBFRAME_RATE_HZ, CameraColor, Scene
 
 _KIND = "photo_motion"
-_CHANNEL_OF_PLANE = (0, 1, 1, 2)  # R, Gr, Gb, B -> R, G, B.
 _NUM_LOBES = 3  # Harmonics 2 to 4 of a foreground's outline.
 _LOBE_SIZE = 0.15  # Their standard deviation, relative to the radius.
 _RADIUS_RANGE = (0.15, 0.35)  # Of the foreground, relative to the crop side.
@@ -192,7 +192,7 @@ def _sample_layer(planes, camera, crop_size):
           for position in _scene_positions(camera, crop_size))
   row, column = (jnp.clip(jnp.floor(position).astype(jnp.int32), 0, side - 2) for position in (y, x))
   y_share, x_share = y - row, x - column
-  first = jnp.array(_CHANNEL_OF_PLANE) * side**2 + row * side + column
+  first = jnp.array(CHANNEL_OF_PLANE) * side**2 + row * side + column
   # The indices are in range by construction; the check would cost as much as the read.
   upper_left, upper_right, lower_left, lower_right = (
       planes.reshape(-1).at[first + step].get(mode="promise_in_bounds") for step in (0, 1, side, side + 1))

@@ -19,9 +19,9 @@ import re
 
 import numpy as np
 
+from debir_jax.runtime.files import local_path
 from debir_jax.runtime.progress import log
 from debir_jax.scenes import copies, file_colors, image_files
-from debir_jax.scenes.image_files import UnreadablePhotoError  # noqa: F401  Who reads photos looks for it here.
 
 SOURCE_DENSITY = 2  # Source pixels per mosaic pixel.
 CANVAS_TO_CROP = 2  # Side of the cut-out per side of the crop: room to move before the border is mirrored.
@@ -89,7 +89,7 @@ def photo_folder(path: str | pathlib.Path, *, group: Callable[[pathlib.Path], st
   Raises:
     ValueError: there is no such folder, no photo in it, or one cannot be read (`UnreadablePhotoError`).
   """
-  folder = image_files.local_path(path)
+  folder = local_path(path, "path")
   if not folder.is_dir():
     raise ValueError(f"{folder} is not a folder. Give a folder with .png or .jpg files.")
   files = sorted(image_files.image_files(folder))

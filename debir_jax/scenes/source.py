@@ -46,8 +46,9 @@ def group_of(source: SceneSource, index: int) -> str:
 def scenes_made_of(source: SceneSource) -> str:
   """A text that differs where scenes differ, as far as their source says: by a method `made_of() -> str`, or its sizes.
   """
-  sizes = f"{len(source)} scenes of {source.crop_size} px and {source.num_subframes} subframes"
-  return source.made_of() if hasattr(source, "made_of") else sizes
+  if hasattr(source, "made_of"):
+    return source.made_of()
+  return f"{len(source)} scenes of {source.crop_size} px and {source.num_subframes} subframes"
 
 
 def made_of(kind: str, source: SceneSource, num_scenes: int, seed: int, options: dict[str, Any]) -> str:

@@ -139,11 +139,10 @@ def check_not_given_twice(trials: Trials, given: Mapping[str, Any]) -> None:
 
 def report(workdir: pathlib.Path, trials: Trials, method: str) -> str:
   """Compares finished trials with the first of them; writes table.md, trials.json and trials.png, returns the table."""
-  reference, columns = next(iter(trials)), {}
-  for column, records in _records(workdir, trials, method).items():
-    columns[column] = summarize(records, reference=reference)
+  reference, found = next(iter(trials)), _records(workdir, trials, method)
+  columns = {column: summarize(records, reference=reference) for column, records in found.items()}
   summaries = {column: list(map(json_fields, rows)) for column, rows in columns.items()}
-  pooled = _pooled(workdir, trials, method)
+  pooled = _pooled(trials, found)
   results = [dict(trial=name, changes=changes, **{column: rows[index] for column, rows in summaries.items()})
              for index, (name, changes) in enumerate(trials.items())]
   write_text(workdir / "trials.json", json.dumps(dict(method=method, reference=reference, trials=results), indent=2))
@@ -155,8 +154,8 @@ def report(workdir: pathlib.Path, trials: Trials, method: str) -> str:
   return tables()
 
 
-def _pooled(workdir, trials, method):
-  """Summaries by column of trials put together over their seeds, and the reference among them; none without seeds."""
+def _pooled(trials, found):
+  """Summaries by column of `_records` put together over seeds, and the reference among them; none without seeds."""
   recipes = {name: _SEED.sub("", name) for name in trials}
   seeds = {recipe: {trials[name].get("seed") for name in trials if recipes[name] == recipe}
            for recipe in recipes.values()}
@@ -165,7 +164,7 @@ def _pooled(workdir, trials, method):
   reference = next(iter(seeds))
   columns = {column: [dataclasses.replace(record, method=recipes[record.method],
                                           training_seed=trials[record.method].get("seed", 0)) for record in records]
-             for column, records in _records(workdir, trials, method).items()}
+             for column, records in found.items()}
   return [({column: summarize(records, reference=reference) for column, records in columns.items()}, reference)]
 
 

@@ -71,8 +71,8 @@ class Experiment:
         limits=self.limits, compiler_options=compiler_options()))
     self._metrics = metrics_of(config, self.models.restorer)
     if config.comparison.enabled or config.evaluation.watched_scenes:
-      for split in ("validation", "test"):
-        check_measurable(config, self._metrics, self.scenes[split].crop_size)
+      for crop_size in {self.scenes[split].crop_size for split in ("validation", "test")}:
+        check_measurable(config, self._metrics, crop_size)
     self.evaluator = self.evaluator_with(num_draws=config.evaluation.num_draws)
 
   def initial_state(self) -> TrainState:

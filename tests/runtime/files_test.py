@@ -88,17 +88,18 @@ def test_other_files_are_let_through(tmp_path, content):
 
 
 @pytest.mark.parametrize("address", ("s3://bucket/run", "gs://bucket", "hdfs://host/x", "file:///tmp/run",
-                                     "s3:/bucket"))
+                                     "s3:/bucket", "s3://bucket/photos", "hdfs://host/photos"))
 def test_addresses_are_refused_at_once(address):
   """A folder called "s3:" is never meant."""
-  with pytest.raises(ValueError, match="--workdir=.* is an address"):
+  with pytest.raises(ValueError, match=f"--workdir={address} is an address.*Copy the files here"):
     files.local_path(address, "--workdir")
 
 
-def test_home_is_expanded(monkeypatch):
+def test_home_is_expanded(monkeypatch, tmp_path):
   """Also where the shell does not do it, as behind "="."""
   monkeypatch.setenv("HOME", "/home/me")
   assert files.local_path("~/photos", "x") == pathlib.Path("/home/me/photos")
   assert files.local_path("runs/a:b", "x") == pathlib.Path("runs/a:b")
+  assert files.local_path(tmp_path / "a:b", "x") == tmp_path / "a:b"
   with pytest.raises(ValueError, match="--to=~nobody_of_that_name/x: .*home"):
     files.local_path("~nobody_of_that_name/x", "--to")

@@ -230,16 +230,6 @@ def test_folders_of_systems_are_left_out(tmp_path):
   assert [path.name for path in image_files.subfolders(tmp_path)] == ["a", "b"]
 
 
-def test_paths_are_expanded_and_addresses_refused(monkeypatch, tmp_path):
-  """~ is the home folder; a bucket is no folder here, also after pathlib has seen it."""
-  monkeypatch.setenv("HOME", str(tmp_path))
-  assert image_files.local_path("~/photos") == tmp_path / "photos"
-  assert image_files.local_path(tmp_path / "a:b") == tmp_path / "a:b"
-  for address in ("s3://bucket/photos", "gs://bucket", "hdfs://host/photos", "s3:/bucket"):
-    with pytest.raises(ValueError, match=f"{address} is an address.*Copy the files here"):
-      image_files.local_path(address)
-
-
 def test_files_that_were_reported_to_others_are_read_rightly_or_refused(shared_dir):
   """Pictures of one scene, damaged or in other colors."""
   folder = shared_dir / "data" / "reports"

@@ -119,7 +119,7 @@ def test_damage_that_others_read_as_grey_is_refused(tmp_path):
   """A JPEG with a hole of zeros, by name."""
   data = _encoded(".jpg", 240, 320)
   (tmp_path / "hole.jpg").write_bytes(data[:4000] + bytes(512) + data[4512:])
-  with pytest.raises(photos.UnreadablePhotoError, match="hole.jpg is truncated, damaged.*Remove or replace"):
+  with pytest.raises(image_files.UnreadablePhotoError, match="hole.jpg is truncated, damaged.*Remove or replace"):
     photos.photo_folder(tmp_path)
 
 
@@ -306,7 +306,7 @@ def test_photos_reported_to_others_are_skippable(shared_dir):
   for path in image_files.image_files(folder):
     try:
       read[path.name] = photos.Photo(path=path, group="", size=(1, 1)).pixels()
-    except photos.UnreadablePhotoError as error:
+    except image_files.UnreadablePhotoError as error:
       assert path.name in str(error)
   assert sorted(read) == ["linear_gama_1.png", "whole.jpg", "wide_gamut_icc.png"]
 
