@@ -68,9 +68,13 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
       num_validation_scenes=64,  # [ours; the release chooses its checkpoints on the test set]
       num_test_scenes=532,  # [paper]
       dead_leaves_fraction=0.25,  # Of the training scenes; the rest are photos in motion. [ours]
-      static_fraction=0.15,  # Of the photo scenes; without any motion. [ours; 0.09 and 0.08 in the release]
-      foreground_fraction=0.3,  # Of the photo scenes; with a layer that moves on its own. [ours]
-      speed_scale=1.0,  # 1: median about 150 px/s for a 256 px crop, in proportion to the crop. [ours]
+      # How scenes move, in mosaic px/s whatever the crop; see debir_jax/scenes/motion_statistics.py.
+      static_fraction=0.09,  # Of the training scenes; nothing moves. [release: 364 of 4,092 and 91 of 1,127]
+      held_out_static_fraction=0.0,  # Of the validation and test scenes. [release]
+      slow_fraction=0.25,  # Of those that move: by a fifth of the speed of the others. [ours]
+      median_speed_px_s=300.0,  # Of the others. [ours; clips of the paper's kind move 300 to 450]
+      parallax_fraction=0.3,  # Of the photo scenes; with a layer near the camera. [ours]
+      object_fraction=0.3,  # Of the photo scenes; with an object that moves on its own. [ours]
       # Whose color sRGB is turned into. "authors": their three matrices and a brightness N(0.8, 0.1), cut at two
       # standard deviations [ours]; "authors_code": two of them, not cut [release]; "mixed": mixtures of four cameras.
       camera_colors="authors",
@@ -110,7 +114,10 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
   config.profile = d(dict(first_step=10, num_steps=0))  # Trace so many steps of each stage with JAX's profiler.
 
   # Networks (Sec. 4.1, 4.2).
-  config.restorer = d(dict(  # Burstormer.
+  config.restorer = d(dict(
+      # "burstormer" [paper], of which the other fields are; or "aligned_unet", of `config.aligned_unet`, a small
+      # network for CPUs. [ours]
+      network="burstormer",
       num_features=48,  # [release, as the next three]
       blocks_per_level=2,  # Attention blocks at full and at half size.
       fusion_blocks=2,  # Attention blocks in each of the six fusion modules.
@@ -118,10 +125,16 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
       identity_alignment=False,  # Start with alignments that change nothing.
       global_skip=False,  # Add the reference frame to the result.
   ))
+  config.aligned_unet = d(dict(  # Wants restorer_inputs.aligned.
+      num_features=24,  # At full size; twice and four times as many at half and a quarter of it.
+      blocks_per_level=2,  # Residual blocks before and behind each change of size.
+  ))
   config.restorer_inputs = d(dict(  # What it sees of a frame beside its RAW planes.
       noise_map=False,  # Standard deviation of the noise, 4 planes.
       validity=False,  # Where the frame is not clipped, 1 plane.
       relative_exposure=False,  # log2 of the exposure time over that of the first frame, 1 plane.
+      # In the place of all these: frames that are moved to the start of the burst, with their noise, validity and blur.
+      aligned=False,
   ))
   config.compute = d(dict(  # How it is computed; does not change what its weights mean.
       dtype="float32",  # Or "bfloat16": norms, softmax, positions, losses and the result stay float32.
@@ -154,29 +167,36 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
 
   # Optimisation (Sec. 6). Steps = epochs x scenes / batch size, the epochs [paper]: 500; 100, with 35 of warm-up, which
   # we read as 35 + 65 [ours; 50 + 100 in the release]; and 50.
-  # clip_norm and weight_decay: [release]; it decays all parameters, we kernels only [ours].
-  adamw = lambda **kw: d(dict(clip_norm=0.01, weight_decay=0.01, decay_all=False, **kw))
+  # clip_norm and weight_decay: [release]; it decays all parameters, we kernels only [ours]. beta2, of Adam's second
+  # moment: PyTorch's default, which the release leaves as it is.
+  adamw = lambda **kw: d(dict(clip_norm=0.01, weight_decay=0.01, decay_all=False, beta2=0.999, **kw))
   # offset_rate: learning rate of the alignment's offsets, relative to the others. Deformable convolutions are often
   # trained with 0.1: at high rates their offsets may leave the image for good.
   config.restoration_optimizer = adamw(offset_rate=1.0)
   config.bae_optimizer = adamw()
   config.clamp_loss = False  # [paper] True: clamp the restored image before the loss. [release]
   # Learning rates: [paper].
-  config.stage1 = d(dict(num_steps=511_500, learning_rate=3e-4, final_learning_rate=1e-8, lr_warmup_steps=0))
+  # exact_motion: with aligned frames, align by the motion that scenes tell; False: by that which is found in the
+  # frames, as in use.
+  config.stage1 = d(dict(num_steps=511_500, learning_rate=3e-4, final_learning_rate=1e-8, lr_warmup_steps=0,
+                         exact_motion=True))
   config.stage2_warmup = d(dict(num_steps=9_861, learning_rate=1e-7, final_learning_rate=1e-8, lr_warmup_steps=0,
+                                exact_motion=True,
                                 label_draws=1,  # Captures per scene that get a pseudo-ground-truth label.
                                 # What the best of the set E is best by: "l1", the loss of what follows [ours], or
                                 # "psnr" [release]. L1 prefers longer exposures.
                                 label_metric="l1"))
   config.stage2 = d(dict(num_steps=18_314, learning_rate=1e-7, final_learning_rate=1e-8, lr_warmup_steps=0,
+                         exact_motion=True,
                          noise_draws=1,  # Bursts per prediction, alike but for their noise; the loss is their mean.
                          # Added to the loss: per second that a burst takes, gaps included, and per frame. For scale:
                          # the L1 loss of a restored image is about 0.02.
                          exposure_time_penalty=0.0, frame_penalty=0.0))
-  config.stage3 = d(dict(num_steps=51_150, learning_rate=1e-5, final_learning_rate=1e-7, lr_warmup_steps=0))
+  config.stage3 = d(dict(num_steps=51_150, learning_rate=1e-5, final_learning_rate=1e-7, lr_warmup_steps=0,
+                         exact_motion=False))
   # Both networks at once, in place of stage 3 or of all stages (Table 5); not among the stages unless asked for.
   config.end_to_end = d(dict(num_steps=51_150, learning_rate=1e-5, final_learning_rate=1e-7, lr_warmup_steps=0,
-                             bae_learning_rate=1e-7, bae_final_learning_rate=1e-8))
+                             bae_learning_rate=1e-7, bae_final_learning_rate=1e-8, exact_motion=True))
 
   # Evaluation.
   config.evaluation = d(dict(
@@ -214,7 +234,7 @@ def shrunk(config: ml_collections.ConfigDict, mode: str) -> ml_collections.Confi
     config.update(config_dict.ConfigDict(dict(
         batch_size=2, log_every_steps=1, checkpoint_every_steps=1, start_from_scratch=True,
         data=dict(photos="builtin", crop_size=32, num_restore_scenes=4, num_bae_scenes=4, num_validation_scenes=2,
-                  num_test_scenes=2, dead_leaves_fraction=0.5, static_fraction=0.3, speed_scale=2.0, cache=True),
+                  num_test_scenes=2, dead_leaves_fraction=0.5, static_fraction=0.3, cache=True),
         restorer=dict(num_features=8, blocks_per_level=0, fusion_blocks=0, deform_groups=1, identity_alignment=True),
         bae=dict(blocks="light", width=0.5, classifier_scale=0.0, dropout_rate=0.0),
         motion=dict(full_scale_px_per_s=200.0),

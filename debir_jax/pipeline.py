@@ -18,8 +18,16 @@ import jax.numpy as jnp
 from debir_jax.motion import MotionEstimator
 from debir_jax.policies import observe
 from debir_jax.restoration import Restorer, RestorerInputs
-from debir_jax.simulator import CaptureSetup, NoiseModel, frame_mask, gains_for, simulate_burst, simulate_previews
-from debir_jax.types import Burst, BurstTiming, CameraColor, Observation
+from debir_jax.simulator import (
+    CaptureSetup,
+    NoiseModel,
+    frame_mask,
+    gains_for,
+    simulate_burst,
+    simulate_previews,
+    starts_after_target,
+)
+from debir_jax.types import Burst, BurstTiming, CameraColor, Observation, SampledMotion, Scene
 
 
 def observe_scene(key: jax.Array, radiance: jax.Array, color: CameraColor, preview_gain: jax.Array,
@@ -42,7 +50,7 @@ def observe_scene(key: jax.Array, radiance: jax.Array, color: CameraColor, previ
 
 
 def capture(key: jax.Array, radiance: jax.Array, exposure_times: jax.Array, preview_gain: jax.Array,
-            noise_model: NoiseModel, timing: BurstTiming, *, black_level: float = 0.0) -> Burst:
+            noise_model: NoiseModel, timing: BurstTiming, *, black_level: float = 0.0, motion: Any = None) -> Burst:
   """Takes the burst of a scene; differentiable in the exposure times.
 
   Args:
@@ -53,12 +61,13 @@ def capture(key: jax.Array, radiance: jax.Array, exposure_times: jax.Array, prev
     noise_model: of the camera.
     timing: see `BurstTiming`.
     black_level: see `simulate_burst`.
+    motion: of the scene, where the burst is to know it: `Burst.motion`.
   """
   gains = gains_for(exposure_times, preview_gain, timing)
   raw = simulate_burst(key, radiance, exposure_times, preview_gain, noise_model, timing, gains=gains,
                        black_level=black_level)
   return Burst(raw=raw, exposure_times=jnp.asarray(exposure_times), gains=gains, frame_mask=frame_mask(exposure_times),
-               noise_model=noise_model)
+               noise_model=noise_model, start_s=starts_after_target(exposure_times, timing), motion=motion)
 
 
 def restorer_inputs(burst: Burst, options: RestorerInputs) -> jax.Array:
@@ -80,9 +89,16 @@ class Chain:
     restorer: a network for bursts `[B, n, h, w, c]`; hashable, as a Flax module is.
     restorer_inputs: what it sees of a burst.
     motion: where the motion magnitude comes from.
+    exact_motion: frames are aligned by the motion that a scene tells, where it tells one; else by what is found in
+      them.
   """
 
   setup: CaptureSetup
   restorer: Restorer
   restorer_inputs: RestorerInputs = RestorerInputs()
   motion: MotionEstimator = MotionEstimator()
+  exact_motion: bool = False
+
+  def motion_of(self, scene: Scene) -> SampledMotion | None:
+    """What a burst of a scene knows of its motion."""
+    return scene.motion if self.exact_motion else None

@@ -149,6 +149,28 @@ class CameraColor:
 
 
 @_pytree
+class SampledMotion:
+  """The motion of a scene from the instant that is restored, known at evenly spaced later instants.
+
+  Attributes:
+    flow_px: `[K, h, w, 2]` (x, y), packed px: the way of what each Bayer cell shows at the instant that is restored,
+      until instant k; 0 for k = 0.
+    interval_s: from one of these instants to the next.
+  """
+
+  flow_px: jax.Array
+  interval_s: float = dataclasses.field(metadata=dict(static=True))
+
+  def at(self, times_s: jax.Array) -> jax.Array:
+    """Flow `[m, h, w, 2]` until times `[m]`, s after the instant that is restored; linear between the instants and
+    beyond them, and differentiable in the times."""
+    place = jnp.asarray(times_s) / self.interval_s
+    before = jnp.clip(jnp.floor(place).astype(jnp.int32), 0, self.flow_px.shape[0] - 2)
+    share = (place - before)[:, None, None, None]
+    return self.flow_px[before] + share * (self.flow_px[before + 1] - self.flow_px[before])
+
+
+@_pytree
 class Scene:
   """A radiance sequence with the metadata to look at it.
 
@@ -156,11 +178,13 @@ class Scene:
     radiance: `[num_subframes, h, w, 4]`, packed camera RAW.
     color: how to view it.
     scene_id: integer, unique within a data set.
+    motion: how it moves, where this is known exactly.
   """
 
   radiance: jax.Array
   color: CameraColor
   scene_id: jax.Array
+  motion: SampledMotion | None = None
 
 
 @_pytree
@@ -192,6 +216,9 @@ class Burst:
     gains: `[n]`, linear.
     frame_mask: `[n]`, True where a frame was taken.
     noise_model: of the camera, see `simulator/noise.py`; None where it is not known.
+    start_s: `[n]`, start of every exposure, s after the instant that is restored; None where it is not known.
+    motion: of the scene, where it is known: its method `at(times_s [m]) -> [m, h, w, 2]` gives the flow (x, y) in
+      packed px from the instant that is restored, as `SampledMotion` does.
   """
 
   raw: jax.Array
@@ -199,3 +226,5 @@ class Burst:
   gains: jax.Array
   frame_mask: jax.Array
   noise_model: Any = None
+  start_s: jax.Array | None = None
+  motion: Any = None

@@ -56,7 +56,8 @@ class Capture:
   def image_of(self, times: jax.Array, key: jax.Array) -> jax.Array:
     """The restored image `[h, w, 4]` of exposure times `[n]`, s, under this noise."""
     burst = capture(key, self.scene.radiance, times, self.conditions.preview_gain, self.conditions.noise_model,
-                    self.chain.setup.timing, black_level=self.conditions.black_level)
+                    self.chain.setup.timing, black_level=self.conditions.black_level,
+                    motion=self.chain.motion_of(self.scene))
     return restore(self.chain.restorer, self.variables, restorer_inputs(burst, self.chain.restorer_inputs))
 
   def loss_of(self, times: jax.Array, key: jax.Array) -> jax.Array:
@@ -92,7 +93,7 @@ def run(args) -> dict:
 def _capture_at_speed(experiment, state, index, factor) -> tuple[Capture, jax.Array]:
   """The capture of a scene at a multiple of its speed, and the times that BAENet predicts for it."""
   config = experiment.config.copy_and_resolve_references()
-  config.data.update(dict(speed_scale=config.data.speed_scale * factor, cache=False))
+  config.data.update(dict(median_speed_px_s=config.data.median_speed_px_s * factor, cache=False))
   scene = scene_sources_of(config)["test"].scene(index)
   conditions, observation = captures.first_of(scene, experiment)
   times = experiment.bae_policy(state)(conditions.exposure_key, observation, experiment.setup.timing)

@@ -35,7 +35,6 @@ def config_of(scale: str, photos: str = "") -> ml_collections.ConfigDict:
 def with_crop_size(config: ml_collections.ConfigDict, crop_size: int) -> ml_collections.ConfigDict:
   """The config with scenes of another size in px, as fast in px/s as before: to evaluate on, with batches of one."""
   config = config.copy_and_resolve_references()
-  config.data.speed_scale *= config.data.crop_size / crop_size  # Speeds are in proportion to the crop.
   config.data.crop_size, config.batch_size, config.parallel.num_devices = crop_size, 1, 1
   config.data.cache = False  # Large scenes are seen once, and hundreds of them would not fit into memory.
   return config

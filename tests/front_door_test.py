@@ -14,7 +14,7 @@ import pytest
 
 import debir_jax
 from debir_jax.pipeline import capture, observe_scene, restorer_inputs
-from debir_jax.restoration import Burstormer, RestorerInputs
+from debir_jax.restoration import AlignedUNet, Burstormer, RestorerInputs
 from debir_jax.simulator import IsoNoise, target_of
 from debir_jax.types import BurstTiming, CameraColor
 from debir_jax.weights.descriptions import describe_restorer
@@ -277,6 +277,25 @@ def test_a_restorer_that_sees_the_noise_wants_the_gains(tmp_path):
     model.restore(raw, times)
   images = [model.restore(raw, times, gains=np.full(4, gain)) for gain in (100.0, 1000.0)]
   assert float(jnp.max(jnp.abs(images[0] - images[1]))) > 1e-6  # Fresh weights: a small image, but no rounding.
+
+
+def test_a_restorer_of_aligned_frames_wants_nothing_new(tmp_path):
+  """It finds motion and noise in the frames; fresh weights return their mean, whatever the sides."""
+  inputs, module = RestorerInputs(aligned=True), AlignedUNet(num_features=8, blocks_per_level=1)
+  variables = module.init(jax.random.key(0), jnp.zeros((4, 8, 8, inputs.num_channels)))
+  description = load_weights(shipped_files("small")[0])[1]
+  save_weights(tmp_path / RESTORER_FILE, variables, description | dict(architecture=describe_restorer(module, inputs)))
+  model = debir_jax.load(tmp_path)
+  assert model.restorer == module and model.restorer_inputs == inputs
+  times, still = np.array([8, 16, 24, 32]) / 1920, 0.2 + 0.1 * np.random.default_rng(0).random((1, 22, 26, 4))
+  gains = 700 * times[0] / times
+  noise = np.sqrt(IsoNoise().variance(0.25, gains))[:, None, None, None]
+  raw = still + noise * np.random.default_rng(1).normal(size=(4, 22, 26, 4))
+  image = model.restore(raw, times)
+  assert image.shape == (22, 26, 4)
+  error = lambda image: float(np.sqrt(np.mean(np.square(image - still[0])[4:-4, 4:-4])))
+  assert error(image) < 0.6 * error(raw[0])
+  assert float(jnp.abs(model.restore(raw, times, gains=gains) - image).mean()) < 0.02
 
 
 class _Mean(nn.Module):

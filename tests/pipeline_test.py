@@ -21,7 +21,7 @@ from debir_jax.simulator import (
   simulate_previews,
 )
 from debir_jax.simulator.shutter import burst_windows
-from debir_jax.types import BurstTiming, CameraColor
+from debir_jax.types import BurstTiming, CameraColor, SampledMotion, Scene
 
 TIMING = BurstTiming.paper()
 TIMES = jnp.array([8, 24, 40, 56]) / 1920
@@ -159,6 +159,19 @@ def test_a_burst_is_differentiable_in_its_times_through_frames_and_gains(radianc
     assert np.all(np.isfinite(gradient)) and np.all(np.asarray(gradient)[np.asarray(times) > 0] != 0)
   slopes = jax.jacobian(lambda times: total(times)[1])(TIMES)
   np.testing.assert_allclose(slopes, np.diag(-GAINS[0] / 120 / TIMES**2), rtol=1e-4)
+
+
+def test_a_burst_knows_a_scene_s_motion_only_where_the_chain_says_so(radiance, colors):
+  """And in every case when its frames were taken."""
+  motion = SampledMotion(flow_px=jnp.zeros((22, 16, 16, 2)), interval_s=8 / 1920)
+  scene = Scene(radiance=radiance[0], color=_one(colors, 0), scene_id=jnp.int32(0), motion=motion)
+  chain = Chain(setup=CaptureSetup(timing=TIMING, noise_model=IsoNoise(), min_preview_gain=512.0,
+                                   max_preview_gain=1024.0), restorer=_WeightedMean())
+  assert chain.motion_of(scene) is None
+  assert dataclasses.replace(chain, exact_motion=True).motion_of(scene) is motion
+  take = lambda motion: capture(KEYS[0], radiance[0], TIMES, GAINS[0], IsoNoise(), TIMING, motion=motion)
+  assert take(motion).motion is motion and take(None).motion is None
+  np.testing.assert_allclose(take(None).start_s, burst_windows(TIMES, TIMING)[0] - 80.5 / 1920, atol=1e-7)
 
 
 def test_a_chain_sees_raw_alone_and_measures_by_lucas_kanade_unless_it_is_told():

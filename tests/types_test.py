@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from debir_jax.simulator import PoissonGaussianNoise
-from debir_jax.types import Burst, BurstTiming, CameraColor, Observation, Scene
+from debir_jax.types import Burst, BurstTiming, CameraColor, Observation, SampledMotion, Scene
 
 _S = 1 / 1920  # One subframe in s.
 PAPER, RELEASE = BurstTiming.paper(), BurstTiming.release()
@@ -112,10 +112,13 @@ def test_timing_is_static():
 
 def _examples():
   color = CameraColor(white_balance=jnp.ones(3), ccm=jnp.eye(3))
-  burst = Burst(raw=jnp.ones((4, 2, 2, 4)), exposure_times=jnp.ones(4), gains=jnp.ones(4), frame_mask=jnp.ones(4))
+  motion = SampledMotion(flow_px=jnp.zeros((3, 2, 2, 2)), interval_s=0.004)
+  burst = Burst(raw=jnp.ones((4, 2, 2, 4)), exposure_times=jnp.ones(4), gains=jnp.ones(4), frame_mask=jnp.ones(4),
+                start_s=jnp.ones(4), motion=motion)
   return {
       "CameraColor": color,
-      "Scene": Scene(radiance=jnp.ones((5, 2, 2, 4)), color=color, scene_id=jnp.int32(7)),
+      "Scene": Scene(radiance=jnp.ones((5, 2, 2, 4)), color=color, scene_id=jnp.int32(7),
+                     motion=motion),
       "Observation": Observation(
           previews=jnp.ones((2, 2, 2, 4)), preview_gain=jnp.float32(512), mean_flow_px=jnp.float32(1),
           motion_magnitude=jnp.float32(0.1), color=color),

@@ -23,7 +23,7 @@ from debir_jax.policies import (
   DigitalGimbal,
   pair_set,
 )
-from debir_jax.restoration import Burstormer, Restorer, RestorerInputs
+from debir_jax.restoration import AlignedUNet, Burstormer, Restorer, RestorerInputs
 from debir_jax.runtime.mesh import AXIS
 from debir_jax.runtime.progress import log
 from debir_jax.weights.descriptions import BAE_BLOCKS, FLOW_ESTIMATORS
@@ -118,7 +118,20 @@ def named_motion_of(config: ml_collections.ConfigDict) -> MotionEstimator:
 
 def restorer_of(config: ml_collections.ConfigDict) -> Restorer:
   """Restoration network of `config.restorer`, computed as `config.compute` says."""
-  return Burstormer(**config.restorer, **config.compute)
+  fields = dict(config.restorer)
+  network = fields.pop("network")
+  burstormer = lambda: Burstormer(**fields, **config.compute)
+  return chosen(dict(burstormer=burstormer, aligned_unet=lambda: _aligned_unet(config)), network, "restorer.network")()
+
+
+def _aligned_unet(config):
+  if not config.restorer_inputs.aligned:
+    raise ValueError("config.restorer.network='aligned_unet' restores aligned frames; set "
+                     "config.restorer_inputs.aligned=True.")
+  if config.compute.remat != "none":
+    raise ValueError(f"config.compute.remat={config.compute.remat!r} is of the Burstormer; 'aligned_unet' has only "
+                     "'none'.")
+  return AlignedUNet(**config.aligned_unet, dtype=config.compute.dtype)
 
 
 def restorer_inputs_of(config: ml_collections.ConfigDict) -> RestorerInputs:

@@ -28,9 +28,11 @@ from debir_jax.scenes import (
   ClipScenes,
   DeadLeavesScenes,
   MixedScenes,
+  MotionStatistics,
   Photo,
   PhotoMotionScenes,
   SceneBatches,
+  SceneSettings,
   SceneSource,
   batches,
   builtin_photos,
@@ -39,7 +41,6 @@ from debir_jax.scenes import (
   photo_folder,
   split_photos,
 )
-from debir_jax.scenes.camera_path import REFERENCE_CROP_SIZE
 from debir_jax.types import BurstTiming
 
 SPLITS = ("restore", "bae", "validation", "test")
@@ -58,6 +59,7 @@ class SceneRequest:
     seed: of all that is drawn at random; another one for every split and name.
     timing: of the bursts that are taken of them.
     photos: gives the photos of the split.
+    tell_motion: scenes are to tell their motion, where they know it.
   """
 
   split: str
@@ -66,6 +68,7 @@ class SceneRequest:
   seed: int
   timing: BurstTiming
   photos: Callable[[], list[Photo]]
+  tell_motion: bool = False
 
 
 SceneMaker = Callable[[ml_collections.ConfigDict, SceneRequest], SceneSource]
@@ -112,7 +115,8 @@ def scene_sources_of(config: ml_collections.ConfigDict,
   for split in SPLITS:
     request = SceneRequest(
         split=split, num_scenes=data[f"num_{split}_scenes"], num_subframes=timing.num_subframes(longest_s[split]),
-        seed=data.seed, timing=timing, photos=lambda split=split: photos()[split])
+        seed=data.seed, timing=timing, photos=lambda split=split: photos()[split],
+        tell_motion=config.restorer_inputs.aligned)
     sources[split] = given[split] if split in given else _source_of(data, request)
     check_sequence_length(sources[split], timing, longest_s[split])
   return sources
@@ -184,18 +188,20 @@ def _photos_by_split(data):
 
 
 def _photo_motion(data, request):
-  return PhotoMotionScenes(request.photos(), num_scenes=request.num_scenes,
-                           foreground_fraction=data.foreground_fraction, **_motion_options(data, request))
+  return PhotoMotionScenes(request.photos(), _settings_of(data, request))
 
 
 def _dead_leaves(data, request):
-  return DeadLeavesScenes(num_scenes=request.num_scenes, **_motion_options(data, request))
+  return DeadLeavesScenes(_settings_of(data, request))
 
 
-def _motion_options(data, request):
-  return dict(crop_size=data.crop_size, num_subframes=request.num_subframes, seed=request.seed,
-              static_fraction=data.static_fraction, speed_scale=data.speed_scale * data.crop_size / REFERENCE_CROP_SIZE,
-              unprocessing=unprocessing_of(data))
+def _settings_of(data, request) -> SceneSettings:
+  static_fraction = data.static_fraction if request.split in TRAINING_SPLITS else data.held_out_static_fraction
+  shared = {name: data[name] for name in ("slow_fraction", "median_speed_px_s", "parallax_fraction", "object_fraction")}
+  return SceneSettings(
+      crop_size=data.crop_size, num_subframes=request.num_subframes, num_scenes=request.num_scenes, seed=request.seed,
+      statistics=MotionStatistics(static_fraction=static_fraction, **shared), unprocessing=unprocessing_of(data),
+      target_index=request.timing.target_index if request.tell_motion else None)
 
 
 def unprocessing_of(data: ml_collections.ConfigDict) -> Unprocessing:

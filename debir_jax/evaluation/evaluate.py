@@ -274,7 +274,7 @@ class Evaluator:
 
   def _capture(self, batch, times) -> tuple[Burst, jax.Array]:
     """The bursts of a batch, and what the restorer sees of them, `[B, n, h, w, c]`."""
-    burst = _capture(batch.scenes.radiance, batch.conditions, times, self.timing)
+    burst = _capture(batch.scenes.radiance, batch.conditions, times, self.timing, self._chain.motion_of(batch.scenes))
     return burst, _inputs(self._chain.restorer_inputs, burst)
 
   def _sensitivities(self, method, batch, inputs, restored) -> list[float]:
@@ -341,12 +341,12 @@ _predict_of_function = jax.jit(_predict_times, static_argnums=0)
 
 
 @jax.jit
-def _capture(radiance, conditions, exposure_times, timing) -> Burst:
-  def capture_one(radiance, conditions, times):
+def _capture(radiance, conditions, exposure_times, timing, motion) -> Burst:
+  def capture_one(radiance, conditions, times, motion):
     return capture(conditions.burst_key, radiance, times, conditions.preview_gain, conditions.noise_model, timing,
-                   black_level=conditions.black_level)
+                   black_level=conditions.black_level, motion=motion)
 
-  return jax.vmap(capture_one)(radiance, conditions, exposure_times)
+  return jax.vmap(capture_one)(radiance, conditions, exposure_times, motion)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -39,22 +39,22 @@ class Oracle:
     """Exposure times `[B, n]` in s of a batch of captures; seconds for each."""
     static = (self.chain.restorer, self.chain.restorer_inputs, self.chain.setup.timing, self.num_draws, self.num_steps)
     return _search(static, restorer_variables, jnp.asarray(self.candidates, jnp.float32), self.learning_rate, scenes,
-                   conditions)
+                   conditions, self.chain.motion_of(scenes))
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _search(static, variables, candidates, learning_rate, scenes, conditions):
+def _search(static, variables, candidates, learning_rate, scenes, conditions, motion):
   restorer, inputs, timing, num_draws, num_steps = static
 
-  def search(scene_and_conditions):
-    radiance, conditions = scene_and_conditions
+  def search(capture_of):
+    radiance, conditions, motion = capture_of
     target = target_of(radiance, timing)
     search_key = jax.random.fold_in(conditions.burst_key, _SEARCH_TAG)
 
     def loss_of(times):
       def frames_of(draw):
         burst = capture(jax.random.fold_in(search_key, draw), radiance, times, conditions.preview_gain,
-                        conditions.noise_model, timing, black_level=conditions.black_level)
+                        conditions.noise_model, timing, black_level=conditions.black_level, motion=motion)
         return restorer_inputs(burst, inputs)
 
       restored = restore(restorer, variables, jax.vmap(frames_of)(jnp.arange(num_draws)))
@@ -63,4 +63,4 @@ def _search(static, variables, candidates, learning_rate, scenes, conditions):
     return search_exposure_times(loss_of, candidates, timing, num_steps=num_steps,
                                  learning_rate=learning_rate).exposure_times
 
-  return jax.lax.map(search, (scenes.radiance, conditions))
+  return jax.lax.map(search, (scenes.radiance, conditions, motion))

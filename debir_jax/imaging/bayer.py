@@ -159,6 +159,23 @@ def reorient(packed: jax.Array, orientation: jax.Array) -> jax.Array:
   return if_bit(4, transpose, packed)
 
 
+def reorient_flow(flow: jax.Array, orientation: jax.Array) -> jax.Array:
+  """Flow `[..., h, h, 2]` (x, y) of Bayer cells as it is in planes that `reorient` has turned.
+
+  The middles of mirrored cells lie half way between those of two cells, and so does their flow.
+  """
+  if_bit = lambda bit, change, flow: jax.lax.cond(orientation & bit > 0, change, lambda flow: flow, flow)
+  flow = if_bit(1, lambda flow: _mirror_flow(flow, -2) * jnp.array([-1, 1], flow.dtype), flow)
+  flow = if_bit(2, lambda flow: _mirror_flow(flow, -3) * jnp.array([1, -1], flow.dtype), flow)
+  return if_bit(4, lambda flow: jnp.swapaxes(flow, -3, -2)[..., ::-1], flow)
+
+
+def _mirror_flow(flow, axis):
+  mirrored, last = jnp.flip(flow, axis), flow.shape[axis] - 1
+  first, second = (jax.lax.slice_in_dim(mirrored, start, start + last, axis=axis) for start in (0, 1))
+  return _repeat_last((first + second) / 2, axis)
+
+
 def _repeat_last(packed, axis):
   last = jax.lax.slice_in_dim(packed, packed.shape[axis] - 1, None, axis=axis)
   return jnp.concatenate([packed, last], axis=axis)

@@ -1,9 +1,10 @@
-"""Optical flow between two previews, and how much motion it means."""
+"""Optical flow between two previews, and how much motion it means; the motion of a whole burst."""
 
+from debir_jax.motion.burst_flow import WindowedMotion, find_motion
 from debir_jax.motion.estimator import FULL_SCALE_PX_PER_S, MotionEstimator, develop_previews
 from debir_jax.motion.flow import FlowEstimator, mean_flow_magnitude
 from debir_jax.motion.lucas_kanade import LucasKanade
 from debir_jax.motion.raft import Raft
 
-__all__ = ["FULL_SCALE_PX_PER_S", "FlowEstimator", "LucasKanade", "MotionEstimator", "Raft", "develop_previews",
-           "mean_flow_magnitude"]
+__all__ = ["FULL_SCALE_PX_PER_S", "FlowEstimator", "LucasKanade", "MotionEstimator", "Raft", "WindowedMotion",
+           "develop_previews", "find_motion", "mean_flow_magnitude"]

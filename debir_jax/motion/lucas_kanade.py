@@ -19,6 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from debir_jax.imaging.resample import along_both_axes, gaussian_blur, gaussian_rows, warp
+
 _LUMINANCE = (0.299, 0.587, 0.114)  # Rec. 601 luma of gamma-compressed R, G, B.
 _COARSEST_SIDE = 8  # px; a level with fewer pixels has nothing left to match.
 _SMALLEST_SIDE = 4  # px; one pixel more than the reach of the central differences.
@@ -64,7 +66,7 @@ class LucasKanade:
     flow = jnp.zeros((*levels[-1][0].shape, 2), image1.dtype)
     for level1, level2 in reversed(levels):
       flow = _resize_flow(flow, level1.shape)
-      flow = self._refine(flow, _blur(level1, self.blur_sigma_px), _blur(level2, self.blur_sigma_px))
+      flow = self._refine(flow, gaussian_blur(level1, self.blur_sigma_px), gaussian_blur(level2, self.blur_sigma_px))
     return flow
 
   def _refine(self, flow: jax.Array, template: jax.Array, image: jax.Array) -> jax.Array:
@@ -72,19 +74,19 @@ class LucasKanade:
     template_gradient = _gradient(template)
 
     def step(_, flow):
-      warped, inside = _warp(image, flow)
+      warped, inside = warp(image, flow)
       gradient = (template_gradient + _gradient(warped)) / 2  # Symmetric in both images: second-order accurate.
       return flow + _least_squares_step(gradient, template - warped, inside, self.window_sigma_px, self.damping)
 
     flow = jax.lax.fori_loop(0, self.num_iterations, step, flow)
-    return _blur(flow, _FLOW_SIGMA_PX)
+    return gaussian_blur(flow, _FLOW_SIGMA_PX)
 
 
 def _least_squares_step(gradient, error, inside, window_sigma_px, damping) -> jax.Array:
   """The shift `[H, W, 2]` that best explains `error` by `gradient` in a window around each pixel."""
   gx, gy = gradient[..., 0], gradient[..., 1]
   products = jnp.stack([gx * gx, gx * gy, gy * gy, gx * error, gy * error, jnp.ones_like(gx)], axis=-1)
-  xx, xy, yy, xe, ye, weight = jnp.moveaxis(_blur(inside[..., None] * products, window_sigma_px), -1, 0)
+  xx, xy, yy, xe, ye, weight = jnp.moveaxis(gaussian_blur(inside[..., None] * products, window_sigma_px), -1, 0)
   # Means over the pixels that are inside. A window without any has all sums 0 and takes no step.
   damping = damping * jnp.maximum(weight, 1e-3)
   xx, yy = xx + damping, yy + damping
@@ -97,24 +99,6 @@ def _limit_length(vectors: jax.Array, limit: float) -> jax.Array:
   """Vectors `[..., 2]` shortened to `limit` where they are longer."""
   squared = jnp.sum(vectors**2, axis=-1, keepdims=True)
   return vectors * jax.lax.rsqrt(jnp.maximum(squared / limit**2, 1.0))
-
-
-def _warp(image: jax.Array, flow: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """`image` `[H, W]` read bilinearly at p + flow(p), and 1 where that lies inside, else 0 (the edge is repeated)."""
-  height, width = image.shape
-  x = jnp.arange(width, dtype=flow.dtype) + flow[..., 0]
-  y = jnp.arange(height, dtype=flow.dtype)[:, None] + flow[..., 1]
-  inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-  x, y = jnp.clip(x, 0, width - 1), jnp.clip(y, 0, height - 1)
-  # The left and upper neighbours; at most the last but one, so that the right and lower ones exist.
-  left = jax.lax.stop_gradient(jnp.minimum(x.astype(jnp.int32), width - 2))
-  upper = jax.lax.stop_gradient(jnp.minimum(y.astype(jnp.int32), height - 2))
-  fx, fy = x - left, y - upper
-  index = upper * width + left
-  pixels = image.reshape(-1)
-  top = (1 - fx) * pixels[index] + fx * pixels[index + 1]
-  bottom = (1 - fx) * pixels[index + width] + fx * pixels[index + width + 1]
-  return (1 - fy) * top + fy * bottom, inside.astype(image.dtype)
 
 
 def _gradient(image: jax.Array) -> jax.Array:
@@ -131,7 +115,7 @@ def _pyramid(image: jax.Array, num_levels: int) -> list[jax.Array]:
   """`image` and its halves, finest first, down to `num_levels` or 8 px a side."""
   levels = [image]
   while len(levels) < num_levels and min(levels[-1].shape) >= 2 * _COARSEST_SIDE:
-    levels.append(_along_both_axes(levels[-1], _decimation_matrix))
+    levels.append(along_both_axes(levels[-1], _decimation_matrix))
   return levels
 
 
@@ -144,37 +128,12 @@ def _resize_flow(flow: jax.Array, shape: tuple[int, int]) -> jax.Array:
   return resized * jnp.asarray([width / flow.shape[1], height / flow.shape[0]], flow.dtype)
 
 
-def _blur(image: jax.Array, sigma_px: float) -> jax.Array:
-  """Gaussian blur of `[H, W]` or `[H, W, c]`, with weights that sum to 1 at the border too."""
-  return _along_both_axes(image, functools.partial(_blur_matrix, sigma_px=sigma_px))
-
-
-def _along_both_axes(image: jax.Array, make_matrix) -> jax.Array:
-  """Rows, then columns of `image` `[H, W, ...]` multiplied by `make_matrix(length)` `[new length, length]`."""
-  rows = jnp.asarray(make_matrix(image.shape[0]), image.dtype)
-  columns = jnp.asarray(make_matrix(image.shape[1]), image.dtype)
-  # Full precision: on accelerators a product in bfloat16 would cost more accuracy than the noise does.
-  return jnp.einsum("ij,kl,jl...->ik...", rows, columns, image, precision=jax.lax.Precision.HIGHEST)
-
-
-@functools.lru_cache(maxsize=None)
-def _blur_matrix(length: int, sigma_px: float) -> np.ndarray:
-  return _gaussian_rows(np.arange(length), length, sigma_px)
-
-
 @functools.lru_cache(maxsize=None)
 def _decimation_matrix(length: int) -> np.ndarray:
   """Rows sit at the centres of pixel pairs, so that sizes and flows scale by the same factor."""
   new_length = (length + 1) // 2
   centers = (np.arange(new_length) + 0.5) * length / new_length - 0.5
-  return _gaussian_rows(centers, length, _DECIMATION_SIGMA_PX)
-
-
-def _gaussian_rows(centers: np.ndarray, length: int, sigma_px: float) -> np.ndarray:
-  """Gaussian weights `[len(centers), length]` around each center, cut at 3 sigma, rows sum to 1."""
-  offsets = np.arange(length) - centers[:, None]
-  weights = np.exp(-(offsets**2) / (2 * sigma_px**2)) * (np.abs(offsets) <= 3 * sigma_px + 0.5)
-  return weights / weights.sum(axis=1, keepdims=True)
+  return gaussian_rows(centers, length, _DECIMATION_SIGMA_PX)
 
 
 def _check_images(image1: jax.Array, image2: jax.Array):

@@ -1,5 +1,7 @@
 """What a restoration network sees of every frame: its RAW planes and, on request, what is known of how it was taken.
 
+Or frames that are aligned already, with planes of their own, see `aligned_inputs`.
+
 The published network for DEBIR sees the RAW planes alone. Bursts of real cameras differ in more than their noise shows:
 how noisy a frame is, where it is clipped, and how long it was exposed.
 """
@@ -9,6 +11,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from debir_jax.restoration.aligned_inputs import NUM_ALIGNED_CHANNELS, aligned_planes
 from debir_jax.types import Burst
 
 _CLIPPED = 0.98  # A sample from here on, relative to white, says only that the signal was at least so bright.
@@ -24,16 +27,26 @@ class RestorerInputs:
     relative_exposure: 1 constant plane, log2 of the frame's exposure time over that of frame 0.
     frame_mask: 1 constant plane, 1 where a frame was taken and 0 where it was left out. In the place of what was left
       out stand the frames that were taken, in turns: a network then averages over the same frames, however many.
+    aligned: the planes of `aligned_planes` in the place of all others.
   """
 
   noise_map: bool = False
   validity: bool = False
   relative_exposure: bool = False
   frame_mask: bool = False
+  aligned: bool = False
+
+  def __post_init__(self):
+    others = [name for name, switch in dataclasses.asdict(self).items() if switch and name != "aligned"]
+    if self.aligned and others:
+      raise ValueError("Aligned frames have planes of their own; switch restorer_inputs.aligned or "
+                       f"{', '.join(others)} off.")
 
   @property
   def num_channels(self) -> int:
     """Channels of a frame, the 4 of RAW included."""
+    if self.aligned:
+      return NUM_ALIGNED_CHANNELS
     return 4 + 4 * self.noise_map + self.validity + self.relative_exposure + self.frame_mask
 
   def __call__(self, burst: Burst) -> jax.Array:
@@ -42,6 +55,8 @@ class RestorerInputs:
     Raises:
       ValueError: a noise map is wanted of a burst whose noise is not known.
     """
+    if self.aligned:
+      return aligned_planes(burst)
     raw, taken = burst.raw, burst.frame_mask
     like_taken = lambda values: jnp.where(taken, values, values[0])  # No planes of infinities where nothing was taken.
     plane = lambda values: jnp.broadcast_to(values[:, None, None, None], (*raw.shape[:3], 1)).astype(raw.dtype)

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 import numpy as np
 
-from debir_jax.imaging.bayer import NUM_ORIENTATIONS, reorient
+from debir_jax.imaging.bayer import NUM_ORIENTATIONS, reorient, reorient_flow
 from debir_jax.scenes.image_files import UnreadablePhotoError
 from debir_jax.scenes.source import SceneSource
 from debir_jax.types import Scene
@@ -129,7 +129,9 @@ def batches(
 
 @jax.jit
 def _reorient(scene: Scene, orientation) -> Scene:
-  return dataclasses.replace(scene, radiance=reorient(scene.radiance, orientation))
+  motion = scene.motion and dataclasses.replace(
+      scene.motion, flow_px=reorient_flow(scene.motion.flow_px, orientation))
+  return dataclasses.replace(scene, radiance=reorient(scene.radiance, orientation), motion=motion)
 
 
 class _Reader:

@@ -22,11 +22,6 @@ _NUM_MEASURED_TIMES = 128  # Steps in which means over the sequence are taken.
 # The speed of what rotation (zoom) moves half a crop side from the centre, up to this part of the shift's speed.
 _ROTATION_SHARE, _ZOOM_SHARE = 0.3, 0.15
 
-# Speeds at a crop of 256 mosaic pixels, which scale with the crop side. With 15 % static scenes the median of all is
-# about 150 px/s; two in a hundred are cut at the maximum.
-REFERENCE_CROP_SIZE = 256
-_MEDIAN_MOVING_SPEED_PX_S, _LOG_SPEED_STD, _MAX_SPEED_PX_S = 180.0, 0.85, 1000.0
-
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,23 +44,6 @@ class CameraPath:
 def subframe_times_s(num_subframes: int) -> jax.Array:
   """Times `[num_subframes]` that radiance entries are rendered at: the middle of each interval of 1/1920 s."""
   return (jnp.arange(num_subframes) + 0.5) / SUBFRAME_RATE_HZ
-
-
-def random_speed(
-    key: jax.Array, *, crop_size: int, static_fraction: float = 0.15, speed_scale: float | None = None) -> jax.Array:
-  """Speed of a scene in mosaic px/s: 0 for a share of scenes, else log-normal, cut at 1000 px/s per 256 px of crop.
-
-  Args:
-    key: a PRNG key.
-    crop_size: side of the crop in mosaic pixels.
-    static_fraction: chance of a static scene.
-    speed_scale: factor on the speeds for a crop of 256; by default crop_size / 256.
-  """
-  static_key, speed_key = jax.random.split(key)
-  scale = crop_size / REFERENCE_CROP_SIZE if speed_scale is None else speed_scale
-  speed = _MEDIAN_MOVING_SPEED_PX_S * jnp.exp(_LOG_SPEED_STD * jax.random.normal(speed_key))
-  is_static = jax.random.uniform(static_key) < static_fraction
-  return jnp.where(is_static, 0.0, scale * jnp.minimum(speed, _MAX_SPEED_PX_S))
 
 
 def random_camera_path(key: jax.Array, *, speed_px_s: jax.Array, duration_s: float, crop_size: int) -> CameraPath:
@@ -98,6 +76,12 @@ def random_camera_path(key: jax.Array, *, speed_px_s: jax.Array, duration_s: flo
                     orientation=_random_orientation(orientation_key))
 
 
+def nearer(path: CameraPath, parallax: jax.Array) -> CameraPath:
+  """The path relative to what is nearer than the rest: the same rotation and zoom, shifts by so much larger."""
+  factor = jnp.array([1.0, 1.0, 0.0, 0.0]) * (parallax - 1) + 1
+  return dataclasses.replace(path, amplitude=path.amplitude * factor[:, None], offset=path.offset * factor)
+
+
 def camera_affine(path: CameraPath, times_s: jax.Array) -> tuple[jax.Array, jax.Array]:
   """Matrix `[T, 2, 2]` and shift `[T, 2]` at times `[T]`: what is seen at p is the scene at matrix @ p + shift."""
   shift_y, shift_x, angle, log_zoom = jnp.moveaxis(
@@ -118,6 +102,12 @@ def affine_motion(path: CameraPath, positions: jax.Array, start_s: jax.Array, en
 def pixel_positions(crop_size: int) -> jax.Array:
   """Image positions (y, x) of all mosaic pixels, `[crop_size, crop_size, 2]`."""
   line = jnp.arange(crop_size) - (crop_size - 1) / 2
+  return jnp.stack(jnp.meshgrid(line, line, indexing="ij"), axis=-1)
+
+
+def cell_positions(crop_size: int) -> jax.Array:
+  """Image positions (y, x) of the middles of all Bayer cells, `[crop_size / 2, crop_size / 2, 2]`."""
+  line = jnp.arange(0.5, crop_size, 2) - (crop_size - 1) / 2
   return jnp.stack(jnp.meshgrid(line, line, indexing="ij"), axis=-1)
 
 

@@ -18,9 +18,10 @@ import numpy as np
 from debir_jax.imaging import bayer
 from debir_jax.imaging.color import Unprocessing, srgb_to_linear
 from debir_jax.runtime.files import local_path
+from debir_jax.runtime.fingerprint import fingerprint
 from debir_jax.scenes import frame_order, image_files
 from debir_jax.scenes.image_files import UnreadablePhotoError
-from debir_jax.scenes.source import CROP_MULTIPLE, check_index, made_of, scene_key
+from debir_jax.scenes.source import CROP_MULTIPLE, check_index, scene_key
 from debir_jax.types import CameraColor, Scene
 
 _KIND = "clips"
@@ -137,7 +138,7 @@ class ClipScenes:
     """A fingerprint of what scenes depend on, the files of the frames included."""
     windows = [[clip.name, start, [path.name for path in clip.frames[start:start + self.num_subframes]]]
                for clip, start in self._windows]
-    return made_of(_KIND, self, len(self), self._seed, dict(unprocessing=self._unprocessing, windows=windows))
+    return fingerprint(_KIND, self.crop_size, self.num_subframes, self._seed, self._unprocessing.description, windows)
 
   def scene(self, index: int) -> Scene:
     """Reads and converts the frames of a window, one after the other.

@@ -21,8 +21,8 @@ from debir_jax.imaging.bayer import CHANNEL_OF_PLANE
 from debir_jax.imaging.color import Unprocessing
 from debir_jax.scenes import camera_path
 from debir_jax.scenes.camera_path import CameraPath
-from debir_jax.scenes.source import check_index, check_source_sizes, made_of, scene_key
-from debir_jax.types import SUBFRAME_RATE_HZ, CameraColor, Scene
+from debir_jax.scenes.source import MOTION_INTERVAL_S, SceneSettings, check_index, made_of, scene_key
+from debir_jax.types import SUBFRAME_RATE_HZ, CameraColor, SampledMotion, Scene
 
 _KIND = "dead_leaves"
 _TILE = 16  # Mosaic pixels.
@@ -83,31 +83,25 @@ class DeadLeavesParams:
   color: CameraColor
 
 
-def random_scene_params(
-    key: jax.Array, *, num_subframes: int, crop_size: int, num_leaves: int | None = None,
-    static_fraction: float = 0.15, speed_scale: float | None = None,
-    unprocessing: Unprocessing = Unprocessing()) -> DeadLeavesParams:
+def random_scene_params(key: jax.Array, settings: SceneSettings, *, num_leaves: int | None = None) -> DeadLeavesParams:
   """Draws the camera's path, the leaves and the camera's color; see `photo_motion.random_scene_params`.
 
   Args:
     key: a PRNG key.
-    num_subframes: length of the sequence.
-    crop_size: side of the crop in mosaic pixels.
-    num_leaves: by default 110 for a crop of 64 pixels, in proportion to its area.
-    static_fraction: chance that nothing moves.
-    speed_scale: see `camera_path.random_speed`.
-    unprocessing: draws the camera's color.
+    settings: of all scenes.
+    num_leaves: by default 110 for a crop of 64 pixels, in proportion to its area, and to what moves in and out of
+      it at twice the median speed: leaves move too.
   """
   path_key, speed_key, leaves_key, background_key, color_key = jax.random.split(key, 5)
-  duration_s = num_subframes / SUBFRAME_RATE_HZ
-  speed = camera_path.random_speed(
-      speed_key, crop_size=crop_size, static_fraction=static_fraction, speed_scale=speed_scale)
+  crop_size, duration_s = settings.crop_size, settings.num_subframes / SUBFRAME_RATE_HZ
+  speed = settings.statistics.draw_speed(speed_key)
   path = camera_path.random_camera_path(path_key, speed_px_s=speed, duration_s=duration_s, crop_size=crop_size)
-  num_leaves = num_leaves or round(_LEAVES_PER_PX * crop_size**2)
+  seen_px = crop_size * (crop_size + 2 * settings.statistics.median_speed_px_s * duration_s)
+  num_leaves = num_leaves or round(_LEAVES_PER_PX * seen_px)
   leaves = _random_leaves(leaves_key, num_leaves, path=path, speed_px_s=speed, duration_s=duration_s,
                           crop_size=crop_size)
   return DeadLeavesParams(path=path, leaves=leaves, background=natural_colors(background_key, 1)[0],
-                          color=unprocessing.draw_color(color_key))
+                          color=settings.unprocessing.draw_color(color_key))
 
 
 def natural_colors(key: jax.Array, count: int) -> jax.Array:
@@ -159,10 +153,8 @@ def _log_uniform(share, lowest, highest):
 def render_scene(params: DeadLeavesParams, *, num_subframes: int, crop_size: int,
                  unprocessing: Unprocessing = Unprocessing()) -> jax.Array:
   """Radiance `[num_subframes, crop_size / 2, crop_size / 2, 4]` in camera RAW, entry k at time (k + 1/2) / 1920 s."""
-  num_chunks = -(-num_subframes // _CHUNK)
-  times_s = camera_path.subframe_times_s(num_chunks * _CHUNK)
-  cameras = camera_path.camera_affine(params.path, times_s)
-  lists = _cell_lists(params, times_s, cameras, crop_size, num_chunks)
+  times_s, cameras, lists = _cells(params, num_subframes, crop_size)
+  num_chunks = len(lists)
   by_plane = lambda rgb: unprocessing.camera_rgb(rgb, params.color)[..., jnp.array(CHANNEL_OF_PLANE)]
   table, background = _leaf_table(params.leaves, by_plane), by_plane(params.background)
   by_chunk = lambda array: array.reshape(num_chunks, _CHUNK, *array.shape[1:])
@@ -172,6 +164,46 @@ def render_scene(params: DeadLeavesParams, *, num_subframes: int, crop_size: int
     return _paint(table, background, chunk_times_s, matrix, shift, cell_list, crop_size)
   chunks = jax.lax.map(paint_chunk, (by_chunk(times_s), by_chunk(cameras[0]), by_chunk(cameras[1]), lists))
   return chunks.reshape(-1, *chunks.shape[2:])[:num_subframes]
+
+
+def motion_field(params: DeadLeavesParams, shown: jax.Array, positions: jax.Array, start_s: jax.Array,
+                 end_s: jax.Array) -> jax.Array:
+  """Exact flow `[..., 2]` (x, y) in mosaic px, until end_s, of what is seen at start_s at image `positions [..., 2]`
+  (y, x). `shown [N]` tells which leaves are painted at all, see `shown_leaves`."""
+  matrices, shifts = camera_path.camera_affine(params.path, jnp.stack([jnp.asarray(start_s), jnp.asarray(end_s)]))
+  scene = camera_path.apply_matrix(matrices[0], positions) + shifts[0]
+  leaves = params.leaves
+  offset = scene[..., None, :] - (leaves.centre_px + start_s * leaves.velocity_px_s)
+  u, v = jnp.moveaxis(jnp.sum(leaves.frame * offset[..., None, :], -1)**2, -1, 0)
+  level = jnp.maximum(u, v) + leaves.roundness * jnp.minimum(u, v)
+  covers = (level < 1) & shown  # [..., N]: the middle of the soft edge is at level 1.
+  velocity = jnp.where(jnp.any(covers, -1, keepdims=True), leaves.velocity_px_s[jnp.argmax(covers, -1)], 0.0)
+  later = scene + velocity * (end_s - start_s)
+  return (camera_path.apply_matrix(jnp.linalg.inv(matrices[1]), later - shifts[1]) - positions)[..., ::-1]
+
+
+def sampled_motion(params: DeadLeavesParams, settings: SceneSettings) -> SampledMotion:
+  """The motion of a scene from the instant that is restored to the end of its sequence."""
+  start_s, ends_s = settings.motion_instants_s()
+  positions = camera_path.cell_positions(settings.crop_size)
+  shown = shown_leaves(params, num_subframes=settings.num_subframes, crop_size=settings.crop_size)
+  flow = jax.vmap(lambda end_s: motion_field(params, shown, positions, start_s, end_s))(ends_s)
+  return SampledMotion(flow_px=flow / 2, interval_s=MOTION_INTERVAL_S)
+
+
+def shown_leaves(params: DeadLeavesParams, *, num_subframes: int, crop_size: int) -> jax.Array:
+  """Which leaves are painted, `[N]`: those that touch the image and overfill no list."""
+  num_leaves = params.leaves.radius_px.shape[0]
+  lists = _cells(params, num_subframes, crop_size)[2]
+  return jnp.zeros(num_leaves + 1, bool).at[lists.reshape(-1)].set(True)[:num_leaves]
+
+
+def _cells(params, num_subframes, crop_size):
+  """Times and cameras of whole chunks of subframes, and the leaves of every cell."""
+  num_chunks = -(-num_subframes // _CHUNK)
+  times_s = camera_path.subframe_times_s(num_chunks * _CHUNK)
+  cameras = camera_path.camera_affine(params.path, times_s)
+  return times_s, cameras, _cell_lists(params, times_s, cameras, crop_size, num_chunks)
 
 
 def _leaf_table(leaves, by_plane):
@@ -268,40 +300,36 @@ def _smooth_wave(cycles):
   return 16 * within * (0.5 - jnp.abs(within))
 
 
-_draw_params = jax.jit(random_scene_params, static_argnames=(
-    "num_subframes", "crop_size", "num_leaves", "static_fraction", "speed_scale", "unprocessing"))
+_draw_params = jax.jit(random_scene_params, static_argnames=("settings", "num_leaves"))
+_sampled_motion = jax.jit(sampled_motion, static_argnames="settings")
 _render = jax.jit(render_scene, static_argnames=("num_subframes", "crop_size", "unprocessing"))
 
 
 class DeadLeavesScenes:
-  """Moving dead leaves as a `SceneSource`; scene i is drawn from (seed, i)."""
+  """Moving dead leaves as a `SceneSource`; scene i is drawn from (seed, i). All leaves move on their own."""
 
-  def __init__(
-      self, *, crop_size: int, num_subframes: int, num_scenes: int, seed: int = 0, num_leaves: int | None = None,
-      static_fraction: float = 0.15, speed_scale: float | None = None,
-      unprocessing: Unprocessing = Unprocessing()):
-    """See `random_scene_params` for the options. Raises ValueError for sizes that cannot be."""
-    check_source_sizes(crop_size=crop_size, num_subframes=num_subframes, num_scenes=num_scenes)
-    self.crop_size, self.num_subframes = crop_size, num_subframes
-    self._num_scenes, self._seed = num_scenes, seed
-    self._options = dict(num_leaves=num_leaves, static_fraction=static_fraction, speed_scale=speed_scale,
-                         unprocessing=unprocessing)
+  def __init__(self, settings: SceneSettings, *, num_leaves: int | None = None):
+    """See `random_scene_params`."""
+    self.crop_size, self.num_subframes = settings.crop_size, settings.num_subframes
+    self._settings, self._num_leaves = settings, num_leaves
 
   def __len__(self) -> int:
-    return self._num_scenes
+    return self._settings.num_scenes
 
   def made_of(self) -> str:
     """A fingerprint of what scenes depend on."""
-    return made_of(_KIND, self, self._num_scenes, self._seed, self._options)
+    return made_of(_KIND, self._settings, num_leaves=self._num_leaves)
 
   def params(self, index: int) -> DeadLeavesParams:
     """What was drawn for a scene."""
-    return _draw_params(scene_key(_KIND, self._seed, index), num_subframes=self.num_subframes,
-                        crop_size=self.crop_size, **self._options)
+    return _draw_params(scene_key(_KIND, self._settings.seed, index), settings=self._settings.of_one_scene,
+                        num_leaves=self._num_leaves)
 
   def scene(self, index: int) -> Scene:
     check_index(index, len(self))
     params = self.params(index)
     radiance = _render(params, num_subframes=self.num_subframes, crop_size=self.crop_size,
-                       unprocessing=self._options["unprocessing"])
-    return Scene(radiance=radiance, color=params.color, scene_id=jnp.asarray(index, jnp.int32))
+                       unprocessing=self._settings.unprocessing)
+    motion = None if self._settings.target_index is None else _sampled_motion(
+        params, settings=self._settings.of_one_scene)
+    return Scene(radiance=radiance, color=params.color, scene_id=jnp.asarray(index, jnp.int32), motion=motion)

@@ -1,8 +1,10 @@
-"""Photos in motion: radiance sequences along an exactly known camera path, with a foreground that moves on its own.
+"""Photos in motion: radiance sequences along an exactly known camera path, with layers that move differently.
 
 A scene is a linear sRGB photo on a fine grid (see `photos.random_crop_downscale`), turned into camera RGB once, and
-sampled bilinearly where each Bayer sample lies at the middle of each 1/1920 s. Only packed samples are computed, each
-from its own color plane. Scene positions beyond the photo see its mirror image.
+sampled bilinearly where each Bayer sample lies at the middle of each 1/1920 s. In front of it there may be two layers
+that are cut from a second photo: something near, which parallax moves faster than the rest, and an object that moves on
+its own. Only packed samples are computed, each from its own color plane. Scene positions beyond a photo see its mirror
+image.
 
 Drawing is separate from rendering: `random_scene_params(key, ...)` -> `render_scene(photo, params, ...)`. Both are
 traceable. The motion is known in closed form: `motion_field`. Axis order is (y, x) except in flow fields (x, y).
@@ -18,21 +20,23 @@ from debir_jax.imaging.bayer import CHANNEL_OF_PLANE
 from debir_jax.imaging.color import Unprocessing
 from debir_jax.scenes import camera_path
 from debir_jax.scenes.camera_path import CameraPath
+from debir_jax.scenes.motion_statistics import draw_parallax
 from debir_jax.scenes.photos import SOURCE_DENSITY, Photo, check_large_enough, random_crop_downscale
-from debir_jax.scenes.source import check_index, check_source_sizes, made_of, scene_key, scene_rng
-from debir_jax.types import SUBFRAME_RATE_HZ, CameraColor, Scene
+from debir_jax.scenes.source import MOTION_INTERVAL_S, SceneSettings, check_index, made_of, scene_key, scene_rng
+from debir_jax.types import SUBFRAME_RATE_HZ, CameraColor, SampledMotion, Scene
 
 _KIND = "photo_motion"
-_NUM_LOBES = 3  # Harmonics 2 to 4 of a foreground's outline.
+_NUM_LOBES = 3  # Harmonics 2 to 4 of a layer's outline.
 _LOBE_SIZE = 0.15  # Their standard deviation, relative to the radius.
-_RADIUS_RANGE = (0.15, 0.35)  # Of the foreground, relative to the crop side.
-_CENTRE_RANGE = 0.3  # Largest distance of its centre from that of the crop at its mean place, per axis, relative.
-_EDGE_PX = 1.5  # Width of the foreground's soft edge.
+# Relative to the crop side: mean radius of the outline, and how far its centre is from the middle of the image.
+_OBJECT_RADIUS, _OBJECT_DISTANCE = (0.15, 0.35), (0.0, 0.4)
+_NEAR_RADIUS, _NEAR_DISTANCE = (0.4, 0.8), (0.5, 0.9)  # It comes in from a side.
+_EDGE_PX = 1.5  # Width of a layer's soft edge.
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Foreground:
+class Layer:
   """A blob of a second photo, in the coordinates of the layer that it is cut from.
 
   The layer moves over the image along its own path. The outline lies at the distance
@@ -56,55 +60,51 @@ class Foreground:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PhotoMotionParams:
-  """Everything random about a scene but its photos."""
+  """Everything random about a scene but its photos.
+
+  Attributes:
+    path: of the camera.
+    layers: what is in front of the scene, the front one last: something near, and an object.
+    color: of the camera.
+  """
 
   path: CameraPath
-  foreground: Foreground
+  layers: tuple[Layer, ...]
   color: CameraColor
 
 
-def random_scene_params(
-    key: jax.Array, *, num_subframes: int, crop_size: int, static_fraction: float = 0.15,
-    foreground_fraction: float = 0.3, speed_scale: float | None = None,
-    unprocessing: Unprocessing = Unprocessing()) -> PhotoMotionParams:
-  """Draws the camera's path, the foreground and the camera's color.
-
-  Args:
-    key: a PRNG key.
-    num_subframes: length of the sequence; mean speeds are those over this length.
-    crop_size: side of the crop in mosaic pixels.
-    static_fraction: chance that nothing moves.
-    foreground_fraction: chance of a foreground layer. In a static scene it stands still as well.
-    speed_scale: see `camera_path.random_speed`.
-    unprocessing: draws the camera's color.
-  """
-  path_key, speed_key, layer_key, layer_speed_key, color_key = jax.random.split(key, 5)
-  duration_s = num_subframes / SUBFRAME_RATE_HZ
-  speed = camera_path.random_speed(
-      speed_key, crop_size=crop_size, static_fraction=static_fraction, speed_scale=speed_scale)
-  own_speed = camera_path.random_speed(layer_speed_key, crop_size=crop_size, static_fraction=0.0,
-                                       speed_scale=speed_scale)
-  return PhotoMotionParams(
-      path=camera_path.random_camera_path(path_key, speed_px_s=speed, duration_s=duration_s, crop_size=crop_size),
-      foreground=_random_foreground(layer_key, speed_px_s=jnp.where(speed > 0, own_speed, 0.0), duration_s=duration_s,
-                                    crop_size=crop_size, share=foreground_fraction),
-      color=unprocessing.draw_color(color_key))
+def random_scene_params(key: jax.Array, settings: SceneSettings) -> PhotoMotionParams:
+  """Draws the camera's path, the layers and the camera's color; mean speeds are those over the whole sequence."""
+  path_key, speed_key, near_key, object_key, color_key = jax.random.split(key, 5)
+  statistics, crop_size = settings.statistics, settings.crop_size
+  speed = statistics.draw_speed(speed_key)
+  draw_path = lambda key, speed: camera_path.random_camera_path(
+      key, speed_px_s=speed, duration_s=settings.num_subframes / SUBFRAME_RATE_HZ, crop_size=crop_size)
+  path = draw_path(path_key, speed)
+  near_key, parallax_key = jax.random.split(near_key)
+  near = _random_layer(near_key, camera_path.nearer(path, draw_parallax(parallax_key)), crop_size,
+                       statistics.parallax_fraction, _NEAR_RADIUS, _NEAR_DISTANCE)
+  object_key, own_path_key, own_speed_key = jax.random.split(object_key, 3)
+  own_speed = jnp.where(speed > 0, statistics.draw_own_speed(own_speed_key), 0.0)  # In a static scene nothing moves.
+  own = _random_layer(object_key, draw_path(own_path_key, own_speed), crop_size, statistics.object_fraction,
+                      _OBJECT_RADIUS, _OBJECT_DISTANCE)
+  return PhotoMotionParams(path=path, layers=(near, own), color=settings.unprocessing.draw_color(color_key))
 
 
-def _random_foreground(key, *, speed_px_s, duration_s, crop_size, share):
-  visible_key, path_key, centre_key, radius_key, lobes_key = jax.random.split(key, 5)
-  lowest, highest = _RADIUS_RANGE
-  return Foreground(
-      visible=jax.random.bernoulli(visible_key, share).astype(jnp.float32),
-      path=camera_path.random_camera_path(path_key, speed_px_s=speed_px_s, duration_s=duration_s, crop_size=crop_size),
-      centre_px=crop_size * _CENTRE_RANGE * jax.random.uniform(centre_key, (2,), minval=-1),
-      radius_px=crop_size * jax.random.uniform(radius_key, (), minval=lowest, maxval=highest),
+def _random_layer(key, path, crop_size, share, radius_range, distance_range):
+  visible_key, angle_key, centre_key, radius_key, lobes_key = jax.random.split(key, 5)
+  within = lambda key, limits: crop_size * jax.random.uniform(key, (), minval=limits[0], maxval=limits[1])
+  angle = 2 * jnp.pi * jax.random.uniform(angle_key)
+  return Layer(
+      visible=jax.random.bernoulli(visible_key, share).astype(jnp.float32), path=path,
+      centre_px=within(centre_key, distance_range) * jnp.stack([jnp.sin(angle), jnp.cos(angle)]),
+      radius_px=within(radius_key, radius_range),
       lobes=_LOBE_SIZE * jax.random.truncated_normal(lobes_key, -1.5, 1.5, (2, _NUM_LOBES)))
 
 
 def render_scene(
     photo: jax.Array, params: PhotoMotionParams, *, num_subframes: int, crop_size: int,
-    foreground_photo: jax.Array | None = None, unprocessing: Unprocessing = Unprocessing()) -> jax.Array:
+    layer_photo: jax.Array | None = None, unprocessing: Unprocessing = Unprocessing()) -> jax.Array:
   """Radiance `[num_subframes, crop_size / 2, crop_size / 2, 4]` in camera RAW, entry k at time (k + 1/2) / 1920 s.
 
   Args:
@@ -113,38 +113,43 @@ def render_scene(
     params: what was drawn.
     num_subframes: length of the sequence.
     crop_size: side of the crop in mosaic pixels, even.
-    foreground_photo: the foreground's photo, like `photo`; without one there is no foreground.
+    layer_photo: what the layers are cut from, like `photo`; without one there are none.
     unprocessing: what makes camera RGB of them.
 
   Raises:
     ValueError: a photo is not `[S, S, 3]`, or the crop side is odd.
   """
   check_crop_size(crop_size)
-  for array in (photo,) if foreground_photo is None else (photo, foreground_photo):
+  for array in (photo,) if layer_photo is None else (photo, layer_photo):
     if array.ndim != 3 or array.shape[0] != array.shape[1] or array.shape[2] != 3:
       raise ValueError(f"A photo must be [S, S, 3], got shape {array.shape}. Cut a square with "
                        "photos.random_crop_downscale.")
   times_s = camera_path.subframe_times_s(num_subframes)
   # Unprocessed once, in linear light, before it is sampled thousands of times.
   planes = _camera_planes(photo, params.color, unprocessing)
-  background = camera_path.camera_affine(params.path, times_s)
-
   # A loop over subframes, as its inputs are computed once: XLA would fuse them into every sample's expression
   # (measured on CPU: 2.5 times slower, with an optimization barrier too).
-  def background_only():
-    return jax.lax.map(lambda camera: _sample_layer(planes, camera, crop_size), background)
-  if foreground_photo is None:
-    return background_only()
-  layer_planes = _camera_planes(foreground_photo, params.color, unprocessing)
-  layer = camera_path.camera_affine(params.foreground.path, times_s)
+  radiance = jax.lax.map(lambda camera: _sample_layer(planes, camera, crop_size),
+                         camera_path.camera_affine(params.path, times_s))
+  if layer_photo is None:
+    return radiance
+  layer_planes = _camera_planes(layer_photo, params.color, unprocessing)
+  for layer in params.layers:
+    radiance = jax.lax.cond(layer.visible > 0, _with_layer, lambda behind, *_: behind, radiance, layer, layer_planes,
+                            times_s)
+  return radiance
 
-  def with_foreground():
-    def composed(cameras):
-      behind, front = _sample_layer(planes, cameras[0], crop_size), _sample_layer(layer_planes, cameras[1], crop_size)
-      coverage = _blob(params.foreground, *_scene_positions(cameras[1], crop_size))
-      return behind + coverage * (front - behind)
-    return jax.lax.map(composed, (background, layer))
-  return jax.lax.cond(params.foreground.visible > 0, with_foreground, background_only)
+
+def _with_layer(radiance, layer, planes, times_s):
+  """What is behind `[F, h, w, 4]`, covered where the layer is."""
+  crop_size = 2 * radiance.shape[1]
+
+  def covered(behind_and_camera):
+    behind, camera = behind_and_camera
+    coverage = _blob(layer, *_scene_positions(camera, crop_size))
+    return behind + coverage * (_sample_layer(planes, camera, crop_size) - behind)
+
+  return jax.lax.map(covered, (radiance, camera_path.camera_affine(layer.path, times_s)))
 
 
 def check_crop_size(crop_size: int) -> None:
@@ -153,20 +158,22 @@ def check_crop_size(crop_size: int) -> None:
     raise ValueError(f"crop_size must be even and at least 2 mosaic pixels, got {crop_size}.")
 
 
-def motion_field(params: PhotoMotionParams, *, start_s: jax.Array, end_s: jax.Array, crop_size: int) -> jax.Array:
-  """Exact flow `[crop_size, crop_size, 2]` (x, y) in mosaic px of what each pixel shows at start_s, until end_s."""
-  positions = camera_path.pixel_positions(crop_size)
-  layer = params.foreground
-  covered = layer.visible * _coverage_at(layer, positions, start_s)
-  flow = jnp.where(covered[..., None] > 0.5, camera_path.affine_motion(layer.path, positions, start_s, end_s),
-                   camera_path.affine_motion(params.path, positions, start_s, end_s))
+def motion_field(params: PhotoMotionParams, positions: jax.Array, start_s: jax.Array, end_s: jax.Array) -> jax.Array:
+  """Exact flow `[..., 2]` (x, y) in mosaic px, until end_s, of what is seen at start_s at image `positions [..., 2]`
+  (y, x)."""
+  flow = camera_path.affine_motion(params.path, positions, start_s, end_s)
+  for layer in params.layers:
+    covered = layer.visible * _coverage_at(layer, positions, start_s)
+    flow = jnp.where(covered[..., None] > 0.5, camera_path.affine_motion(layer.path, positions, start_s, end_s), flow)
   return flow[..., ::-1]
 
 
-def mean_motion_px(params: PhotoMotionParams, *, start_s: jax.Array, end_s: jax.Array, crop_size: int) -> jax.Array:
-  """Mean length of `motion_field`, in mosaic px."""
-  return jnp.mean(jnp.linalg.norm(
-      motion_field(params, start_s=start_s, end_s=end_s, crop_size=crop_size), axis=-1))
+def sampled_motion(params: PhotoMotionParams, settings: SceneSettings) -> SampledMotion:
+  """The motion of a scene from the instant that is restored to the end of its sequence."""
+  start_s, ends_s = settings.motion_instants_s()
+  positions = camera_path.cell_positions(settings.crop_size)
+  flow = jax.vmap(lambda end_s: motion_field(params, positions, start_s, end_s))(ends_s)
+  return SampledMotion(flow_px=flow / 2, interval_s=MOTION_INTERVAL_S)
 
 
 def _camera_planes(photo, color, unprocessing):
@@ -227,51 +234,50 @@ def _blob(layer, y, x):
   return jnp.clip((layer.radius_px * outline - distance) / _EDGE_PX + 0.5, 0, 1)
 
 
-_draw_params = jax.jit(random_scene_params, static_argnames=(
-    "num_subframes", "crop_size", "static_fraction", "foreground_fraction", "speed_scale", "unprocessing"))
+_draw_params = jax.jit(random_scene_params, static_argnames="settings")
+_sampled_motion = jax.jit(sampled_motion, static_argnames="settings")
 _render_photos = jax.jit(render_scene, static_argnames=("num_subframes", "crop_size", "unprocessing"))
 
 
 class PhotoMotionScenes:
   """Photos in motion (`render_scene`). Scene i shows photo i modulo their number; all else is drawn from (seed, i)."""
 
-  def __init__(
-      self, photos: Sequence[Photo], *, crop_size: int, num_subframes: int, num_scenes: int, seed: int = 0,
-      static_fraction: float = 0.15, foreground_fraction: float = 0.3, speed_scale: float | None = None,
-      unprocessing: Unprocessing = Unprocessing()):
-    """See `random_scene_params` for the options.
+  def __init__(self, photos: Sequence[Photo], settings: SceneSettings):
+    """
+    Args:
+      photos: what scenes show.
+      settings: of all scenes.
 
     Raises:
-      ValueError: no photos, a photo smaller than the crop, or sizes that cannot be.
+      ValueError: no photos, or a photo smaller than the crop.
     """
-    check_source_sizes(crop_size=crop_size, num_subframes=num_subframes, num_scenes=num_scenes)
     if not photos:
       raise ValueError("No photos. Use builtin_photos() or photo_folder(path), and a split that is not empty.")
-    check_large_enough(photos, crop_size)
-    self.crop_size, self.num_subframes = crop_size, num_subframes
-    self._photos, self._num_scenes, self._seed = list(photos), num_scenes, seed
-    self._options = dict(static_fraction=static_fraction, foreground_fraction=foreground_fraction,
-                         speed_scale=speed_scale, unprocessing=unprocessing)
+    check_large_enough(photos, settings.crop_size)
+    self.crop_size, self.num_subframes = settings.crop_size, settings.num_subframes
+    self._photos, self._settings = list(photos), settings
 
   def __len__(self) -> int:
-    return self._num_scenes
+    return self._settings.num_scenes
 
   def params(self, index: int) -> PhotoMotionParams:
     """What was drawn for a scene: its exact motion and color."""
-    return _draw_params(scene_key(_KIND, self._seed, index), num_subframes=self.num_subframes,
-                        crop_size=self.crop_size, **self._options)
+    return _draw_params(scene_key(_KIND, self._settings.seed, index), settings=self._settings.of_one_scene)
 
   def scene(self, index: int) -> Scene:
     check_index(index, len(self))
     params = self.params(index)
-    rng = scene_rng(_KIND, self._seed, index)
+    rng = scene_rng(_KIND, self._settings.seed, index)
     background = self._photo(index)
     photo = self._crop(rng, background)
     # The second photo is needed only where it is seen; passing the first keeps one compiled program.
-    foreground = self._crop(rng, self._other(rng, background)) if params.foreground.visible else photo
+    layered = any(layer.visible for layer in params.layers)
+    layer_photo = self._crop(rng, self._other(rng, background)) if layered else photo
     radiance = _render_photos(photo, params, num_subframes=self.num_subframes, crop_size=self.crop_size,
-                              foreground_photo=foreground, unprocessing=self._options["unprocessing"])
-    return Scene(radiance=radiance, color=params.color, scene_id=jnp.asarray(index, jnp.int32))
+                              layer_photo=layer_photo, unprocessing=self._settings.unprocessing)
+    motion = None if self._settings.target_index is None else _sampled_motion(
+        params, settings=self._settings.of_one_scene)
+    return Scene(radiance=radiance, color=params.color, scene_id=jnp.asarray(index, jnp.int32), motion=motion)
 
   def group(self, index: int) -> str:
     """The group of the photo behind a scene."""
@@ -281,7 +287,7 @@ class PhotoMotionScenes:
   def made_of(self) -> str:
     """A fingerprint of what scenes depend on, the photos included."""
     photos = [[photo.name, photo.path.stat().st_size] for photo in self._photos]
-    return made_of(_KIND, self, self._num_scenes, self._seed, self._options | dict(photos=photos))
+    return made_of(_KIND, self._settings, photos=photos)
 
   def _photo(self, index):
     return self._photos[index % len(self._photos)]

@@ -6,6 +6,7 @@ apart from those of other settings, see `scenes_made_of`.
 """
 
 from collections.abc import Sequence
+import dataclasses
 from typing import Any, Protocol
 import zlib
 
@@ -15,9 +16,56 @@ import numpy as np
 
 from debir_jax.imaging.color import Unprocessing
 from debir_jax.runtime.fingerprint import fingerprint
-from debir_jax.types import BurstTiming, Scene
+from debir_jax.scenes.motion_statistics import MotionStatistics
+from debir_jax.types import SUBFRAME_RATE_HZ, BurstTiming, Scene
 
+# Between the instants that motion is told at: paths bend by less than 0.05 px within.
+MOTION_INTERVAL_S = 8 / SUBFRAME_RATE_HZ
 CROP_MULTIPLE = 8  # Mosaic pixels: two for a Bayer cell, four for the two downsamplings of the networks.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SceneSettings:
+  """What all scenes of a source that is drawn at random have in common.
+
+  Attributes:
+    crop_size: side of the mosaic in pixels, a multiple of `CROP_MULTIPLE`.
+    num_subframes: length of every sequence.
+    num_scenes: how many there are.
+    seed: of all that is drawn.
+    statistics: how they move.
+    unprocessing: draws the camera's color, and makes RAW of sRGB with it.
+    target_index: of the entry that is restored, see `BurstTiming`: scenes tell their motion from there on. None: they
+      do not tell it.
+  """
+
+  crop_size: int
+  num_subframes: int
+  num_scenes: int
+  seed: int = 0
+  statistics: MotionStatistics = MotionStatistics()
+  unprocessing: Unprocessing = Unprocessing()
+  target_index: int | None = None
+
+  def __post_init__(self):
+    if self.crop_size < CROP_MULTIPLE or self.crop_size % CROP_MULTIPLE:
+      raise ValueError(f"crop_size must be a positive multiple of {CROP_MULTIPLE} mosaic pixels, got {self.crop_size}.")
+    if self.num_subframes < 1 or self.num_scenes < 1:
+      raise ValueError(f"num_subframes and num_scenes must be positive, got {self.num_subframes} and "
+                       f"{self.num_scenes}.")
+    if self.target_index is not None and not 0 <= self.target_index < self.num_subframes:
+      raise ValueError(f"target_index={self.target_index} is not in a sequence of {self.num_subframes} subframes.")
+
+  @property
+  def of_one_scene(self) -> "SceneSettings":
+    """What the draw of one scene depends on: programs are shared by sources that differ in nothing else."""
+    return dataclasses.replace(self, num_scenes=1, seed=0)
+
+  def motion_instants_s(self) -> tuple[float, jax.Array]:
+    """The instant that is restored, and those that motion is told at from there to the end of the sequence, s."""
+    start_s = (self.target_index + 0.5) / SUBFRAME_RATE_HZ
+    count = 2 + int((self.num_subframes / SUBFRAME_RATE_HZ - start_s) / MOTION_INTERVAL_S)
+    return start_s, start_s + jnp.arange(count) * MOTION_INTERVAL_S
 
 
 class SceneSource(Protocol):
@@ -51,10 +99,11 @@ def scenes_made_of(source: SceneSource) -> str:
   return f"{len(source)} scenes of {source.crop_size} px and {source.num_subframes} subframes"
 
 
-def made_of(kind: str, source: SceneSource, num_scenes: int, seed: int, options: dict[str, Any]) -> str:
-  """A fingerprint of a source's settings; options may be JSON and `Unprocessing`."""
-  options = {name: value.description if isinstance(value, Unprocessing) else value for name, value in options.items()}
-  return fingerprint(kind, source.crop_size, source.num_subframes, num_scenes, seed, options)
+def made_of(kind: str, settings: SceneSettings, **further: Any) -> str:
+  """A fingerprint of a source's settings, and of what else makes its scenes (JSON)."""
+  fields = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+  fields |= dict(statistics=dataclasses.asdict(settings.statistics), unprocessing=settings.unprocessing.description)
+  return fingerprint(kind, fields, further)
 
 
 def scene_key(kind: str, seed: int, index: int) -> jax.Array:
@@ -94,7 +143,7 @@ class MixedScenes:
   def scene(self, index: int) -> Scene:
     source, local = self._at(index)
     scene = source.scene(local)
-    return Scene(radiance=scene.radiance, color=scene.color, scene_id=jnp.asarray(index, jnp.int32))
+    return dataclasses.replace(scene, scene_id=jnp.asarray(index, jnp.int32))
 
   def group(self, index: int) -> str:
     """What its own source says, apart from the groups of other sources."""
@@ -145,9 +194,9 @@ class CachedScenes:
   def scene(self, index: int) -> Scene:
     if index not in self._scenes:
       scene = jax.device_get(self._source.scene(index))
-      self._scenes[index] = scene.color, scene.scene_id, self._encode(scene.radiance)
-    color, scene_id, radiance = self._scenes[index]
-    return jax.tree.map(jnp.asarray, Scene(radiance=self._decode(radiance), color=color, scene_id=scene_id))
+      self._scenes[index] = dataclasses.replace(scene, radiance=self._encode(scene.radiance))
+    scene = self._scenes[index]
+    return jax.tree.map(jnp.asarray, dataclasses.replace(scene, radiance=self._decode(scene.radiance)))
 
   def _encode(self, radiance):
     return np.round(np.clip(radiance, 0, 1) * 65535).astype(np.uint16) if self._use_16_bits else radiance
@@ -162,14 +211,6 @@ def check_sequence_length(source: SceneSource, timing: BurstTiming, max_total_ex
   if source.num_subframes < needed:
     raise ValueError(f"Sequences have {source.num_subframes} subframes, but bursts of up to "
                      f"{max_total_exposure_s:.6f} s need {needed}. Set num_subframes={needed}.")
-
-
-def check_source_sizes(*, crop_size: int, num_subframes: int, num_scenes: int) -> None:
-  """Raises ValueError for sizes that no source can have."""
-  if crop_size < CROP_MULTIPLE or crop_size % CROP_MULTIPLE:
-    raise ValueError(f"crop_size must be a positive multiple of {CROP_MULTIPLE} mosaic pixels, got {crop_size}.")
-  if num_subframes < 1 or num_scenes < 1:
-    raise ValueError(f"num_subframes and num_scenes must be positive, got {num_subframes} and {num_scenes}.")
 
 
 def check_index(index: int, length: int) -> None:

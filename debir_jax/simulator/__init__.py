@@ -11,11 +11,13 @@ from debir_jax.simulator.shutter import (
                                          integrate,
                                          integrate_windows,
                                          preview_windows,
+                                         starts_after_target,
                                          window_weights,
 )
 
 __all__ = [
     "CaptureSetup", "IsoNoise", "NoiseModel", "PaperNoise", "PoissonGaussianNoise", "CaptureConditions", "add_noise",
     "burst_windows", "capture_time", "clip", "sample_conditions", "frame_mask", "gains_for", "integrate",
-    "integrate_windows", "preview_windows", "quantize", "simulate_burst", "simulate_previews", "target_of",
+    "integrate_windows", "preview_windows", "quantize", "simulate_burst", "simulate_previews",
+    "starts_after_target", "target_of",
     "window_weights"]

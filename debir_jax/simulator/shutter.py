@@ -71,6 +71,12 @@ def burst_windows(exposure_times: jax.Array, timing: BurstTiming) -> tuple[jax.A
   return jnp.where(taken, start_s, start_s[0]), jnp.where(taken, end_s, end_s[0])  # t^s, t^e
 
 
+def starts_after_target(exposure_times: jax.Array, timing: BurstTiming) -> jax.Array:
+  """Start of every frame's exposure, `[n]`, s after the instant that is restored: the middle of the entry at t^0."""
+  target_s = timing.target_index * timing.subframe_interval_s + timing.subframe_support * timing.subframe_interval_s / 2
+  return burst_windows(exposure_times, timing)[0] - target_s
+
+
 def preview_windows(timing: BurstTiming) -> tuple[jax.Array, jax.Array]:
   """Start and end of both previews (Eq. 9, 10); index 0 is the earlier one, I'_p.
 

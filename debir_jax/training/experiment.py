@@ -136,9 +136,11 @@ class Experiment:
     return Chain(setup=capture_setup_of(self.config, training=training), restorer=models.restorer,
                  restorer_inputs=models.restorer_inputs, motion=models.motion)
 
-  def evaluator_with(self, *, num_draws: int, preview_gain: float | None = None) -> Evaluator:
-    """Measures methods with the calibrated camera; on request all at one gain of the preview, linear."""
-    chain = self.chain()
+  def evaluator_with(self, *, num_draws: int, preview_gain: float | None = None,
+                     exact_motion: bool = False) -> Evaluator:
+    """Measures methods with the calibrated camera; on request all at one gain of the preview, linear, and with frames
+    that are aligned by the motion that scenes tell."""
+    chain = dataclasses.replace(self.chain(), exact_motion=exact_motion)
     if preview_gain is not None:
       chain = dataclasses.replace(chain, setup=dataclasses.replace(
           chain.setup, min_preview_gain=preview_gain, max_preview_gain=preview_gain))
@@ -199,7 +201,8 @@ class Experiment:
 
   def label_evaluator(self, num_draws: int) -> Evaluator:
     """Searches the pseudo-ground-truth under the conditions of training."""
-    return self._evaluator(self.chain(training=True), num_draws, self.config.seed)
+    chain = dataclasses.replace(self.chain(training=True), exact_motion=self.config.stage2_warmup.exact_motion)
+    return self._evaluator(chain, num_draws, self.config.seed)
 
   def bae_policy(self, state: TrainState) -> BAENetPolicy:
     """BAENet of a state as a policy."""
@@ -224,6 +227,14 @@ class Experiment:
       stage: see `stages.py`.
       labels: for the warm-up, maps scenes and step to a batch with pseudo-ground-truth times.
     """
+    step_fn = self._step_fn(stage, labels)
+    return lambda state, scenes: step_fn(state, self._as_seen(stage, scenes))
+
+  def _as_seen(self, stage, scenes):
+    """Scenes as a stage sees them: without their motion where the stage aligns frames by what it finds in them."""
+    return scenes if self.config[stage.name].exact_motion else dataclasses.replace(scenes, motion=None)
+
+  def _step_fn(self, stage, labels):
     if stage.kind == "random_exposure":
       return self._restoration_step_fn(
           stage, lambda state, scenes, conditions: self.steps.random_exposure_times(conditions))
@@ -244,8 +255,9 @@ class Experiment:
 
   def finetune_step_fn(self, stage: Stage, policy: Policy) -> StepFn:
     """Stage 3 with another policy in BAENet's place, for the baselines: same key, same schedule."""
-    return self._restoration_step_fn(
+    step_fn = self._restoration_step_fn(
         stage, lambda state, scenes, conditions: self.steps.chosen_exposure_times(policy, scenes, conditions))
+    return lambda state, scenes: step_fn(state, self._as_seen(stage, scenes))
 
   def learning_rate(self, stage_name: str, prefix: str = "") -> Callable[[jax.Array], jax.Array]:
     """Learning rate of a stage by step; `prefix` "bae_" for BAENet's where both networks move."""

@@ -27,7 +27,7 @@ class Batch(NamedTuple):
   """What a step works on; every leaf has a leading batch axis.
 
   Attributes:
-    scenes, conditions: of every example.
+    scenes, conditions: of every example. Frames are aligned by the motion that scenes tell, where they tell one.
     exposure_times: `[B, n]`, s: those of the bursts, or in the warm-up the labels; None where BAENet predicts them.
   """
 
@@ -158,12 +158,12 @@ class Losses:
 
   def _inputs(self, batch, exposure_times):
     """What the restorer sees of every example's burst, `[B, n, h, w, c]`."""
-    def inputs_of_one(radiance, conditions, times):
-      burst = capture(conditions.burst_key, radiance, times, conditions.preview_gain, conditions.noise_model,
-                      self.timing, black_level=conditions.black_level)
+    def inputs_of_one(scene, conditions, times):
+      burst = capture(conditions.burst_key, scene.radiance, times, conditions.preview_gain, conditions.noise_model,
+                      self.timing, black_level=conditions.black_level, motion=scene.motion)
       return restorer_inputs(burst, self.models.restorer_inputs)
 
-    return jax.vmap(inputs_of_one)(batch.scenes.radiance, batch.conditions, exposure_times)
+    return jax.vmap(inputs_of_one)(batch.scenes, batch.conditions, exposure_times)
 
   def _drawn_inputs(self, batch, times):
     """`[draws, B, n, h, w, c]`, alike but for their noise."""

@@ -22,7 +22,7 @@ from debir_jax.policies import (
   DigitalGimbal,
   ExposurePredictor,
 )
-from debir_jax.restoration import Burstormer, Restorer, RestorerInputs
+from debir_jax.restoration import AlignedUNet, Burstormer, Restorer, RestorerInputs
 from debir_jax.runtime.fingerprint import fingerprint
 from debir_jax.simulator import CaptureSetup, IsoNoise, NoiseModel, PaperNoise, PoissonGaussianNoise
 from debir_jax.types import BurstTiming
@@ -31,7 +31,7 @@ from debir_jax.types import BurstTiming
 _NOT_ARCHITECTURE = ("identity_alignment", "dtype", "remat", "dropout_rate", "classifier_scale", "axis_name", "parent",
                      "name")
 # Names in weight files and in configs.
-_RESTORERS = {"burstormer": Burstormer}
+_RESTORERS = {"burstormer": Burstormer, "aligned_unet": AlignedUNet}
 _PREDICTORS = {"baenet": BAENet, "digital_gimbal": DigitalGimbal, "burst_size": BurstSizeBAENet, "active_sl": ActiveSL}
 BAE_BLOCKS = {"mobilenet_v2": BLOCKS, "light": LIGHT_BLOCKS}
 NOISE_MODELS = dict(iso=IsoNoise, paper=PaperNoise, poisson_gaussian=PoissonGaussianNoise)

@@ -15,9 +15,10 @@ from debir_jax.motion import MotionEstimator
 from debir_jax.pipeline import restore, restorer_inputs
 from debir_jax.policies import BAENetPolicy, check_previews, observe
 from debir_jax.restoration import Restorer, RestorerInputs, restore_in_tiles
+from debir_jax.restoration.noise_level import estimated_gains
 from debir_jax.runtime.files import local_path
 from debir_jax.runtime.protocols import check_hashable
-from debir_jax.simulator import NoiseModel, frame_mask
+from debir_jax.simulator import NoiseModel, frame_mask, starts_after_target
 from debir_jax.types import Burst, BurstTiming, CameraColor
 from debir_jax.weights.descriptions import (
   TRAINED_FOR_DEFAULTS,
@@ -90,7 +91,8 @@ class Debir:
     Args:
       raw: frames `[n, h, w, 4]`, packed RAW after black level, white = 1, all of one brightness; any sides.
       exposure_times: `[n]`, s, as they were taken.
-      gains: `[n]`, linear; wanted by restorers that see the noise of every frame.
+      gains: `[n]`, linear; wanted by restorers that see the noise of every frame as it is. One that aligns frames finds
+        them itself, where they are not given.
       tile_size: side of the tiles that the image is restored in, packed px, a multiple of 4; 0: as a whole. By default
         images of more than 256 px a side are restored in tiles of 128 px, which bounds the memory.
 
@@ -123,12 +125,15 @@ class Debir:
     _check_frames("exposure_times, s,", times, num_frames)
     if gains is not None:
       _check_frames("gains, linear,", np.asarray(gains, np.float32), num_frames)
+    elif self.restorer_inputs.aligned:
+      gains = estimated_gains(raw, jnp.asarray(times), self.noise_model)
     elif self.restorer_inputs.noise_map:
       raise ValueError("This restorer sees the noise of every frame, which depends on its gain: pass gains=[n], "
                        "linear.")
     taken = frame_mask(times)
     return Burst(raw=raw, exposure_times=jnp.asarray(times), frame_mask=taken, noise_model=self.noise_model,
-                 gains=jnp.ones(num_frames) if gains is None else jnp.asarray(gains, jnp.float32))
+                 gains=jnp.ones(num_frames) if gains is None else jnp.asarray(gains, jnp.float32),
+                 start_s=starts_after_target(times, self.timing))
 
 
 def load(weights: str | os.PathLike | None = None, *, restorer: Restorer | None = None) -> Debir:

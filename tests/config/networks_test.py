@@ -28,7 +28,7 @@ from debir_jax.policies import (
   BurstSizeBAENet,
   DigitalGimbal,
 )
-from debir_jax.restoration import Burstormer, RestorerInputs
+from debir_jax.restoration import AlignedUNet, Burstormer, RestorerInputs
 from debir_jax.weights.weight_file import save_weights
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -88,6 +88,22 @@ def test_names_mean_networks_with_the_options_of_the_config(config, network, num
   found = bae_of(config)
   assert found == (expected.clone(axis_name=found.axis_name) if hasattr(expected, "axis_name") else expected)
   assert type(found) is type(expected)
+
+
+def test_a_network_for_aligned_frames_wants_them(config):
+  """Its fields are those of config.aligned_unet; rematerialisation is the Burstormer's."""
+  config.restorer.network = "aligned_unet"
+  with pytest.raises(ValueError, match="set config.restorer_inputs.aligned=True"):
+    restorer_of(config)
+  config.restorer_inputs.aligned = True
+  config.aligned_unet.update(dict(num_features=16, blocks_per_level=1))
+  assert restorer_of(config) == AlignedUNet(num_features=16, blocks_per_level=1, dtype="float32")
+  config.compute.remat = "blocks"
+  with pytest.raises(ValueError, match="config.compute.remat='blocks' is of the Burstormer"):
+    restorer_of(config)
+  config.restorer.network = "unet"
+  with pytest.raises(ValueError, match="restorer.network='unet'.*burstormer.*aligned_unet"):
+    restorer_of(config)
 
 
 def test_inputs_and_penalties_are_those_of_the_config(config):

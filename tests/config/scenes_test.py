@@ -232,18 +232,31 @@ def test_sequences_that_are_too_short_are_refused(config, makers, split, num_sub
 
 @pytest.mark.parametrize("name", ["photos", "dead_leaves"])
 def test_scenes_move_as_fast_as_the_config_says(config, name):
-  """In proportion to `speed_scale` and to the crop, along the same paths; held-out scenes as those of training."""
+  """In px/s whatever the crop, along the same paths; only training scenes may stand still."""
   def shifts(split="restore", **fields):
     config.data.update(dict(source=name, validation_source=name, test_source=name, static_fraction=0.0,
-                            speed_scale=1.0, crop_size=32) | fields)
+                            median_speed_px_s=100.0, crop_size=32) | fields)
     return scene_sources_of(config)[split].params(1).path.amplitude[:2]
 
   plain = shifts()
   assert np.abs(plain).min() > 0
-  np.testing.assert_allclose(shifts(speed_scale=3.0), 3 * plain, rtol=1e-4)
-  np.testing.assert_allclose(shifts(crop_size=64), 2 * plain, rtol=1e-4)
-  np.testing.assert_allclose(shifts("test", speed_scale=3.0), 3 * shifts("test"), rtol=1e-4)
-  assert not np.any(shifts(static_fraction=1.0))
+  np.testing.assert_allclose(shifts(median_speed_px_s=300.0), 3 * plain, rtol=1e-4)
+  np.testing.assert_allclose(shifts(crop_size=64), plain, rtol=1e-4)
+  np.testing.assert_allclose(shifts("test", median_speed_px_s=300.0), 3 * shifts("test"), rtol=1e-4)
+  for split in ("restore", "bae"):
+    assert not np.any(shifts(split, static_fraction=1.0))
+  for split in ("validation", "test"):
+    assert np.any(shifts(split, static_fraction=1.0))
+    assert not np.any(shifts(split, held_out_static_fraction=1.0))
+    config.data.held_out_static_fraction = 0.0
+
+
+def test_layers_are_as_frequent_as_the_config_says(config):
+  """Near ones and objects each by its own field."""
+  for shares in ((1, 0), (0, 1)):
+    config.data.update(dict(source="photos", parallax_fraction=float(shares[0]), object_fraction=float(shares[1])))
+    layers = scene_sources_of(config)["restore"].params(1).layers
+    assert tuple(float(layer.visible) for layer in layers) == shares
 
 
 def test_scenes_are_kept_in_memory_on_request(config):

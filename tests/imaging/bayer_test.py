@@ -125,6 +125,22 @@ def test_a_scene_in_another_orientation_is_that_of_the_reoriented_world(orientat
   np.testing.assert_array_equal(found[inner], expected[inner])
 
 
+@pytest.mark.parametrize("orientation", range(8))
+def test_flow_turns_with_the_scene(orientation):
+  """A ramp that flows by an affine flow: the reoriented later ramp, read along the reoriented flow, is the earlier one.
+  """
+  cells = jnp.stack(jnp.meshgrid(jnp.arange(8.0), jnp.arange(8.0), indexing="xy"), -1)  # (x, y)
+  flow = jnp.array([0.7, -0.4]) + cells @ jnp.array([[0.05, 0.02], [-0.03, 0.04]])
+  line = jnp.arange(16.0)
+  ramp = lambda axis: bayer.pack(jnp.broadcast_to(line if axis == 0 else line[:, None], (16, 16)))
+  turned_flow = bayer.reorient_flow(flow, orientation)
+  for axis in (0, 1):  # Mosaic x and y themselves as an image: where a cell's samples lie in the first orientation.
+    earlier = bayer.reorient(ramp(axis), orientation).mean(-1)
+    later = bayer.reorient(ramp(axis) - 2 * flow[..., axis:axis + 1], orientation).mean(-1)
+    expected = jnp.stack([jnp.gradient(earlier, axis=1), jnp.gradient(earlier, axis=0)], -1)
+    np.testing.assert_allclose((later - earlier)[:6, :6], -jnp.sum(turned_flow * expected, -1)[:6, :6], atol=1e-5)
+
+
 def test_orientations_differ_and_the_first_changes_nothing():
   """Eight of them; leading axes are turned alike; the cells that one edge lacks repeat their neighbours."""
   packed = np.random.default_rng(1).uniform(size=(2, 6, 6, 4)).astype(np.float32)

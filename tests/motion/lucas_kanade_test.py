@@ -5,7 +5,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.ndimage
 import skimage.data
 
 from debir_jax.motion import LucasKanade, lucas_kanade, mean_flow_magnitude
@@ -128,24 +127,6 @@ def test_steps_are_at_most_one_pixel(x64):
   """A step that the local linear model asks to be longer is shortened, its direction kept."""
   vectors = jnp.array([[3.0, 4.0], [0.3, -0.4], [0.0, 0.0]])
   np.testing.assert_allclose(lucas_kanade._limit_length(vectors, 1.0), [[0.6, 0.8], [0.3, -0.4], [0, 0]], rtol=1e-12)
-
-
-def test_warp_equals_scipy_and_knows_what_lies_outside(x64):
-  """Bilinear reading with repeated edges equals scipy's; the mask is 0 exactly where the position leaves the image."""
-  rng = np.random.default_rng(0)
-  image, flow = rng.uniform(size=(9, 12)), 4 * rng.standard_normal((9, 12, 2))
-  warped, inside = lucas_kanade._warp(jnp.asarray(image), jnp.asarray(flow))
-  y, x = np.mgrid[:9, :12] + np.moveaxis(flow[..., ::-1], -1, 0)
-  np.testing.assert_allclose(warped, scipy.ndimage.map_coordinates(image, [y, x], order=1, mode="nearest"), atol=1e-12)
-  np.testing.assert_array_equal(inside, (x >= 0) & (x <= 11) & (y >= 0) & (y <= 8))
-
-
-def test_blur_equals_scipy_away_from_the_border_and_keeps_constants(x64):
-  """Banded matrices are a Gaussian filter; their rows sum to 1, so a constant stays a constant up to the border."""
-  image = np.random.default_rng(0).uniform(size=(40, 33))
-  blurred, expected = lucas_kanade._blur(jnp.asarray(image), 2.0), scipy.ndimage.gaussian_filter(image, 2.0, radius=6)
-  np.testing.assert_allclose(blurred[6:-6, 6:-6], expected[6:-6, 6:-6], atol=1e-12)
-  np.testing.assert_allclose(lucas_kanade._blur(jnp.ones((9, 5)), 8.0), 1, atol=1e-12)
 
 
 @pytest.mark.parametrize("shape", ((32, 32), (45, 31)))

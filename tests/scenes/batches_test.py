@@ -1,5 +1,6 @@
 """Laws of the batches of scenes."""
 
+import dataclasses
 import itertools
 import threading
 import time
@@ -42,8 +43,12 @@ def _ids(source, batch_size, seed, num_steps, **options):
 
 @pytest.fixture(scope="module")
 def photo_source():
-  return scenes.PhotoMotionScenes(scenes.builtin_photos()[:3], crop_size=16, num_subframes=4, num_scenes=7, seed=1,
-                                  foreground_fraction=0.5)
+  return _photo_source(1)
+
+
+def _photo_source(seed):
+  return scenes.PhotoMotionScenes(scenes.builtin_photos()[:3], scenes.SceneSettings(
+      crop_size=16, num_subframes=4, num_scenes=7, seed=seed, target_index=0))
 
 
 def _assert_equal(first, second):
@@ -64,11 +69,9 @@ def test_batches_of_rendered_scenes_are_the_same_after_resuming(photo_source):
 
 def test_scene_is_a_function_of_seed_and_index(photo_source):
   """An equal source gives equal scenes in any order; another seed gives others."""
-  make = lambda seed: scenes.PhotoMotionScenes(scenes.builtin_photos()[:3], crop_size=16, num_subframes=4,
-                                               num_scenes=7, seed=seed, foreground_fraction=0.5)
-  again = make(1)
+  again = _photo_source(1)
   _assert_equal([again.scene(i) for i in (6, 0)], [photo_source.scene(i) for i in (6, 0)])
-  assert np.abs(make(2).scene(0).radiance - again.scene(0).radiance).max() > 0.02
+  assert np.abs(_photo_source(2).scene(0).radiance - again.scene(0).radiance).max() > 0.02
 
 
 def test_every_epoch_shows_every_scene_once_in_a_new_order():
@@ -256,7 +259,7 @@ class _Texture(_Numbered):
   def scene(self, index):
     scene = super().scene(index)
     radiance = jnp.broadcast_to(jnp.arange(64.0).reshape(4, 4, 4), (2, 4, 4, 4))
-    return Scene(radiance=radiance, scene_id=scene.scene_id, color=scene.color)
+    return dataclasses.replace(scene, radiance=radiance)
 
 
 def test_scenes_are_turned_anew_in_every_epoch_and_alike_after_resuming():
@@ -281,12 +284,14 @@ def test_scenes_are_turned_anew_in_every_epoch_and_alike_after_resuming():
     (dict(crop_size=20), "multiple of 8 mosaic pixels, got 20"),
     (dict(crop_size=512), "chelsea.png has 300x451 pixels, less than crop_size=512"),
     (dict(num_subframes=0), "must be positive, got 0 and 4"),
+    (dict(target_index=4), "target_index=4 is not in a sequence of 4 subframes"),
     (dict(photos=[]), "No photos")])
 def test_impossible_photo_sources_are_named(changes, message):
   """Each raises ValueError with the value seen and the remedy."""
-  options = dict(photos=scenes.builtin_photos(), crop_size=16, num_subframes=4, num_scenes=4) | changes
+  settings = dict(crop_size=16, num_subframes=4, num_scenes=4) | changes
+  photos = settings.pop("photos", scenes.builtin_photos())
   with pytest.raises(ValueError, match=message):
-    scenes.PhotoMotionScenes(**options)
+    scenes.PhotoMotionScenes(photos, scenes.SceneSettings(**settings))
 
 
 def test_short_sequences_are_refused():

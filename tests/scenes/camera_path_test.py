@@ -5,7 +5,6 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from debir_jax.imaging import bayer
 from debir_jax.scenes import camera_path
@@ -78,14 +77,17 @@ def test_packed_positions_are_those_of_the_mosaic():
   np.testing.assert_array_equal(jnp.broadcast_to(x, (4, 4, 4)), bayer.pack(full[..., 1]))
 
 
-def test_speeds_follow_the_stated_distribution():
-  """15 % static, overall median about 150 px/s, cut at 1000 px/s at a crop of 256; all scale with the crop side."""
-  keys = jax.random.split(jax.random.key(1), 20_000)
-  draw = lambda **options: jax.jit(jax.vmap(functools.partial(camera_path.random_speed, **options)))(keys)
-  speeds = draw(crop_size=256)
-  assert np.mean(speeds == 0) == pytest.approx(0.15, abs=0.01)
-  assert np.median(speeds) == pytest.approx(150, abs=6)
-  assert speeds.max() == 1000 and 0.005 < np.mean(speeds == 1000) < 0.04
-  np.testing.assert_allclose(draw(crop_size=64), speeds / 4, rtol=1e-6)
-  np.testing.assert_allclose(draw(crop_size=64, speed_scale=1.0), speeds, rtol=1e-6)
-  assert np.all(draw(crop_size=64, static_fraction=0.0) > 0)
+def test_what_is_nearer_moves_faster_the_same_way():
+  """Shifts are larger by the factor at every instant; rotation and zoom stay."""
+  times_s = jnp.linspace(0, 0.18, 5)
+  path = jax.tree.map(lambda leaf: leaf[0], _paths())
+  matrix, shift = camera_path.camera_affine(path, times_s)
+  near_matrix, near_shift = camera_path.camera_affine(camera_path.nearer(path, 1.5), times_s)
+  np.testing.assert_allclose(near_matrix, matrix, rtol=1e-6)
+  np.testing.assert_allclose(near_shift, 1.5 * shift, rtol=1e-5, atol=1e-5)
+
+
+def test_cells_lie_in_the_middle_of_their_samples():
+  """The mean position of a cell's four samples is the cell's."""
+  packed = jnp.stack([jnp.broadcast_to(axis, (4, 4, 4)) for axis in camera_path.packed_positions(8)], -1)
+  np.testing.assert_allclose(camera_path.cell_positions(8), packed.mean(2))

@@ -14,6 +14,7 @@ from debir_jax.simulator import IsoNoise
 from debir_jax.training.experiment import Experiment
 from debir_jax.training.losses import Batch
 from debir_jax.training.stages import STAGES
+from debir_jax.types import SampledMotion
 
 _IDS = jnp.arange(3)
 
@@ -135,6 +136,28 @@ def test_a_stage_moves_its_networks_at_its_rate_on_its_exposure_times(experiment
     assert len(np.unique(times)) == times.size and times.min() >= 8 and times.max() <= 64
   else:  # Of the digital gimbal: equal shares at first, of which one is left over.
     np.testing.assert_allclose(times, 1920 * (timing.min_exposure_s + timing.budget_s / 5 * (1 - 4 / 16)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_sees_motion_where_its_section_says_so(experiment, name):
+  """The steps of a stage, of the baselines' fine-tuning too, get scenes with or without their exact motion."""
+  scenes = next(experiment.batches("restore", 0))
+  scenes = dataclasses.replace(scenes, motion=SampledMotion(flow_px=jnp.zeros((1, 2, 4, 4, 2)), interval_s=0.004))
+  section = experiment.config[name]
+  assert section.exact_motion == (name != "stage3")
+  for exact in (True, False):
+    with section.unlocked():
+      before, section.exact_motion = section.exact_motion, exact
+    try:
+      assert (experiment._as_seen(STAGES[name], scenes).motion is None) != exact
+    finally:
+      section.exact_motion = before
+
+
+def test_labels_are_searched_with_the_motion_that_the_warmup_sees(experiment):
+  """Evaluation never is."""
+  assert experiment.label_evaluator(1)._chain.exact_motion and not experiment.evaluator._chain.exact_motion
+  assert experiment.evaluator_with(num_draws=1, exact_motion=True)._chain.exact_motion
 
 
 def test_an_unknown_kind_of_stage_is_refused(experiment):

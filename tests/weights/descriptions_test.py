@@ -15,7 +15,7 @@ from debir_jax.policies import (
   BurstSizeBAENet,
   DigitalGimbal,
 )
-from debir_jax.restoration import Burstormer, RestorerInputs
+from debir_jax.restoration import AlignedUNet, Burstormer, RestorerInputs
 from debir_jax.simulator import CaptureSetup, IsoNoise, PaperNoise, PoissonGaussianNoise
 from debir_jax.types import BurstTiming
 from debir_jax.weights.descriptions import (
@@ -73,6 +73,15 @@ def test_a_restorer_is_built_again_from_its_description(name):
   built = build_restorer(description)
   assert built == (restorer, inputs) and hash(built[0]) == hash(restorer)
   assert _through_json(describe_restorer(*built)) == description
+
+
+def test_a_restorer_of_aligned_frames_is_built_again():
+  """As all others; the type it computes in is no part of it."""
+  restorer, inputs = AlignedUNet(num_features=16, blocks_per_level=1), RestorerInputs(aligned=True)
+  description = _through_json(describe_restorer(restorer.clone(dtype="bfloat16"), inputs))
+  assert description.pop("inputs")["aligned"]
+  assert description == dict(name="aligned_unet", num_features=16, blocks_per_level=1)
+  assert build_restorer(description | dict(inputs=dict(aligned=True))) == (restorer, inputs)
 
 
 def test_one_number_of_blocks_for_both_levels_is_the_same_network_as_two():
@@ -177,7 +186,7 @@ def test_fields_that_this_version_does_not_know_are_an_error(build, message):
     ids=("restorer", "predictor"))
 def test_networks_that_this_version_does_not_have_are_an_error(build):
   """With their name, those that there are, and both remedies."""
-  known = r"\((burstormer|baenet, digital_gimbal, burst_size, active_sl)\)"
+  known = r"\((burstormer, aligned_unet|baenet, digital_gimbal, burst_size, active_sl)\)"
   with pytest.raises(ValueError, match=f"'novel' .* none of this .*{known}. Update the package, or pass the network"):
     build(dict(name="novel", depth=3))
 

@@ -1,0 +1,32 @@
+"""Networks for CPUs, trained long on a few hundred photos: where the weights inside the package come from.
+
+nice -n 19 python -m debir_jax.main --config=configs/pretrain_small.py --config.data.photos=FOLDER \
+  --workdir=runs/pretrain_small
+
+Resumable at any moment by the same command. docs/photos.md says where to get photos.
+"""
+
+from configs import default
+
+
+def get_config(mode: str = ""):
+  """See `default.py`."""
+  config = default.get_config()
+  config.batch_size = 8
+  config.log_every_steps = 100
+  config.checkpoint_every_steps = 1000
+  config.data.update(dict(
+      source="photos", crop_size=64, num_restore_scenes=4000, num_bae_scenes=1000, num_validation_scenes=64,
+      num_test_scenes=128))
+  config.restorer.network = "aligned_unet"
+  config.restorer_inputs.aligned = True
+  config.bae.update(dict(blocks="light", width=0.5, classifier_scale=0.0, dropout_rate=0.0))
+  config.restoration_optimizer.update(dict(clip_norm=0.05, beta2=0.99))
+  config.bae_optimizer.clip_norm = 1.0
+  config.stage1.update(dict(num_steps=60_000, learning_rate=1e-3, final_learning_rate=1e-5, lr_warmup_steps=200))
+  config.stage2_warmup.update(dict(num_steps=3000, learning_rate=1e-3, final_learning_rate=2e-4, label_draws=4))
+  config.stage2.update(dict(num_steps=2000, learning_rate=3e-4, final_learning_rate=1e-5))
+  config.stage3.update(dict(num_steps=1000, learning_rate=1e-4, final_learning_rate=1e-6))
+  config.evaluation.update(dict(border=2, watched_scenes=8))
+  config.comparison.enabled = True
+  return default.shrunk(config, mode)

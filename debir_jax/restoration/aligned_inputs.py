@@ -1,0 +1,60 @@
+"""What a restorer sees of a burst whose frames have been moved to the instant that is restored.
+
+Every frame is read along the motion between that instant and the middle of its exposure: the exact motion where the
+burst brings it (`Burst.motion`, of scenes that know it), else the one that `find_motion` sees in the frames.
+The motion is a function of time: a longer exposure moves its frame's window and all later ones, and the flow follows,
+so that gradients to the exposure times see blur and noise, and no misalignment that a longer exposure would not cause.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from debir_jax.imaging.resample import warp
+from debir_jax.motion.burst_flow import find_motion
+from debir_jax.types import Burst
+
+NUM_ALIGNED_CHANNELS = 9
+BLUR_UNIT_PX = 10.0  # Of the planes of the blur, so that they are about as large as the others.
+_TINY_PX = 1e-3  # Keeps the gradient of a length finite where nothing moves.
+_LITTLE = 1e-4  # Weight of what lies outside of every frame.
+
+
+def aligned_planes(burst: Burst) -> jax.Array:
+  """Frames `[n, h, w, 9]` of one burst, each where the scene was at the instant that is restored.
+
+  Planes: 4 of RAW; the standard deviation of its noise; 1 where it lies inside the frame and was taken, else 0; the
+  blur of its exposure as its length and twice its direction, length * (1, cos 2a, sin 2a), in units of 10 packed px.
+
+  The noise is the model's at the brightness of all frames together: at that of the frame itself, dark noise would count
+  as certain.
+
+  Raises:
+    ValueError: the burst does not say when its frames were taken, or how noisy they are.
+  """
+  if burst.start_s is None or burst.noise_model is None:
+    missing = "start_s" if burst.start_s is None else "noise_model"
+    raise ValueError("This restorer aligns frames by when they were taken and how noisy they are, but the burst has "
+                     f"no {missing}.")
+  taken = burst.frame_mask
+  middle_s, end_s = burst.start_s + burst.exposure_times / 2, burst.start_s + burst.exposure_times
+  gains = jnp.where(taken, burst.gains, burst.gains[0])
+  variance_at = lambda signal: burst.noise_model.variance(jnp.maximum(signal, 0), gains[:, None, None, None])
+  frame_weights = taken / variance_at(jnp.mean(burst.raw)).reshape(-1)
+  motion = find_motion(burst.raw, middle_s, frame_weights) if burst.motion is None else burst.motion
+
+  # Bilinear reading would blur, by how much depends on the exposure times: gradients would see that.
+  raw, inside = jax.vmap(functools.partial(warp, cubic=True))(burst.raw, motion.at(middle_s).astype(burst.raw.dtype))
+  valid = (inside * taken[:, None, None])[..., None]
+  weights = frame_weights[:, None, None, None] * (valid + _LITTLE)
+  signal = jnp.sum(weights * raw, 0) / jnp.sum(weights, 0)
+  std = jnp.sqrt(jnp.mean(variance_at(signal), -1, keepdims=True))
+  blur = (motion.at(end_s) - motion.at(burst.start_s)) / BLUR_UNIT_PX
+  return jnp.concatenate([raw, std, valid, _blur_planes(blur)], -1).astype(burst.raw.dtype)
+
+
+def _blur_planes(blur):
+  x, y = blur[..., 0], blur[..., 1]
+  length = jnp.sqrt(x**2 + y**2 + (_TINY_PX / BLUR_UNIT_PX)**2)
+  return jnp.stack([length, (x**2 - y**2) / length, 2 * x * y / length], -1)

@@ -1,0 +1,93 @@
+"""A small U-Net over the frames of `aligned_planes` and their means: the restorer for CPUs.
+
+`[..., n, H, W, 9] -> [..., H, W, 4]`. Two means of the aligned frames go in beside them: the inverse-variance mean,
+which is all that can be had of a scene at rest, with its standard deviation; and the same mean with the blur of a frame
+counted as further noise. The network's result is added to the latter, so fresh weights return it.
+
+Three levels, residual blocks of two 3x3 convolutions; between levels 2x2 pixels become channels of one, and back,
+beside dense layers, whose gradients are faster on CPUs than those of strided and transposed convolutions.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from debir_jax.kernels.dense import gelu
+from debir_jax.restoration.aligned_inputs import BLUR_UNIT_PX, NUM_ALIGNED_CHANNELS
+from debir_jax.restoration.layers import Conv1x1, Conv3x3, draw_weights
+
+_BLUR_STD_PER_PX = 0.02  # What a px of blur is worth as noise, white = 1.
+_LITTLE = 1e-4  # Weight of what lies outside of every frame.
+_OUT_CHANNELS = 4
+
+
+class AlignedUNet(nn.Module):
+  """Restores the scene at the instant to which the frames are aligned.
+
+  Attributes:
+    num_features: at full size; twice and four times as many at half and a quarter of the size.
+    blocks_per_level: residual blocks before each change of size and behind it.
+    dtype: type to compute in, "bfloat16" or "float32"; None: that of the frames. Means and result are float32 at least.
+  """
+
+  num_features: int = 24
+  blocks_per_level: int = 2
+  dtype: str | None = None
+
+  def init(self, key, frames):
+    """Fresh variables for bursts of this shape; see `Burstormer.init`."""
+    key = key["params"] if isinstance(key, dict) else key
+    variables = draw_weights(key, jax.eval_shape(super().init, key, frames))
+    variables["params"]["out_conv"] = jax.tree.map(jnp.zeros_like, variables["params"]["out_conv"])
+    return variables
+
+  @nn.compact
+  def __call__(self, frames):
+    if frames.ndim < 4 or frames.shape[-1] != NUM_ALIGNED_CHANNELS:
+      raise ValueError(f"Expected aligned frames [..., n, H, W, {NUM_ALIGNED_CHANNELS}] (restorer_inputs.aligned), got "
+                       f"the shape {frames.shape}.")
+    if frames.shape[-3] % 4 or frames.shape[-2] % 4:
+      raise ValueError(f"Sides must be multiples of 4 packed px, got {frames.shape[-3]}x{frames.shape[-2]}.")
+    planes, skip = with_means(frames)
+    x = Conv3x3(self.num_features, name="in_conv")(planes.astype(self.dtype or planes.dtype))
+    levels = []
+    for level in range(2):
+      x = self._blocks(x, f"down{level}")
+      levels.append(x)
+      x = Conv1x1(2 * x.shape[-1], name=f"to_half{level}")(_cells_to_channels(x))
+    x = self._blocks(x, "middle")
+    for level in (1, 0):
+      x = _channels_to_cells(Conv1x1(4 * levels[level].shape[-1], name=f"to_double{level}")(x)) + levels[level]
+      x = self._blocks(x, f"up{level}")
+    return skip + Conv3x3(_OUT_CHANNELS, name="out_conv")(x).astype(skip.dtype)
+
+  def _blocks(self, x, name):
+    for number in range(self.blocks_per_level):
+      inner = gelu(Conv3x3(x.shape[-1], name=f"{name}_{number}_conv0")(x))
+      x = x + Conv3x3(x.shape[-1], name=f"{name}_{number}_conv1")(inner)
+    return x
+
+
+def with_means(frames: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """All planes of aligned frames `[..., n, h, w, 9]` and of their means, `[..., h, w, 9 n + 9]`; the mean that takes
+  blur for noise, `[..., h, w, 4]`."""
+  raw, std, valid, blur = frames[..., :4], frames[..., 4:5], frames[..., 5:6], frames[..., 6:7] * BLUR_UNIT_PX
+  precision = (valid + _LITTLE) / std**2
+  sharp_precision = (valid + _LITTLE) / (std**2 + (_BLUR_STD_PER_PX * blur)**2)
+  mean, sharp_mean = (jnp.sum(weights * raw, -4) / jnp.sum(weights, -4) for weights in (precision, sharp_precision))
+  by_pixel = jnp.moveaxis(frames, -4, -2).reshape(*frames.shape[:-4], *frames.shape[-3:-1], -1)
+  return jnp.concatenate([by_pixel, mean, sharp_mean, jnp.sum(precision, -4)**-0.5], -1), sharp_mean
+
+
+def _cells_to_channels(x):
+  """`[..., H, W, c] -> [..., H / 2, W / 2, 4 c]`."""
+  *leading, height, width, channels = x.shape
+  cells = x.reshape(*leading, height // 2, 2, width // 2, 2, channels)
+  return jnp.moveaxis(cells, -4, -3).reshape(*leading, height // 2, width // 2, 4 * channels)
+
+
+def _channels_to_cells(x):
+  """The inverse of `_cells_to_channels`."""
+  *leading, height, width, channels = x.shape
+  cells = x.reshape(*leading, height, width, 2, 2, channels // 4)
+  return jnp.moveaxis(cells, -3, -4).reshape(*leading, 2 * height, 2 * width, channels // 4)
