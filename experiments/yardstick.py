@@ -44,11 +44,12 @@ def main(argv: list[str]) -> None:
   args = _parser().parse_args(argv)
   prepare_memory()
   config = _config_of(args)
-  results = run(config, args)
   name = "_".join(["exact" if args.exact_motion else "found", f"{config.capture.min_preview_gain:g}",
                    f"{config.capture.max_preview_gain:g}", f"{config.data.median_speed_px_s:g}px_s"])
-  table = format_table(results)
   path = args.source / "yardstick" / name
+  path.mkdir(parents=True, exist_ok=True)
+  results = run(config, args)
+  table = format_table(results)
   write_text(path / "table.md", table + "\n")
   write_text(path / "scores.json", json.dumps(results, indent=1) + "\n")
   print(table)
