@@ -6,7 +6,10 @@ import json
 import pathlib
 from typing import Any, Callable, Mapping, Sequence
 
+import numpy as np
+
 from debir_jax.evaluation import MethodSummary, Record, format_table, plots, records_path, summarize, write_records
+from debir_jax.evaluation.statistics import Units, interval_of_mean, mean_and_error
 from debir_jax.evaluation.summary import json_fields
 from debir_jax.runtime.files import write_text
 from debir_jax.training.run_record import environment
@@ -68,6 +71,14 @@ def paper_table(paper: Paper, columns: Sequence[str]) -> str:
   rows = [f"| {name} | {' | '.join(map(str, [*values, *[''] * (len(columns) - len(values))]))} |"
           for name, values in paper.items()]
   return "\n".join([f"| method | {' | '.join(columns)} |", "| --- " * (1 + len(columns)) + "|", *rows])
+
+
+def mean_with_interval(values: np.ndarray, units: Units) -> str:
+  """"+0.123 ± 0.045 [+0.030, +0.210]": mean of `[S]` values, standard error and 95 % interval, as far as known."""
+  (mean, error), (low, high) = mean_and_error(values, units), interval_of_mean(values, units)
+  of_error = f" ± {error:.3f}" if np.isfinite(error) else ""
+  interval = f" [{low:+.3f}, {high:+.3f}]" if np.isfinite(low) else ""
+  return f"{mean:+.3f}{of_error}{interval}"
 
 
 def comparison_in_words(gains: Mapping[str, tuple[float, float]]) -> str:

@@ -141,6 +141,7 @@ def test_sensitivity_of_the_networks_of_table1(workdir):
     ("gain_range", (), ("Gain 256", "Gain 2048", "uniform {32}")),
     ("speed", (), ("BAENet", "burst to image")),
     ("exposure_time_penalty", (), ("DEBIR, 0.3 per second", "uniform {12}")),
+    ("black_level", (), ("0.03125", "Black level 0.0625", "uniform {8}", "What black level 0.0625 changes against")),
     ("patches", (), ("64 px, patches overlapping", "with attention", "PSNR in patches", "What patches change")),
     ("burst_size", (), ("8 frames", "one pair for all", "0.0005 per frame", "best size always", "| penalty |")),
     ("robustness", (), ("As it is", "Motion stops", "Jolt", "Flicker"))])
