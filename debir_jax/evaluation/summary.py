@@ -18,7 +18,7 @@ from debir_jax.types import SUBFRAME_RATE_HZ
 
 _NOT_ALWAYS = ("lpips", "view_psnr", "view_ssim")  # Metrics that are compared where all records have them.
 _PATCH_HEADER = ["PSNR in patches", "vs whole"]
-_PATCH_NOTE = "\nvs whole: paired difference of PSNR in patches to that of the same whole images [95 % interval]."
+_PATCH_NOTE = "vs whole: paired difference of PSNR in patches to that of the same whole images [95 % interval]."
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -175,8 +175,8 @@ def format_table(groups: Mapping[str, Sequence[MethodSummary]], *, reference: st
     header.append("mean times (1/1920 s)" + (f", {heading}" if heading else ""))
     for row in rows:
       row.append(times.get(row[0], ""))
-  note = _PATCH_NOTE if _PATCH_HEADER[0] in header else ""
-  return f"{_layout(header, rows, markdown)}\n\n{_footnote(next(iter(groups.values()))[0], reference)}{note}"
+  notes = [_PATCH_NOTE] if _PATCH_HEADER[0] in header else []
+  return f"{_layout(header, rows, markdown)}\n\n{_footnote(next(iter(groups.values()))[0], reference, notes)}"
 
 
 def format_headroom(result: Headroom, scores: CandidateScores, *, markdown: bool = False) -> str:
@@ -268,12 +268,12 @@ def _time_cells(summaries):
   return cells
 
 
-def _footnote(summary, reference):
+def _footnote(summary, reference, notes):
   over = "scenes" if summary.num_groups is None else "photos or clips"
   over += " and training seeds" * (summary.num_seeds > 1)
   lines = [f"{_count(summary)}, the same for all methods. PSNR in dB, ± one standard error over {over}.",
            f"vs {reference}: paired difference in PSNR [95 % interval over {over}]; wins: share of the scenes with a "
-           f"higher PSNR than {reference}.", *warning_of(summary.num_groups)]
+           f"higher PSNR than {reference}.", *notes, *warning_of(summary.num_groups)]
   return "\n".join(lines)
 
 
