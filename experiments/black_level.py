@@ -11,7 +11,6 @@ each of them, on the same scenes, gains and noise. Written to <workdir>/black_le
 """
 
 import dataclasses
-import json
 import pathlib
 from typing import Any, Mapping, Sequence
 
@@ -26,7 +25,7 @@ from debir_jax.evaluation.statistics import Units, mean_and_error
 from debir_jax.evaluation.summary import scene_means, units_of, warning_of
 from debir_jax.pipeline import capture
 from debir_jax.policies import bracket
-from debir_jax.runtime.files import write_text
+from debir_jax.runtime.files import write_json, write_text
 from debir_jax.runtime.platform import prepare_memory
 from debir_jax.runtime.progress import log
 from debir_jax.runtime.workdir import locked
@@ -59,7 +58,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
       write_records(records_path(path, condition), rows)
     table = tables.write_conditions({condition: summarize(rows) for condition, rows in records.items()}, path)
     first, last = format_bias(bias), format_changes(records)
-    write_text(path / "bias.json", json.dumps(bias, indent=2) + "\n")
+    write_json(path / "bias.json", bias)
     write_text(path / "table.md", f"{first}\n\n{(path / 'table.md').read_text()}\n{last}\n")
   return f"{first}\n\n{table}\n\n{last}"
 
@@ -77,7 +76,7 @@ def brightness_bias(experiment: Experiment, num_scenes: int) -> dict[str, Any]:
   """How much brighter the frames of an exposure bracket are than what they see, relative, in the mean over test scenes.
 
   Returns:
-    `change` and its standard error over photos (None for one photo) by exposure time in 1/1920 s, `num_scenes`,
+    `change` and its standard error over photos (NaN for one photo) by exposure time in 1/1920 s, `num_scenes`,
     `num_groups`.
   """
   timing = experiment.setup.timing
@@ -100,7 +99,7 @@ def brightness_bias(experiment: Experiment, num_scenes: int) -> dict[str, Any]:
   changes, errors = mean_and_error((taken - true) / true.mean(axis=0), units)
   names = [f"{time * SUBFRAME_RATE_HZ:.3g}" for time in np.asarray(times)]
   return dict(change=dict(zip(names, changes.tolist())), num_scenes=len(groups), num_groups=units.num_groups,
-              error=dict(zip(names, [error if np.isfinite(error) else None for error in errors.tolist()])))
+              error=dict(zip(names, errors.tolist())))
 
 
 def format_bias(bias: Mapping[str, Mapping[str, Any]]) -> str:
@@ -138,7 +137,7 @@ def format_changes(records: Mapping[str, Sequence[Record]]) -> str:
 
 
 def _percent(change, error) -> str:
-  return f"{100 * change:+.1f} %" if error is None else f"{100 * change:+.1f} ± {100 * error:.1f} %"
+  return f"{100 * change:+.1f} %" if not np.isfinite(error) else f"{100 * change:+.1f} ± {100 * error:.1f} %"
 
 
 def _markdown(header, rows) -> list[str]:

@@ -33,7 +33,7 @@ def test_room_below_black_keeps_short_frames_from_becoming_brighter():
 def test_the_table_of_brightness_says_what_it_rests_on():
   """Errors where there are any, the number of photos, and that two are no evidence."""
   bias = {"0": dict(change={"8": 0.188, "56": -0.0042}, error={"8": 0.0123, "56": 0.001}, num_scenes=16, num_groups=2),
-          "0.25": dict(change={"8": 0.0, "56": 0.0}, error={"8": None, "56": None}, num_scenes=16, num_groups=2)}
+          "0.25": dict(change={"8": 0.0, "56": 0.0}, error={"8": np.nan, "56": np.nan}, num_scenes=16, num_groups=2)}
   text = black_level.format_bias(bias)
   first, second = rows_of(text)
   assert first["8"] == ["+18.8 ± 1.2 %"] and first["56"] == ["-0.4 ± 0.1 %"] and second["8"] == ["+0.0 %"]
