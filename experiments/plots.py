@@ -101,7 +101,7 @@ def lines(path: str | os.PathLike, x: Sequence[float], panels: Mapping[str, Mapp
     axis.set_ylabel(heading, fontsize=9)
     axis.grid(alpha=0.25)
     axis.tick_params(labelsize=8)
-  axes[0, 0].legend(fontsize=8)
+  _legend_above(figure)
   save(figure, path)
 
 
@@ -218,6 +218,15 @@ def derivative_maps(path: str | os.PathLike, images: Mapping[str, np.ndarray], m
     axis.set(xticks=[], yticks=[])
   figure.colorbar(shown, ax=list(axes[0]), fraction=0.02, pad=0.01).set_label("per 1/1920 s", fontsize=8)
   save(figure, path)
+
+
+def _legend_above(figure) -> None:
+  """Of all panels, each name once; above them, as inside it may hide errors."""
+  found = {}
+  for axis in figure.axes:
+    for handle, name in zip(*axis.get_legend_handles_labels()):
+      found.setdefault(name, handle)
+  figure.legend(found.values(), found, loc="outside upper center", ncols=len(found), fontsize=8)
 
 
 def _times(example: Example) -> str:
