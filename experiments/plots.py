@@ -146,7 +146,7 @@ def differences_by_condition(path: str | os.PathLike, groups: Mapping[str, Seque
                         xerr=[row.difference_error for row in rows], fmt="o", markersize=4, capsize=2, label=name)
   axes[0, 0].axvline(0, color="grey", linewidth=0.8)
   axes[0, 0].set_yticks(places, list(groups))
-  axes[0, 0].set_xlabel(f"PSNR less that of {reference}, dB", fontsize=9)
+  axes[0, 0].set_xlabel(f"PSNR less that of {reference}, dB ± one standard error", fontsize=9)
   axes[0, 0].grid(alpha=0.25)
   axes[0, 0].legend(fontsize=8)
   axes[0, 0].invert_yaxis()

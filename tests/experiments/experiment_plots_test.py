@@ -58,7 +58,8 @@ def test_times_at_gains_stand_against_motion_and_in_histograms(tmp_path, figures
 
 def test_lines_keep_a_name_s_color_in_all_panels(tmp_path, figures):
   values = [1.0, 2.0, 3.0]
-  panels = {"first": {"a": (values, None), "b": (values, [0.1] * 3)}, "second": {"b": (values, [0.1] * 3), "c": (values, None)}}
+  panels = {"first": {"a": (values, None), "b": (values, [0.1] * 3)},
+            "second": {"b": (values, [0.1] * 3), "c": (values, None)}}
   plots.lines(tmp_path / "lines.png", [1, 2, 4], panels, x_label="x", log_x=True, shaded=(1, 2))
   colors = [[container.lines[0].get_color() for container in axis.containers] for axis in figures[0].axes]
   assert colors == [["C0", "C1"], ["C1", "C2"]]
