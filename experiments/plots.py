@@ -122,7 +122,7 @@ def trade_off(path: str | os.PathLike, groups: Mapping[str, Sequence[MethodSumma
     axes[0, 0].errorbar(totals, [row.psnr for row in rows], yerr=[row.difference_error for row in rows], marker="o",
                         markersize=4, capsize=2, label=name)
   what = "exposure in all" if frame_gap_s is None else "capture with gaps"
-  axes[0, 0].set(xlabel=f"{what}, 1/1920 s", ylabel="PSNR, dB")
+  axes[0, 0].set(xlabel=f"{what}, 1/1920 s", ylabel="PSNR, dB ± standard error of the difference")
   axes[0, 0].grid(alpha=0.25)
   axes[0, 0].legend(fontsize=8)
   save(figure, path)

@@ -81,6 +81,7 @@ def test_trade_offs_and_differences_have_a_line_per_name(tmp_path, figures):
   for gap_s, expected in ((None, 28.5), (7 / 1920, 35.5)):
     plots.trade_off(tmp_path / "new" / "trade_off.png", groups, frame_gap_s=gap_s)
     assert figures[-1].axes[0].containers[0].lines[0].get_xdata() == pytest.approx([expected, expected])
+    assert "difference" in figures[-1].axes[0].get_ylabel()  # Bars are not those of PSNR itself.
   conditions = {name: summarize(_records(("DEBIR", "other"), psnr)) for name, psnr in (("day", 30.0), ("night", 25.0))}
   plots.differences_by_condition(tmp_path / "conditions.png", conditions, reference="DEBIR")
   assert _is_png(tmp_path / "new" / "trade_off.png") and _is_png(tmp_path / "conditions.png")
