@@ -17,7 +17,6 @@ always taking the size that is best on the whole, and against the best size of e
 """
 
 import dataclasses
-import json
 import pathlib
 from typing import Any, Mapping, Sequence
 
@@ -27,9 +26,9 @@ import numpy as np
 from debir_jax.evaluation import Method, Record, records_path, summarize, write_records
 from debir_jax.evaluation.records import by_method
 from debir_jax.evaluation.statistics import interval_of_mean, mean_and_error
-from debir_jax.evaluation.summary import units_of
+from debir_jax.evaluation.summary import units_of, warning_of
 from debir_jax.policies import BurstPenalty
-from debir_jax.runtime.files import write_text
+from debir_jax.runtime.files import write_json, write_text
 from debir_jax.runtime.platform import prepare_memory
 from debir_jax.runtime.progress import log
 from debir_jax.runtime.workdir import locked
@@ -61,7 +60,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
     first = tables.write_conditions(summaries, path, reference=_OWN)
     timing = experiment.setup.timing
     choices = {name: compare_choice(rows, _PENALTIES[name], timing) for name, rows in records.items()}
-    write_text(path / "penalties.json", json.dumps(choices, indent=2) + "\n")
+    write_json(path / "penalties.json", choices)
     second = format_choices(choices)
     write_text(path / "table.md", f"{(path / 'table.md').read_text()}\n{second}\n")
     named = [dataclasses.replace(record, method=f"{record.method}, {name}")
@@ -156,7 +155,7 @@ def compare_choice(records: Sequence[Record], penalty: BurstPenalty, timing: Bur
   return dict(chosen_loss=float(losses[_CHOICE].mean()), chosen_psnr=psnr[_CHOICE], best_always=best,
               best_always_loss=float(always[best].mean()), best_always_psnr=psnr[best],
               hindsight_loss=float(hindsight.mean()), difference=float(mean), difference_error=float(error),
-              difference_low=low, difference_high=high, **taken)
+              difference_low=low, difference_high=high, num_groups=units.num_groups, **taken)
 
 
 def format_choices(choices: Mapping[str, Mapping[str, Any]]) -> str:
@@ -172,7 +171,8 @@ def format_choices(choices: Mapping[str, Mapping[str, Any]]) -> str:
         f"{interval if np.isfinite(row['difference_low']) else ''} | "
         f"{1e3 * (row['chosen_loss'] - row['hindsight_loss']):.2f} |")
   return "\n".join([*lines, "", "Loss: mean absolute error of the restored image plus the penalty of its burst, in "
-                    "thousandths of white; ± one standard error over scenes [95 % interval]."])
+                    "thousandths of white; ± one standard error over photos or clips [95 % interval].",
+                    *warning_of(row["num_groups"])])
 
 
 def _draw(path, summaries, timing) -> None:

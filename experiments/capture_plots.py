@@ -16,6 +16,7 @@ from experiments.image_scores import HIGHER_IS_BETTER, ScoreSummary
 
 _IMAGE_SIDE_INCHES = 1.5
 _PANEL_INCHES = (2.9, 0.35)
+_NUM_INTERVALS = 4  # Between ticks, at most: differences have many digits.
 _DETAIL_SHARE = 4  # The magnified part has a fourth of the shorter side.
 _BOX_COLOR = "yellow"
 
@@ -96,7 +97,8 @@ def score_differences(path: str | os.PathLike, summaries: Mapping[str, Sequence[
     axis.errorbar(differences, [row.method for row in rows], xerr=np.stack([differences - low, high - differences]),
                   fmt="o", markersize=4, capsize=2)
     axis.axvline(0, color="grey", linewidth=0.8)
-    axis.set_xlabel(f"{metric} less that of {reference}", fontsize=9)
+    axis.set_xlabel(f"{metric} less that of {reference}\n[95 % interval]", fontsize=9)
+    axis.locator_params(axis="x", nbins=_NUM_INTERVALS)
     axis.set_title(f"{metric}, {'higher' if HIGHER_IS_BETTER[metric] else 'lower'} is better", fontsize=10)
     axis.grid(alpha=0.25)
     axis.tick_params(labelsize=8)

@@ -15,7 +15,6 @@ All at the exposure times that BAENet predicts. --photos takes photos of your ow
 
 import dataclasses
 import functools
-import json
 from typing import Any
 
 import jax
@@ -27,7 +26,7 @@ from debir_jax.evaluation import sensitivity
 from debir_jax.imaging import view
 from debir_jax.pipeline import Chain, capture, restore, restorer_inputs
 from debir_jax.policies import search_exposure_times
-from debir_jax.runtime.files import write_text
+from debir_jax.runtime.files import write_json
 from debir_jax.runtime.platform import prepare_memory
 from debir_jax.simulator import CaptureConditions, target_of
 from debir_jax.training.losses import restoration_loss
@@ -83,10 +82,10 @@ def run(args) -> dict:
   found = dict(
       scene=args.scene, draws=args.draws, predicted_times=subframes(times), speeds=gradients,
       landscape=dict(frames=landscape.frames, first=subframes(landscape.first), second=subframes(landscape.second),
-                     loss=np.where(np.isnan(landscape.loss), None, landscape.loss).tolist(),
+                     loss=np.asarray(landscape.loss).tolist(),
                      descent=subframes(descent)),
       mean_absolute_change=np.abs(maps).mean((1, 2, 3)).tolist())
-  write_text(path / "sensitivity.json", json.dumps(found, indent=2))
+  write_json(path / "sensitivity.json", found)
   return found
 
 

@@ -9,7 +9,6 @@ stage 1 for all. It is a bound for policies under this restorer, up to how well 
 to <workdir>/oracle: table.md, records and a figure. The same command goes on with what was stopped.
 """
 
-import json
 import pathlib
 
 import jax
@@ -26,7 +25,7 @@ from debir_jax.evaluation import (
   write_records,
 )
 from debir_jax.policies import candidate_set
-from debir_jax.runtime.files import write_text
+from debir_jax.runtime.files import write_json, write_text
 from debir_jax.runtime.fingerprint import fingerprint
 from debir_jax.runtime.platform import prepare_memory
 from debir_jax.runtime.progress import log
@@ -50,9 +49,8 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
     summaries = {_COLUMN: summarize(found + others, reference=ORACLE)}
     table = format_table(summaries, reference=ORACLE, markdown=True)
     write_text(path / "table.md", table + "\n")
-    write_text(path / "regret.json", json.dumps({
-        row.method: dict(regret_db=-row.difference, error_db=row.difference_error)
-        for row in summaries[_COLUMN]}, indent=2))
+    write_json(path / "regret.json", {
+        row.method: dict(regret_db=-row.difference, error_db=row.difference_error) for row in summaries[_COLUMN]})
     plots.differences(path / "differences.png", summaries, reference=ORACLE)
   return format_table(summaries, reference=ORACLE)
 

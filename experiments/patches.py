@@ -17,11 +17,9 @@ import pathlib
 from typing import Any, Mapping, Sequence
 
 import ml_collections
-import numpy as np
 
 from debir_jax.evaluation import Method, Record, records_path, summarize, write_records
-from debir_jax.evaluation.statistics import interval_of_mean, mean_and_error
-from debir_jax.evaluation.summary import scene_means, units_of
+from debir_jax.evaluation.summary import scene_means, units_of, warning_of
 from debir_jax.runtime.files import folder_name, write_text
 from debir_jax.runtime.platform import prepare_memory
 from debir_jax.runtime.progress import log
@@ -88,11 +86,11 @@ def _effect_of_attention(records: Mapping[str, Sequence[Record]]) -> str:
         (name, [record for record in rows if record.method == name]) for name in (_CONTROL, _WITH_ATTENTION))}
     beyond = changes[_WITH_ATTENTION] - changes[_CONTROL]
     units = units_of([record for record in rows if record.method == _CONTROL])
-    (mean, error), (low, high) = mean_and_error(beyond, units), interval_of_mean(beyond, units)
-    interval = f" [{low:+.3f}, {high:+.3f}]" if np.isfinite(low) else ""
-    lines.append(f"- {condition}: {mean:+.3f} ± {error:.3f}{interval}")
-  title = "What patches change with attention beyond what they change without, dB [95 % interval]:"
-  return "\n".join([title, "", *lines])
+    lines.append(f"- {condition}: {tables.mean_with_interval(beyond, units)}")
+  title = ("What patches change with attention beyond what they change without, dB ± one standard error over photos or "
+           "clips [95 % interval]:")
+  warning = warning_of(units.num_groups)
+  return "\n".join([title, "", *lines, *[""] * len(warning), *warning])
 
 
 def _draw(path, summaries, patch) -> None:

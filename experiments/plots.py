@@ -101,7 +101,7 @@ def lines(path: str | os.PathLike, x: Sequence[float], panels: Mapping[str, Mapp
     axis.set_ylabel(heading, fontsize=9)
     axis.grid(alpha=0.25)
     axis.tick_params(labelsize=8)
-  axes[0, 0].legend(fontsize=8)
+  _legend_above(figure)
   save(figure, path)
 
 
@@ -122,7 +122,7 @@ def trade_off(path: str | os.PathLike, groups: Mapping[str, Sequence[MethodSumma
     axes[0, 0].errorbar(totals, [row.psnr for row in rows], yerr=[row.difference_error for row in rows], marker="o",
                         markersize=4, capsize=2, label=name)
   what = "exposure in all" if frame_gap_s is None else "capture with gaps"
-  axes[0, 0].set(xlabel=f"{what}, 1/1920 s", ylabel="PSNR, dB")
+  axes[0, 0].set(xlabel=f"{what}, 1/1920 s", ylabel="PSNR, dB ± standard error of the difference")
   axes[0, 0].grid(alpha=0.25)
   axes[0, 0].legend(fontsize=8)
   save(figure, path)
@@ -146,7 +146,7 @@ def differences_by_condition(path: str | os.PathLike, groups: Mapping[str, Seque
                         xerr=[row.difference_error for row in rows], fmt="o", markersize=4, capsize=2, label=name)
   axes[0, 0].axvline(0, color="grey", linewidth=0.8)
   axes[0, 0].set_yticks(places, list(groups))
-  axes[0, 0].set_xlabel(f"PSNR less that of {reference}, dB", fontsize=9)
+  axes[0, 0].set_xlabel(f"PSNR less that of {reference}, dB ± one standard error", fontsize=9)
   axes[0, 0].grid(alpha=0.25)
   axes[0, 0].legend(fontsize=8)
   axes[0, 0].invert_yaxis()
@@ -218,6 +218,15 @@ def derivative_maps(path: str | os.PathLike, images: Mapping[str, np.ndarray], m
     axis.set(xticks=[], yticks=[])
   figure.colorbar(shown, ax=list(axes[0]), fraction=0.02, pad=0.01).set_label("per 1/1920 s", fontsize=8)
   save(figure, path)
+
+
+def _legend_above(figure) -> None:
+  """Of all panels, each name once; above them, as inside it may hide errors."""
+  found = {}
+  for axis in figure.axes:
+    for handle, name in zip(*axis.get_legend_handles_labels()):
+      found.setdefault(name, handle)
+  figure.legend(found.values(), found, loc="outside upper center", ncols=len(found), fontsize=8)
 
 
 def _times(example: Example) -> str:

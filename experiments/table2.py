@@ -30,7 +30,7 @@ from debir_jax.config.scenes import scene_sources_of
 from debir_jax.evaluation import Method, fit_niqe, load_brisque, load_niqe, load_topiq, save_niqe
 from debir_jax.evaluation.statistics import MIN_GROUPS
 from debir_jax.imaging import view
-from debir_jax.runtime.files import write_text
+from debir_jax.runtime.files import write_json, write_text
 from debir_jax.runtime.platform import prepare_memory
 from debir_jax.runtime.progress import log
 from debir_jax.runtime.workdir import locked
@@ -172,10 +172,11 @@ def _table(summaries: Mapping[str, Sequence[ScoreSummary]], agreements, notes, r
 def _cells(row: ScoreSummary | None, digits: int, is_reference: bool) -> list[str]:
   if row is None:
     return ["", ""]
-  mean = f"{row.mean:.{digits}f}" + (f" ± {row.error:.{digits}f}" if np.isfinite(row.error) else "")
+  of_error = lambda error: f" ± {error:.{digits}f}" if np.isfinite(error) else ""
   low, high = (f"{bound:+.{digits}f}" for bound in (row.difference_low, row.difference_high))
   interval = f" [{low}, {high}]" if np.isfinite(row.difference_low) else ""
-  return [mean, "" if is_reference else f"{row.difference:+.{digits}f}{interval}"]
+  difference = "" if is_reference else f"{row.difference:+.{digits}f}{of_error(row.difference_error)}{interval}"
+  return [f"{row.mean:.{digits}f}{of_error(row.error)}", difference]
 
 
 def _write_numbers(path, summaries, agreements, notes) -> None:
@@ -186,10 +187,10 @@ def _write_numbers(path, summaries, agreements, notes) -> None:
     writer.writerow(["metric", *fields])
     writer.writerows([metric, *[getattr(row, name) for name in fields]] for metric, rows in summaries.items()
                      for row in rows)
-  write_text(path / "table2.json", json.dumps(dict(
+  write_json(path / "table2.json", dict(
       metrics={metric: list(map(dataclasses.asdict, rows)) for metric, rows in summaries.items()},
       agreement_with_psnr={metric: dict(fraction=fraction, low=low, high=high)
-                           for metric, (fraction, low, high) in agreements.items()}, notes=notes), indent=2) + "\n")
+                           for metric, (fraction, low, high) in agreements.items()}, notes=notes))
 
 
 def main() -> None:

@@ -6,12 +6,16 @@ import json
 import pathlib
 from typing import Any, Callable, Mapping, Sequence
 
+import numpy as np
+
 from debir_jax.evaluation import MethodSummary, Record, format_table, plots, records_path, summarize, write_records
+from debir_jax.evaluation.statistics import Units, interval_of_mean, mean_and_error
 from debir_jax.evaluation.summary import json_fields
-from debir_jax.runtime.files import write_text
+from debir_jax.runtime.files import folder_name, write_text
 from debir_jax.training.run_record import environment
 
 METRICS = ("PSNR", "SSIM", "LPIPS")
+_DIGITS = {"PSNR": 2, "SSIM": 4, "LPIPS": 3, "NIQE": 2, "BRISQUE": 2, "TOPIQ": 3}  # As the paper prints them.
 Paper = Mapping[str, Sequence[Any]]  # Numbers by method, as far as the paper has them.
 
 
@@ -28,7 +32,10 @@ def write(records: Mapping[str, Sequence[Record]], folder: pathlib.Path, *, refe
   summaries = {column: summarize(rows, reference=reference) for column, rows in records.items()}
   for column, rows in records.items():
     write_records(records_path(folder, column), rows)
-  plots.exposure_scatter(folder / "exposure_times.png", rows, method=reference)  # The same in every column.
+  same = len({len(rows[0].exposure_times) for rows in records.values()}) == 1  # Columns are restorers, not bursts.
+  for column, rows in list(records.items())[-1 if same else 0:]:
+    name = "exposure_times" if same else f"exposure_times_{folder_name(column)}"
+    plots.exposure_scatter(folder / f"{name}.png", rows, method=reference)
   own = format_table(summaries, reference=reference, markdown=True)
   theirs = paper_table(paper, paper_columns)
   write_text(folder / "table.md", f"{own}\n\nThe paper's, on other scenes (GoPro):\n\n{theirs}\n")
@@ -65,9 +72,19 @@ def write_conditions(summaries: Mapping[str, Sequence[MethodSummary]], folder: p
 
 def paper_table(paper: Paper, columns: Sequence[str]) -> str:
   """The paper's numbers as a Markdown table."""
-  rows = [f"| {name} | {' | '.join(map(str, [*values, *[''] * (len(columns) - len(values))]))} |"
-          for name, values in paper.items()]
+  digits = [_DIGITS[column.split(",")[0]] for column in columns]
+  cells = {name: [f"{value:.{count}f}" for value, count in zip(values, digits)] for name, values in paper.items()}
+  rows = [f"| {name} | {' | '.join([*of_name, *[''] * (len(columns) - len(of_name))])} |"
+          for name, of_name in cells.items()]
   return "\n".join([f"| method | {' | '.join(columns)} |", "| --- " * (1 + len(columns)) + "|", *rows])
+
+
+def mean_with_interval(values: np.ndarray, units: Units) -> str:
+  """"+0.123 ± 0.045 [+0.030, +0.210]": mean of `[S]` values, standard error and 95 % interval, as far as known."""
+  (mean, error), (low, high) = mean_and_error(values, units), interval_of_mean(values, units)
+  of_error = f" ± {error:.3f}" if np.isfinite(error) else ""
+  interval = f" [{low:+.3f}, {high:+.3f}]" if np.isfinite(low) else ""
+  return f"{mean:+.3f}{of_error}{interval}"
 
 
 def comparison_in_words(gains: Mapping[str, tuple[float, float]]) -> str:

@@ -22,6 +22,7 @@ from debir_jax.types import SUBFRAME_RATE_HZ
 _IMAGE_SIDE_INCHES = 1.75
 _PANEL_INCHES = (2.9, 2.6)
 _MAX_POINTS_UNSMOOTHED = 40
+_NUM_INTERVALS = 4  # Between ticks, at most: differences have many digits.
 
 
 def comparison_sheet(path: str | os.PathLike, examples: Sequence[Example]) -> None:
@@ -93,7 +94,10 @@ def exposure_scatter(path: str | os.PathLike, records: Iterable[Record], *, meth
       axis.grid(alpha=0.25)
       axis.tick_params(labelsize=8)
     row[0].set_ylabel("exposure time in 1/1920 s", fontsize=9)
-    figure.colorbar(points, ax=list(row), pad=0.01, fraction=0.03).set_label(other, fontsize=9)
+    row[0].set_ylim(times.min() - 1, times.max() + 1)  # Times that hardly differ look like it.
+    bar = figure.colorbar(points, ax=list(row), pad=0.01, fraction=0.03)
+    bar.set_label(other, fontsize=9)
+    bar.ax.tick_params(labelsize=8)
   count = len(set(scene_ids))
   figure.suptitle(f"{method}: predicted exposure times, {len(records)} captures of {count} scenes", fontsize=10)
   _save(figure, path)
@@ -137,12 +141,13 @@ def differences(path: str | os.PathLike, groups: Mapping[str, Sequence[MethodSum
     reference: the method that differences are taken to.
   """
   names = [summary.method for summary in next(iter(groups.values()))]
-  figure, axes = _figure(1, len(groups), (2.5 + len(groups) * _PANEL_INCHES[0], 0.9 + 0.26 * len(names)), sharey=True)
+  figure, axes = _figure(1, len(groups), (2.5 + len(groups) * _PANEL_INCHES[0], 1.05 + 0.26 * len(names)), sharey=True)
   for axis, (heading, summaries) in zip(axes[0], groups.items()):
     axis.errorbar([summary.difference for summary in summaries], names,
                   xerr=[summary.difference_error for summary in summaries], fmt="o", markersize=4, capsize=2)
     axis.axvline(0, color="grey", linewidth=0.8)
-    axis.set_xlabel(f"PSNR less that of {reference}, dB", fontsize=9)
+    axis.set_xlabel(f"PSNR less that of {reference}, dB\n± one standard error", fontsize=9)
+    axis.locator_params(axis="x", nbins=_NUM_INTERVALS)
     axis.set_title(heading, fontsize=10)
     axis.grid(alpha=0.25)
     axis.tick_params(labelsize=8)

@@ -18,7 +18,7 @@ from debir_jax.types import SUBFRAME_RATE_HZ
 
 _NOT_ALWAYS = ("lpips", "view_psnr", "view_ssim")  # Metrics that are compared where all records have them.
 _PATCH_HEADER = ["PSNR in patches", "vs whole"]
-_PATCH_NOTE = "\nvs whole: paired difference of PSNR in patches to that of the same whole images [95 % interval]."
+_PATCH_NOTE = "vs whole: paired difference of PSNR in patches to that of the same whole images [95 % interval]."
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -136,6 +136,16 @@ def _of_scenes(records):
   return dict(sorted(found.items()))
 
 
+def warning_of(num_groups: int | None) -> list[str]:
+  """What a table has to say of itself where it rests on too few photos; None: nobody knows on how many."""
+  if num_groups is None:
+    return ["Which scenes show the same photo was not recorded: errors and intervals are too small if some do."]
+  if num_groups < MIN_GROUPS:
+    return [f"This is no evidence: errors and intervals over {num_groups} photos or clips say little about others; "
+            f"{MIN_GROUPS} are the least."]
+  return []
+
+
 def format_table(groups: Mapping[str, Sequence[MethodSummary]], *, reference: str = "DEBIR",
                  markdown: bool = False, first: str = "method") -> str:
   """A table with a row per method and a set of columns per group.
@@ -165,8 +175,8 @@ def format_table(groups: Mapping[str, Sequence[MethodSummary]], *, reference: st
     header.append("mean times (1/1920 s)" + (f", {heading}" if heading else ""))
     for row in rows:
       row.append(times.get(row[0], ""))
-  note = _PATCH_NOTE if _PATCH_HEADER[0] in header else ""
-  return f"{_layout(header, rows, markdown)}\n\n{_footnote(next(iter(groups.values()))[0], reference)}{note}"
+  notes = [_PATCH_NOTE] if _PATCH_HEADER[0] in header else []
+  return f"{_layout(header, rows, markdown)}\n\n{_footnote(next(iter(groups.values()))[0], reference, notes)}"
 
 
 def format_headroom(result: Headroom, scores: CandidateScores, *, markdown: bool = False) -> str:
@@ -183,7 +193,7 @@ def format_headroom(result: Headroom, scores: CandidateScores, *, markdown: bool
       ("best per capture", result.per_capture, result.per_capture_error, "bounds any policy that chooses among these")]
   lines = [f"Gain over the best fixed candidate {fixed} in dB, {_count(result)}:"]
   lines += [f"  {name:<16}  {_plus_minus(gain, error, 3)}  ({meaning})" for name, gain, error, meaning in gains]
-  text = "\n".join([*lines, *_warning(result)])
+  text = "\n".join([*lines, *warning_of(result.num_groups)])
   return f"{_layout(header, rows, markdown)}\n\n" + (f"```\n{text}\n```" if markdown else text)
 
 
@@ -258,12 +268,12 @@ def _time_cells(summaries):
   return cells
 
 
-def _footnote(summary, reference):
+def _footnote(summary, reference, notes):
   over = "scenes" if summary.num_groups is None else "photos or clips"
   over += " and training seeds" * (summary.num_seeds > 1)
   lines = [f"{_count(summary)}, the same for all methods. PSNR in dB, ± one standard error over {over}.",
            f"vs {reference}: paired difference in PSNR [95 % interval over {over}]; wins: share of the scenes with a "
-           f"higher PSNR than {reference}.", *_warning(summary)]
+           f"higher PSNR than {reference}.", *notes, *warning_of(summary.num_groups)]
   return "\n".join(lines)
 
 
@@ -273,16 +283,6 @@ def _count(measured):
   seeds = getattr(measured, "num_seeds", 1)
   return (f"{plural(measured.num_scenes, 'scene')}{groups} with {plural(measured.num_draws, 'noise draw')} each"
           + f", networks of {seeds} training seeds" * (seeds > 1))
-
-
-def _warning(measured) -> list[str]:
-  """What a table has to say of itself where it rests on too few photos."""
-  if measured.num_groups is None:
-    return ["Which scenes show the same photo was not recorded: errors and intervals are too small if some do."]
-  if measured.num_groups < MIN_GROUPS:
-    return [f"This is no evidence: errors and intervals over {measured.num_groups} photos or clips say little about "
-            f"others; {MIN_GROUPS} are the least."]
-  return []
 
 
 def _with_interval(value, error, low, high):

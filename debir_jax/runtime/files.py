@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import pathlib
 import re
@@ -48,6 +49,19 @@ def _sync_folder(folder: pathlib.Path) -> None:
       os.fsync(descriptor)
     finally:
       os.close(descriptor)
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+  """`write_text` of JSON that every reader takes: null stands for numbers that are not finite, which JSON has not."""
+  write_text(path, json.dumps(_finite(value), indent=2, allow_nan=False) + "\n")
+
+
+def _finite(value):
+  if isinstance(value, dict):
+    return {name: _finite(of_name) for name, of_name in value.items()}
+  if isinstance(value, (list, tuple)):
+    return list(map(_finite, value))
+  return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: pathlib.Path, remedy: str) -> Any:

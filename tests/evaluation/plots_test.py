@@ -1,12 +1,13 @@
 """Laws of the pictures: they are written, hold what they should, and refuse what makes no sense."""
 
+import dataclasses
 import json
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from debir_jax.evaluation import Example, Record, plots
+from debir_jax.evaluation import Example, Record, plots, summarize
 from debir_jax.types import CameraColor
 
 
@@ -67,6 +68,30 @@ def test_scatter_has_a_panel_per_frame_and_cause_with_its_correlation(tmp_path, 
   assert any("8 captures of 4 scenes" in text for text in texts)
   points = figures[0].axes[0].collections[0].get_offsets()
   np.testing.assert_allclose(sorted(points[:, 1]), np.repeat([7, 8, 9, 10], 2))
+
+
+def test_times_that_hardly_differ_look_alike_in_the_scatter(tmp_path, figures):
+  """Their axis does not blow up a ten-thousandth of 1/1920 s."""
+  records = [dataclasses.replace(record, exposure_times=((27 + 1e-4 * record.scene_id) / 1920, 20 / 1920))
+             for record in _records()]
+  plots.exposure_scatter(tmp_path / "scatter.png", records)
+  for axis in figures[0].axes[:4]:
+    low, high = axis.get_ylim()
+    assert low < 20 and high > 27.5
+
+
+@pytest.mark.parametrize("scale", [7e-4, 0.1, 3.0])
+def test_numbers_below_differences_do_not_run_into_each_other(tmp_path, figures, scale):
+  """However many digits they have; with what their bars are."""
+  other = "longest uniform exposure alone"
+  records = [record if record.method == "DEBIR" else dataclasses.replace(
+      record, method=other, psnr=30 - scale * (record.scene_id + 3)) for record in _records()]
+  plots.differences(tmp_path / "differences.png", {"measured": summarize(records)}, reference="DEBIR")
+  assert any("standard error" in text for text in _texts(figures[0]))
+  for axis in figures[0].axes:
+    low, high = axis.get_xlim()
+    boxes = [label.get_window_extent() for label in axis.get_xticklabels() if low <= label.get_position()[0] <= high]
+    assert len(boxes) > 1 and not any(first.overlaps(second) for first, second in zip(boxes, boxes[1:]))
 
 
 def test_curves_show_every_point_and_a_mean_of_long_logs(tmp_path, figures):

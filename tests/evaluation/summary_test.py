@@ -125,6 +125,8 @@ def test_patches_are_compared_with_the_same_whole_images(records):
   assert "PSNR in patches" in text and "-0.200 ± 0.058 [-0.3" in text and "vs whole: paired" in text
   assert "patches" not in format_table({"": summarize(records)}) and "vs whole" not in format_table(
       {"": summarize(records)})
+  grouped = [dataclasses.replace(record, group=f"photo {record.scene_id}") for record in patched]
+  assert format_table({"": summarize(grouped)}).splitlines()[-1].startswith("This is no evidence")  # Stands last.
   assert summarize([*patched[:6], *records[6:]])[1].patch_psnr is None
 
 

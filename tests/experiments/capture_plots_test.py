@@ -65,4 +65,5 @@ def test_differences_of_scores_have_a_panel_per_metric(tmp_path, figures):
             for method in ("DEBIR", "bracketing") for index in range(count)]
     summaries = {metric: summarize_scores(rows, metric, reference="DEBIR") for metric in ("NIQE", "TOPIQ")}
     capture_plots.score_differences(tmp_path / "differences.png", summaries, reference="DEBIR")
-  assert {"NIQE, lower is better", "TOPIQ, higher is better", "NIQE less that of DEBIR"} <= set(_texts(figures[0]))
+  assert {"NIQE, lower is better", "TOPIQ, higher is better",
+          "NIQE less that of DEBIR\n[95 % interval]"} <= set(_texts(figures[0]))

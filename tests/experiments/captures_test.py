@@ -63,6 +63,8 @@ def test_table2_and_figure4_of_real_captures(folder, tmp_path):
   assert [(row["image"], row["method"]) for row in rows[:2]] == [("capture0", "DEBIR"), ("capture0", "bracketing")]
   found = json.loads((results / "table2.json").read_text())["metrics"]["NIQE"]
   assert found[0]["mean"] == pytest.approx(np.mean([row["scores"]["NIQE"] for row in rows[::2]]))
+  other = next(row for row in found if row["method"] != found[0]["method"])
+  assert f"{other['difference']:+.2f} ± {other['difference_error']:.2f}" in table
   assert (results / "table2.csv").read_text().startswith("metric,method,mean")
   figures.of_captures(folder, tmp_path)
   for picture in (results / "differences.png", tmp_path / "figures" / "figure4.png"):

@@ -58,10 +58,21 @@ def test_times_at_gains_stand_against_motion_and_in_histograms(tmp_path, figures
 
 def test_lines_keep_a_name_s_color_in_all_panels(tmp_path, figures):
   values = [1.0, 2.0, 3.0]
-  panels = {"first": {"a": (values, None), "b": (values, [0.1] * 3)}, "second": {"b": (values, [0.1] * 3)}}
+  panels = {"first": {"a": (values, None), "b": (values, [0.1] * 3)},
+            "second": {"b": (values, [0.1] * 3), "c": (values, None)}}
   plots.lines(tmp_path / "lines.png", [1, 2, 4], panels, x_label="x", log_x=True, shaded=(1, 2))
   colors = [[container.lines[0].get_color() for container in axis.containers] for axis in figures[0].axes]
-  assert colors == [["C0", "C1"], ["C1"]]
+  assert colors == [["C0", "C1"], ["C1", "C2"]]
+
+
+def test_the_legend_of_lines_names_all_of_them_and_hides_none(tmp_path, figures):
+  """Also those of the second panel alone; it stands above the panels, not in them."""
+  panels = {"first": {"a": ([1.0, 1.0], [0.5, 0.5])}, "second": {"a": ([1.0, 1.0], None), "b": ([1.0, 1.0], None)}}
+  plots.lines(tmp_path / "lines.png", [1, 2], panels, x_label="x")
+  figure, = figures
+  legend, = figure.legends
+  assert [text.get_text() for text in legend.get_texts()] == ["a", "b"]
+  assert not any(axis.get_window_extent().overlaps(legend.get_window_extent()) for axis in figure.axes)
 
 
 def test_trade_offs_and_differences_have_a_line_per_name(tmp_path, figures):
@@ -70,6 +81,7 @@ def test_trade_offs_and_differences_have_a_line_per_name(tmp_path, figures):
   for gap_s, expected in ((None, 28.5), (7 / 1920, 35.5)):
     plots.trade_off(tmp_path / "new" / "trade_off.png", groups, frame_gap_s=gap_s)
     assert figures[-1].axes[0].containers[0].lines[0].get_xdata() == pytest.approx([expected, expected])
+    assert "difference" in figures[-1].axes[0].get_ylabel()  # Bars are not those of PSNR itself.
   conditions = {name: summarize(_records(("DEBIR", "other"), psnr)) for name, psnr in (("day", 30.0), ("night", 25.0))}
   plots.differences_by_condition(tmp_path / "conditions.png", conditions, reference="DEBIR")
   assert _is_png(tmp_path / "new" / "trade_off.png") and _is_png(tmp_path / "conditions.png")

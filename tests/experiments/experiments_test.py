@@ -141,6 +141,7 @@ def test_sensitivity_of_the_networks_of_table1(workdir):
     ("gain_range", (), ("Gain 256", "Gain 2048", "uniform {32}")),
     ("speed", (), ("BAENet", "burst to image")),
     ("exposure_time_penalty", (), ("DEBIR, 0.3 per second", "uniform {12}")),
+    ("black_level", (), ("0.03125", "Black level 0.0625", "uniform {8}", "What black level 0.0625 changes against")),
     ("patches", (), ("64 px, patches overlapping", "with attention", "PSNR in patches", "What patches change")),
     ("burst_size", (), ("8 frames", "one pair for all", "0.0005 per frame", "best size always", "| penalty |")),
     ("robustness", (), ("As it is", "Motion stops", "Jolt", "Flicker"))])
@@ -151,6 +152,8 @@ def test_the_other_tables(workdir, name, options, texts):
     assert code == 0, errors[-3000:]
     table = (workdir / name / "table.md").read_text()
     assert all(text in table for text in texts)
+  for path in (workdir / name).glob("*.json"):
+    json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} in {path} is no JSON"))
   if "PSNR, " in table:  # In columns that have files of records; differences are taken to the method of their heading.
     check_table(workdir / name, re.search(r"\| vs (.*?) +\|", table)[1])
 
@@ -244,6 +247,7 @@ def test_losses_of_the_choice_among_burst_sizes():
   assert found["difference"] == pytest.approx((0.019 + of_4 - 0.020 - of_2) / 2, rel=1e-4)
   assert found["hindsight_loss"] == pytest.approx(found["chosen_loss"], rel=1e-5)
   assert found["seconds"] == pytest.approx((47 + 101) / 2 / 1920, rel=1e-5)
+  assert found["num_groups"] == 2 and burst_size.format_choices({"both": found}).endswith("10 are the least.")
 
 
 def test_a_misled_policy_decides_by_what_it_is_told():

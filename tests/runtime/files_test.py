@@ -23,6 +23,13 @@ def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monk
   assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.json"]
 
 
+def test_json_has_null_for_what_is_not_finite(tmp_path):
+  """NaN is no JSON: browsers and jq refuse the whole file. Everything else stays as it is."""
+  files.write_json(tmp_path / "a.json", dict(low=float("nan"), rows=[dict(a=float("inf"), b=1.5), (2, "NaN", None)]))
+  found = files.read_json(tmp_path / "a.json", "")
+  assert found == dict(low=None, rows=[dict(a=None, b=1.5), [2, "NaN", None]])
+
+
 def test_two_writers_do_not_get_into_each_others_way(tmp_path, monkeypatch):
   """One that is half done when another begins and ends: both succeed, and the file is whole."""
   path, begun, go = tmp_path / "a", threading.Event(), threading.Event()
