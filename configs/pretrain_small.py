@@ -14,9 +14,9 @@ def get_config(mode: str = ""):
   config = default.get_config()
   config.batch_size = 8
   config.log_every_steps = 100
-  config.checkpoint_every_steps = 1000
+  config.checkpoint_every_steps = 500
   config.data.update(dict(
-      source="photos", crop_size=64, num_restore_scenes=4000, num_bae_scenes=1000, num_validation_scenes=64,
+      source="photos", crop_size=96, num_restore_scenes=1000, cache=True, num_bae_scenes=1000, num_validation_scenes=64,
       num_test_scenes=128))
   config.restorer.network = "aligned_unet"
   config.restorer_inputs.aligned = True

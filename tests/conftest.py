@@ -1,6 +1,7 @@
 """Test set-up: fast compilation, kept for other processes; float64 on request; data beside the checkout."""
 
 import contextlib
+import importlib.metadata
 import os
 import pathlib
 
@@ -10,6 +11,9 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_ROOT / ".cache" / "jax")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 if os.environ["JAX_PLATFORMS"] == "cpu":  # The same programs in half the time: tests wait for the compiler.
   os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# XLA's newer emitters for CPUs compile twice as long. JAX 0.10 can do without; later XLAs may end at the flag.
+os.environ["XLA_FLAGS"] = ("--xla_cpu_use_fusion_emitters=false"
+                           if importlib.metadata.version("jax").startswith("0.10.") else "")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's notes on CPU features of cached programs.
 
 import jax  # noqa: E402

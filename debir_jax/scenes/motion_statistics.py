@@ -22,8 +22,8 @@ import jax
 import jax.numpy as jnp
 
 _SLOW_SPEED = 0.2  # Of a hand that holds still, relative to the median of the others.
-_LOG_SPEED_STD = 0.6
-_LARGEST_SPEED = 3.5  # Relative to the median; two in a hundred are cut.
+_LOG_SPEED_STD = 0.45
+_LARGEST_SPEED = 3.5  # Relative to the median; three in a thousand are cut.
 _PARALLAX_RANGE = (0.25, 1.0)  # How much faster a near layer moves.
 
 
@@ -40,7 +40,7 @@ class MotionStatistics:
   """
 
   static_fraction: float = 0.09
-  slow_fraction: float = 0.25
+  slow_fraction: float = 0.15
   median_speed_px_s: float = 300.0
   parallax_fraction: float = 0.3
   object_fraction: float = 0.3

@@ -17,7 +17,7 @@ _HERE = pathlib.Path(__file__).resolve().parent
 @pytest.fixture(scope="module")
 def on_devices():
   """What `on_devices.py` found with eight devices."""
-  environment = os.environ | {"PYTHONPATH": str(_HERE.parents[1]), "XLA_FLAGS": ""}
+  environment = os.environ | {"PYTHONPATH": str(_HERE.parents[1])}
   done = subprocess.run([sys.executable, _HERE / "on_devices.py"], env=environment, capture_output=True, text=True,
                         check=False)
   assert done.returncode == 0, done.stderr[-3000:]

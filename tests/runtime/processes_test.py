@@ -36,7 +36,7 @@ def _start(workdir, num_processes, *options, config="all_stages"):
                "--config.batch_size=4", "--config.log_every_steps=1", *options]
     with open(workdir.with_name(f"{workdir.name}_{index}.txt"), "w") as output:
       started.append(subprocess.Popen(command + (together if num_processes > 1 else []), cwd=_ROOT, stdout=output,
-                                      stderr=output, env=os.environ | {"XLA_FLAGS": ""} | _PROXIES))
+                                      stderr=output, env=os.environ | _PROXIES))
   return started
 
 
