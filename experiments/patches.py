@@ -52,6 +52,8 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
 
 def _restorer(config, workdir, name) -> tuple[ml_collections.ConfigDict, Any]:
   """Config and variables of a network; one that the config does not have of itself has a folder of its own."""
+  config = config.copy_and_resolve_references()  # Attention is the Burstormer's.
+  config.restorer.network, config.restorer_inputs.aligned = "burstormer", False
   its_config, section = config.copy_and_resolve_references(), config.restorer
   blocks = (0, 0) if name == _CONTROL else (section.blocks_per_level or 1, section.fusion_blocks or 1)
   its_config.restorer.update(dict(zip(("blocks_per_level", "fusion_blocks"), blocks)))

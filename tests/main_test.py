@@ -80,7 +80,7 @@ def test_the_tuned_stage_2_starts_from_the_same_restorer(workdir, tmp_path):
   assert config["stage2"]["learning_rate"] == 1e-3 and config["bae_optimizer"]["clip_norm"] == 1.0
 
 
-def test_the_longer_training_is_set_up_like_the_quickstart(workdir, tmp_path):
+def test_the_training_of_the_shipped_weights_starts_like_any_other(workdir, tmp_path):
   """Its stage 3 starts where any other does."""
   _run("pretrained", tmp_path, "--config.start_from_scratch=False", f"--config.init_from={workdir}",
        "--config.stages=('stage3',)", "--config.comparison.enabled=False")

@@ -47,6 +47,7 @@ from debir_jax.convert.raft import raft_params, raft_size
 from debir_jax.convert.run import run_networks
 from debir_jax.convert.state_dict import listed
 from debir_jax.convert.torch_files import read_state_dict
+from debir_jax.restoration import Burstormer
 from debir_jax.runtime.command_line import load_config
 from debir_jax.runtime.files import local_path
 from debir_jax.weights.weight_file import (
@@ -215,6 +216,9 @@ def _restorer_numbers(weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _restorer_numbers_of(models: Models) -> dict[str, Any]:
+  if not isinstance(models.restorer, Burstormer):
+    raise ValueError(f"This checkpoint is of a Burstormer, but --config has a {type(models.restorer).__name__}; set "
+                     "config.restorer.network='burstormer' and config.restorer_inputs.aligned=False in it.")
   fields = ("num_features", "out_channels", "blocks_per_level", "fusion_blocks", "deform_groups")
   return {f"config.restorer.{name}": getattr(models.restorer, name) for name in fields} | {
       "config.capture.num_frames": models.bae.num_frames,

@@ -39,7 +39,8 @@ _CHILDREN = 12  # Drawn around each.
 _SPREAD = np.array([0.35, 0.35, 0.12, 0.12, 0.12, 0.08])  # vx, vy, ax, ay, turn, zoom; turn and zoom at half a side.
 _SPREAD_FALL = 0.6  # By round.
 _BACKGROUND_PX = 6.0  # What varies more slowly is light, not detail.
-_STRIDE = 2  # Every second px is enough for blurred images.
+_FIRST_STRIDE, _STRIDE = 4, 2  # Not every px is needed of blurred images.
+_STILL_SHARE = 0.97  # Frames that are nearly as alike without any motion stand still: noise fits some motion better.
 _LEAST_SHARE = 0.45  # Of the window that the frames must have in common to be trusted fully.
 
 _WINDOW = 96  # Largest side of a window that one set of parameters describes, packed px.
@@ -109,14 +110,15 @@ def _search(frames, elapsed, weights):
   detail = {sigma: jax.vmap(functools.partial(_detail, sigma_px=sigma))(frames) for sigma in {s for s, _ in _ROUNDS}}
   first_sigma = _ROUNDS[0][0]
   drawn = _draw_candidates(draw_key)
-  scores = _ratios(detail[first_sigma], to_parameters(drawn), elapsed, weights)
+  scores = _ratios(detail[first_sigma], to_parameters(drawn), elapsed, weights, _FIRST_STRIDE)
   for number, (key, (sigma, count)) in enumerate(zip(round_keys, _ROUNDS)):
     best = drawn[jax.lax.top_k(scores, count)[1]]
     spread = jnp.asarray(_SPREAD, jnp.float32) * _SPREAD_FALL**number
     children = best[:, None] + spread * jax.random.normal(key, (count, _CHILDREN, 6))
     drawn = jnp.concatenate([best, children.reshape(-1, 6)])
     scores = _ratios(detail[sigma], to_parameters(drawn), elapsed, weights)
-  return to_parameters(drawn[jnp.argmax(scores)])
+  still = _ratios(detail[_ROUNDS[-1][0]], jnp.zeros((1, 6)), elapsed, weights)[0]
+  return jnp.where(still > _STILL_SHARE * jnp.max(scores), 0.0, to_parameters(drawn[jnp.argmax(scores)]))
 
 
 def _draw_candidates(key):
@@ -134,10 +136,10 @@ def _detail(frame, sigma_px):
   return blurred - gaussian_blur(blurred, _BACKGROUND_PX)
 
 
-def _ratios(detail, parameters, elapsed, weights):
+def _ratios(detail, parameters, elapsed, weights, stride=_STRIDE):
   """How alike the frames `[n, h, w]` are along each candidate `[m, 6]`: `[m]`, at most 1."""
   height, width = detail.shape[1:]
-  y, x = jnp.meshgrid(jnp.arange(0, height, _STRIDE), jnp.arange(0, width, _STRIDE), indexing="ij")
+  y, x = jnp.meshgrid(jnp.arange(0, height, stride), jnp.arange(0, width, stride), indexing="ij")
   place = jnp.stack([x, y], -1).astype(detail.dtype)
   relative = place - jnp.array([(width - 1) / 2, (height - 1) / 2])
 

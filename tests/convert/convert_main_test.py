@@ -159,6 +159,8 @@ def test_one_bad_network_and_none_is_written(tmp_path, weights, config_file, cha
     ("config.restorer.num_features = 16", "restorer of .* config.restorer.num_features=8 instead of 16"),
     ("config.restorer.deform_groups = 4", "restorer of .* config.restorer.deform_groups=8 instead of 4"),
     ("config.restorer_inputs.noise_map = True", "restorer of .* channels of config.restorer_inputs=4 instead of 8"),
+    ("config.restorer.network, config.restorer_inputs.aligned = 'aligned_unet', True",
+     "of a Burstormer, but --config has a AlignedUNet; set config.restorer.network='burstormer'"),
     ("config.capture.num_frames = 6", "restorer of .* config.capture.num_frames=4 instead of 6"),
     ("config.bae.preview = 'packed'", "baenet of .* config.bae's num_planes=5 instead of 6"),
     ("config.bae.width = 0.5", "baenet of .* config.bae.width=0.25 instead of 0.5"),
