@@ -217,7 +217,7 @@ def _restorer_numbers(weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 def _restorer_numbers_of(models: Models) -> dict[str, Any]:
   if not isinstance(models.restorer, Burstormer):
-    raise ValueError(f"This checkpoint is of a Burstormer, but --config has a {type(models.restorer).__name__}; set "
+    raise ValueError(f"This checkpoint is of a Burstormer, but --config has {type(models.restorer).__name__}; set "
                      "config.restorer.network='burstormer' and config.restorer_inputs.aligned=False in it.")
   fields = ("num_features", "out_channels", "blocks_per_level", "fusion_blocks", "deform_groups")
   return {f"config.restorer.{name}": getattr(models.restorer, name) for name in fields} | {
