@@ -44,6 +44,15 @@ def test_held_out_scenes_are_measured_with_the_calibrated_camera(experiment):
     assert len(set(np.asarray(jittered.noise_model.shot_jitter))) == 3
 
 
+def test_evaluation_and_labels_look_through_the_chain_of_the_config():
+  """The restorer sees the planes, and BAENet the motion magnitude, that they see in training."""
+  experiment = Experiment(small_config(**{"motion.full_scale_px_per_s": 300.0, "restorer_inputs.noise_map": True}),
+                          restorer=NormedMean(), scenes=wave_scenes())
+  for chain in (experiment.chain(), experiment.chain(training=True)):
+    assert chain.motion.full_scale_px_per_s == 300 and chain.restorer_inputs.noise_map
+    assert chain.restorer == NormedMean() and chain.setup.timing == experiment.setup.timing
+
+
 def test_evaluation_and_labels_draw_other_noise(experiment):
   """By the seed of the evaluation and that of the run; draws of the evaluation are as many as the config says."""
   assert (experiment.evaluator.seed, experiment.label_evaluator(3).seed) == (1, 5)
