@@ -15,6 +15,7 @@ from debir_jax.training.experiment import Experiment
 from debir_jax.training.losses import Batch
 from debir_jax.training.stages import STAGES
 from debir_jax.types import SampledMotion
+from debir_jax.weights.weight_file import BAENET_FILE, RESTORER_FILE, save_weights
 
 _IDS = jnp.arange(3)
 
@@ -205,3 +206,16 @@ def test_a_stage_is_there_once_it_has_checkpoints_or_weights_stand_for_it(experi
   assert experiment.has_stage("stage1", tmp_path) and not experiment.has_stage("stage2", tmp_path)
   (tmp_path / "restorer.safetensors").write_bytes(b"")
   assert experiment.has_stage("stage2", tmp_path)
+
+
+def test_a_folder_of_weight_files_stands_for_a_finished_run(experiment, state, tmp_path):
+  """Both networks; of stage 1, whose BAENet is not trained yet, the restorer alone."""
+  files = dict(restoration=RESTORER_FILE, bae=BAENET_FILE)
+  for part, name in files.items():
+    saved = jax.tree.map(lambda leaf: leaf + 1, getattr(state, f"{part}_variables"))
+    save_weights(tmp_path / name, saved, experiment.compatibility[part])
+  for stage, loaded in (("stage1", {"restoration"}), ("stage3", {"restoration", "bae"})):
+    found = experiment.load_stage(stage, tmp_path, state)
+    for part in files:
+      before, after = (getattr(one, f"{part}_variables") for one in (state, found))
+      jax.tree.map(lambda x, y: np.testing.assert_allclose(y, x + (part in loaded), rtol=1e-6), before, after)

@@ -59,7 +59,8 @@ def test_losses_of_different_shapes_are_refused():
 
 @pytest.mark.parametrize("name, noise_draws", [("warmup", 1), ("exposure", 3)])
 def test_the_gradient_to_the_weights_of_baenet_equals_central_differences(name, noise_draws, x64):
-  """Eq. 12 and Eq. 13 in float64: through softmax, windows, gains, noise and restorer, along random directions."""
+  """Eq. 12 and Eq. 13 in float64: through softmax, windows, gains, noise and restorer, along random directions. The
+  error of labels is shown in 1/1920 s."""
   del x64
   models = small_models()
   steps, state, scenes = small_steps(models, noise_draws=noise_draws), small_state(models, dtype=jnp.float64), _scenes()
@@ -76,6 +77,8 @@ def test_the_gradient_to_the_weights_of_baenet_equals_central_differences(name, 
   h = 1e-6
   np.testing.assert_allclose(slope, (loss_at(h) - loss_at(-h)) / (2 * h), rtol=1e-5)
   assert abs(float(slope)) > 1e-8 * float(outputs["loss"])
+  if name == "warmup":  # The labels of `take`.
+    np.testing.assert_allclose(outputs["label_error"], jnp.abs(1920 * outputs["exposure_times"] - 24).mean(), rtol=1e-6)
 
 
 def test_noise_draws_are_bursts_of_one_prediction():

@@ -108,13 +108,16 @@ def test_labels_are_looked_up_by_scene_and_draw(tmp_path):
 
 
 @pytest.mark.parametrize("metric", ("l1", "psnr"))
-def test_the_label_is_best_by_the_metric_of_the_config(tmp_path, metric):
-  """Where the two disagree on every capture."""
+def test_the_label_is_best_by_the_metric_of_the_config(tmp_path, metric, capsys):
+  """Where the two disagree on every capture; how often each candidate is best is told, also of those that never are."""
   by = dict(l1=np.array([[0], [1], [4]]), psnr=np.array([[2], [3], [0]]))
   experiment = _planted(by["l1"], by["psnr"], **{"stage2_warmup.label_metric": metric})
   batch = warmup_labels(experiment, _STAGE, None, tmp_path)(types.SimpleNamespace(scene_id=jnp.arange(3)), 0)
   candidates = candidate_set(Experiment(small_config()).setup.timing).exposure_times
   np.testing.assert_allclose(batch.exposure_times, candidates[by[metric][:, 0]], rtol=1e-6)
+  told = capsys.readouterr().err.splitlines()[-1].partition("labels: ")[2]
+  counts = [int(part.rpartition(": ")[2]) for part in told.split(", ")]
+  assert counts == dict(l1=[1, 1, 0, 0, 1], psnr=[1, 0, 1, 1, 0])[metric]
 
 
 @pytest.mark.parametrize("change", ("restorer", "draws", "metric", "gains", "scenes"))
