@@ -1,6 +1,7 @@
 """The oracle among other methods: it knows scene, gain and camera of a capture, but not its noise."""
 
 import dataclasses
+import inspect
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import pytest
 
 from debir_jax.evaluation import Evaluator, Method, Oracle
 from debir_jax.pipeline import Chain
-from debir_jax.policies import candidate_set
+from debir_jax.policies import candidate_set, search_exposure_times
 from debir_jax.simulator import CaptureSetup, PoissonGaussianNoise
 from debir_jax.types import BurstTiming, CameraColor, Scene
 
@@ -75,6 +76,13 @@ def test_the_oracle_beats_every_candidate_on_noise_it_has_not_seen():
   assert ratio[0] < 0.8 and ratio[1] < 0.99 and ratio[2] < 1 + 1e-4
   slow, _, _ = _searched(_FIRST, _scenes(0, 0.01, 0.05), learning_rate=1e-6)
   np.testing.assert_allclose(1920 * slow[:2, :, 0], [[32, 32], [16, 16]], atol=0.1)
+
+
+def test_it_searches_by_default_as_the_search_does_on_its_own():
+  """As many steps, of the same size."""
+  defaults = {field.name: field.default for field in dataclasses.fields(Oracle)}
+  for name in ("num_steps", "learning_rate"):
+    assert defaults[name] == inspect.signature(search_exposure_times).parameters[name].default, name
 
 
 def test_it_knows_the_gain():

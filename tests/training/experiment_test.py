@@ -11,6 +11,7 @@ from small_run import NormedMean, small_config, wave_scenes
 from debir_jax.evaluation import Method
 from debir_jax.policies import BAENetPolicy, uniform
 from debir_jax.simulator import IsoNoise
+from debir_jax.training import experiment as experiment_lib
 from debir_jax.training.experiment import Experiment
 from debir_jax.training.losses import Batch
 from debir_jax.training.stages import STAGES
@@ -43,6 +44,18 @@ def test_held_out_scenes_are_measured_with_the_calibrated_camera(experiment):
   for jittered in (experiment.label_evaluator(1).conditions(_IDS, 0),
                    experiment.steps.conditions(jax.random.key(0), jnp.asarray(0), 3)):
     assert len(set(np.asarray(jittered.noise_model.shot_jitter))) == 3
+
+
+def test_steps_are_computed_as_the_config_says(monkeypatch):
+  """Over which devices, in which parts, and with which loss."""
+  given = []
+  monkeypatch.setattr(experiment_lib, "Steps", lambda models, setup, optimizers, options: given.append(options))
+  Experiment(small_config(**{
+      "parallel.shard_state": True, "parallel.num_microbatches": 2, "batch_size": 4, "clamp_loss": True,
+      "stage2.noise_draws": 3, "stage2.frame_penalty": 0.5}), restorer=NormedMean(), scenes=wave_scenes())
+  (options,) = given
+  assert options.shard_state and options.num_microbatches == 2 and options.mesh.size == 1
+  assert options.clamp_loss and options.noise_draws == 3 and options.penalties.frame == 0.5
 
 
 def test_evaluation_and_labels_look_through_the_chain_of_the_config():

@@ -100,6 +100,25 @@ def test_noise_draws_are_bursts_of_one_prediction():
   assert np.ptp(losses, axis=0).min() > 1e-5 * losses.min()  # The draws differ.
 
 
+def test_a_clamped_loss_does_not_see_what_is_brighter_than_white():
+  """That of the restorer, at exposure times drawn at random, with weights that overshoot."""
+  models, scenes = small_models(), _scenes()
+  state = small_state(models)
+  state = state.replace(restoration_params=jax.tree.map(lambda leaf: 2.5 * leaf, state.restoration_params))
+  steps = small_steps(models, clamp_loss=True)
+  _, outputs = take(steps, "restoration", state, scenes)
+  conditions = steps.conditions(KEY, state.step, _BATCH)
+  losses = np.zeros((2, _BATCH))
+  for index in range(_BATCH):
+    scene, one = jax.tree.map(lambda leaf, i=index: leaf[i], (scenes, conditions))
+    raw = simulate_burst(one.burst_key, scene.radiance, outputs["exposure_times"][index], one.preview_gain,
+                         one.noise_model, SETUP.timing)
+    restored, target = _restored(state.restoration_params, raw), target_of(scene.radiance, SETUP.timing)
+    losses[:, index] = jnp.abs(restored - target).mean(), jnp.abs(jnp.minimum(restored, 1) - target).mean()
+  np.testing.assert_allclose(outputs["scenes"]["loss"], losses[1], rtol=1e-5)
+  assert np.all(losses[0] > 1.01 * losses[1])
+
+
 def test_a_penalty_of_time_adds_its_own_gradient():
   """Loss and gradient are those without it plus those of the time the burst takes; a negative one is refused."""
   penalty, models, scenes = 0.3, small_models(), _scenes()
