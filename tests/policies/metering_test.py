@@ -84,6 +84,12 @@ def test_the_best_gamma_is_the_maximum_of_the_fitted_polynomial(x64):
     np.testing.assert_allclose(policy.best_gamma(image), best, atol=0.01)
 
 
+def test_the_polynomial_keeps_its_precision_on_accelerators():
+  """Where factors are rounded unless told otherwise: neighbours on the grid differ by less."""
+  program = str(jax.make_jaxpr(GradientAE(reference_gain=1.0).best_gamma)(jnp.ones((8, 8))))
+  assert program.count("dot_general[") == program.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") == 1
+
+
 @pytest.mark.parametrize("update", ["2014", "2018"])
 def test_gradient_ae_updates_as_printed(update):
   """At gamma = 1 nothing changes, dark images get longer; one value of each paper's formula."""
