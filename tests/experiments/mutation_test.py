@@ -111,7 +111,7 @@ def test_the_page_counts_survivors_and_shows_those_that_are_no_gap_as_such():
   text = _page(_MUTANTS, {"-e\n+f": "the order of a sum"})
   assert "| pipeline | 4 | 1 | 1 | 2 | 1 | 0 | 67 % |" in text and "| all | 4 | 1 | 1 | 2 | 1 | 0 | 67 % |" in text
   assert "67 %: 2 of 3 mutants were noticed, 95 % interval 21 to 94 %" in text
-  assert "2026-11-30 with seed 7 of commit abc" in text
+  assert "2026-11-30 with seed 7 of\ncommit abc. With all 4, also those that were judged to be equivalent: 50 %" in text
   assert "-c\n+d" in text and "-a\n+b" not in text and "C, equivalent: the order of a sum" in text
   listed = text.partition("none drawn: ")[2].partition("\n")[0].rstrip(".").split(", ")
   assert set(listed) == set(mutation.FILES) - {"pipeline"}

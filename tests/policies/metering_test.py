@@ -57,8 +57,9 @@ def test_average_ae_meets_its_target(x64):
 def test_motion_metering_keeps_the_blur():
   """Speed times exposure time is b_max, between the limits."""
   policy, interval_s = MotionMetering(max_blur_px=1.0), TIMING.preview_exposure_s + TIMING.preview_gap_s
-  time = policy(KEY, _observation(flow_px=3.0), TIMING)[0]
-  np.testing.assert_allclose(time * 3.0 / interval_s, 1.0, rtol=1e-5)
+  for scale in (1.0, 1e-3):  # Also where both are small.
+    time = MotionMetering(max_blur_px=scale)(KEY, _observation(flow_px=3.0 * scale), TIMING)[0]
+    np.testing.assert_allclose(time * 3.0 / interval_s, 1.0, rtol=1e-5)
   np.testing.assert_allclose(policy(KEY, _observation(flow_px=0.0), TIMING)[0], TIMING.budget_s / 4, rtol=1e-5)
 
 
