@@ -68,6 +68,7 @@ TESTS = {
     "simulator/capture": ("simulator/capture", "evaluation/evaluate"),
     "evaluation/summary": ("evaluation/summary", "evaluation/statistics", "evaluation/candidates"),
     "policies/gradient_ae": ("policies/metering",), "policies/average_ae": ("policies/metering",),
+    "policies/oracle": ("policies/oracle", "evaluation/evaluation_oracle"),
     "policies/motion_metering": ("policies/metering",), "policies/policy": ("policies/policy", "policies/metering"),
     "motion/raft": ("motion/raft", "convert/convert_raft"),
     "policies/mobilenet_v2": ("policies/mobilenet_v2", "convert/convert_baenet")}
