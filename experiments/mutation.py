@@ -1,8 +1,8 @@
 """How much the tests hold: small mistakes put into the code, one at a time, and whether the tests of that file notice.
 
   pip install -e ".[test,mutation]"
-  python -m experiments.mutation                                             # some mistakes in every file: hours
-  python -m experiments.mutation --only training/comparison evaluation/oracle --mutants=20
+  python -m experiments.mutation --seed=8                                    # some mistakes in every file: hours
+  python -m experiments.mutation --seed=8 --only training/comparison evaluation/oracle --mutants=20
   python -m experiments.mutation --survivors                                 # those that no test noticed, once more
   python -m experiments.mutation --report                                    # only writes the page
 
@@ -13,8 +13,10 @@ copy of the tree, with a limit on their time. Files are in order of what an unno
 of methods, mistakes are drawn by --seed.
 
 Written to experiments/mutation: results.json, and README.md with a table and all survivors. A survivor that changes
-nothing that matters is no gap: equivalent.json says of which, and why. This experiment has no scale, neither tiny nor
-small.
+nothing that matters is no gap: equivalent.json says of which, and why. All others count against the score, also those
+that --survivors finds killed by tests that were written for them: tests chosen by a sample say nothing about mistakes
+outside it. A new score therefore needs a new seed, and results.json holds one seed only: move it away first. This
+experiment has no scale, neither tiny nor small.
 """
 
 import argparse
@@ -23,9 +25,11 @@ from collections.abc import Iterator, Sequence
 import concurrent.futures
 import contextlib
 import dataclasses
+import datetime
 import difflib
 import itertools
 import json
+import math
 import os
 import pathlib
 import queue
@@ -64,9 +68,15 @@ TESTS = {
     "simulator/capture": ("simulator/capture", "evaluation/evaluate"),
     "evaluation/summary": ("evaluation/summary", "evaluation/statistics", "evaluation/candidates"),
     "policies/gradient_ae": ("policies/metering",), "policies/average_ae": ("policies/metering",),
+    "policies/oracle": ("policies/oracle", "evaluation/evaluation_oracle"),
     "policies/motion_metering": ("policies/metering",), "policies/policy": ("policies/policy", "policies/metering"),
     "motion/raft": ("motion/raft", "convert/convert_raft"),
     "policies/mobilenet_v2": ("policies/mobilenet_v2", "convert/convert_baenet")}
+_MEANING = """\
+The score is of the tests as they were then: of the mutants that are not equivalent, how many were killed or ran out of
+time. Tests that were written for survivors do not raise it; the mutants that they kill are counted under "noticed
+since". The interval (Wilson) is that of mistakes drawn as these were: of every file as many as the table says, however
+long it is, and kinds of mistake taking turns."""
 _ARITHMETIC = ("Add", "Sub", "Mul", "Div")
 _LEFT_OUT = ("RemoveDecorator", "ExceptionReplacer", "NoOp", "RemoveSimpleBreak")  # Most change nothing, or all.
 
@@ -78,13 +88,30 @@ class Mutant:
   Attributes:
     operator, occurrence: how it is made.
     diff: what it is: the lines that change, "-" before and "+" behind.
-    outcome: "killed", "survived" or "timeout"; "" before it is run.
+    outcome: "killed", "survived" or "timeout", by the tests as they were when it was drawn; "" before it is run.
+    noticed_since: it survived, and tests that were written afterwards notice it.
   """
 
   operator: str
   occurrence: int
   diff: str
   outcome: str = ""
+  noticed_since: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+  """What was drawn of which state, and what was found.
+
+  Attributes:
+    seed, commit, date: of the draw.
+    files: the mutants by file.
+  """
+
+  seed: int
+  commit: str
+  date: str
+  files: dict[str, list[Mutant]]
 
 
 def mutants_of(source: str) -> dict[tuple[int, int], list[Mutant]]:
@@ -264,7 +291,7 @@ def tests_of(file: str) -> list[str]:
 def outcome_of(copy: pathlib.Path, tests: Sequence[str], limit_s: float) -> str:
   """"killed" by the tests in a copy of the tree, "survived", or "timeout"."""
   command = [sys.executable, "-m", "pytest", "-n", "0", "-x", "-q", "-p", "no:cacheprovider", *tests]
-  environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1",
+  environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(copy),
                               "JAX_COMPILATION_CACHE_DIR": str(_ROOT / ".cache" / "mutation")}
   with tempfile.TemporaryFile() as output:
     process = subprocess.Popen(command, cwd=copy, env=environment, stdout=output, stderr=output, start_new_session=True)
@@ -305,52 +332,93 @@ def run_file(copies: queue.SimpleQueue, file: str, mutants: Sequence[Mutant], jo
     return [dataclasses.replace(mutant, outcome=found) for mutant, found in zip(mutants, outcomes)]
 
 
-def read_results() -> dict[str, list[Mutant]]:
-  """What was run, by file."""
+def read_results(seed: int = 0) -> Sample:
+  """What was run; an empty sample of today's state where there is none."""
   path = _FOLDER / "results.json"
-  found = json.loads(path.read_text()) if path.exists() else {}
-  return {file: [Mutant(**fields) for fields in mutants] for file, mutants in found.items()}
+  if not path.exists():
+    commit = subprocess.run(["git", "rev-parse", "--short=8", "HEAD"], cwd=_ROOT, capture_output=True, text=True)
+    return Sample(seed, commit.stdout.strip(), datetime.date.today().isoformat(), {})
+  found = json.loads(path.read_text())
+  files = {file: [Mutant(**fields) for fields in mutants] for file, mutants in found["files"].items()}
+  return Sample(**found | {"files": files})
 
 
-def write_results(results: dict[str, list[Mutant]]) -> None:
+def write_results(sample: Sample) -> None:
   """Also writes the page."""
   _FOLDER.mkdir(exist_ok=True)
-  ordered = {file: results[file] for file in FILES if file in results}
-  write_text(_FOLDER / "results.json", json.dumps(
-      {file: list(map(dataclasses.asdict, mutants)) for file, mutants in ordered.items()}, indent=1) + "\n")
+  sample = dataclasses.replace(sample, files={file: sample.files[file] for file in FILES if file in sample.files})
+  write_text(_FOLDER / "results.json", json.dumps(dataclasses.asdict(sample), indent=1) + "\n")
   reasons = _FOLDER / "equivalent.json"
-  write_text(_FOLDER / "README.md", page(ordered, json.loads(reasons.read_text()) if reasons.exists() else {}))
+  write_text(_FOLDER / "README.md", page(sample, json.loads(reasons.read_text()) if reasons.exists() else {}))
 
 
-def page(results: dict[str, list[Mutant]], equivalent: dict[str, dict[str, str]]) -> str:
-  """A table of files, and all survivors.
+def page(sample: Sample, equivalent: dict[str, dict[str, str]]) -> str:
+  """The score with its interval, a table of files, and all survivors.
 
   Args:
-    results: by file.
+    sample: what was found.
     equivalent: by file and diff, why a survivor changes nothing that matters.
   """
+  counts = {file: _counts(mutants, equivalent.get(file, {})) for file, mutants in sample.files.items()}
+  total = [sum(column) for column in zip([0] * 6, *counts.values())]
   lines = ["# Mistakes that the tests notice", "", "`python -m experiments.mutation --help` says what this is.", "",
-           "| file | mutants | killed | timeouts | survived | of them equivalent | score |",
-           "| --- | --- | --- | --- | --- | --- | --- |"]
-  counts = {file: _counts(mutants, equivalent.get(file, {})) for file, mutants in results.items()}
-  total = [sum(column) for column in zip(*counts.values())]
+           *_summary(sample, total), "",
+           "| file | mutants | killed | timeouts | survived | of them equivalent | noticed since | score |",
+           "| --- | --- | --- | --- | --- | --- | --- | --- |"]
   for name, row in [*counts.items(), ("all", total)]:
     lines.append(f"| {name} | {' | '.join(map(str, row))} | {_score(row)} |")
-  lines += ["", "Score: of the mutants that are not equivalent, how many were killed or ran out of time.", ""]
-  for file, mutants in results.items():
+  lines += ["", *_unsampled(sample), ""]
+  for file, mutants in sample.files.items():
     lines += _survivors(file, mutants, equivalent.get(file, {}))
   return "\n".join(lines).rstrip() + "\n"
+
+
+def _summary(sample, total):
+  noticed, count = _noticed_of(total)
+  low, high = (100 * end for end in wilson_interval(noticed, count))
+  return [f"**{_score(total)}: {noticed} of {count} mutants were noticed, 95 % interval {low:.0f} to {high:.0f} %.** "
+          f"Drawn {sample.date} with seed {sample.seed} of",
+          f"commit {sample.commit}. With all {total[0]}, also those that were judged to be equivalent: "
+          f"{_percent(noticed, total[0])}.", "", *_MEANING.splitlines()]
+
+
+def wilson_interval(successes: int, count: int, z: float = 1.96) -> tuple[float, float]:
+  """Between which fractions the true one lies, with 95 % confidence at z = 1.96; (0, 1) of nothing.
+
+  Wilson, Probable inference, the law of succession, and statistical inference, 1927: unlike the mean and its standard
+  error it stays within [0, 1] and is no single point where all succeed.
+  """
+  if not count:
+    return 0.0, 1.0
+  center = (successes + z**2 / 2) / (count + z**2)
+  half_width = z / (count + z**2) * math.sqrt(successes * (count - successes) / count + z**2 / 4)
+  return max(0.0, center - half_width), min(1.0, center + half_width)
+
+
+def _unsampled(sample):
+  left = [file for file in FILES if not sample.files.get(file)]
+  return [f"Listed, but none drawn: {', '.join(left)}."] if left else ["Every file of the list was sampled."]
 
 
 def _counts(mutants, equivalent):
   outcomes = [mutant.outcome for mutant in mutants]
   named = sum(mutant.outcome == "survived" and mutant.diff in equivalent for mutant in mutants)
-  return [len(mutants), *map(outcomes.count, ("killed", "timeout", "survived")), named]
+  since = sum(mutant.noticed_since for mutant in mutants)
+  return [len(mutants), *map(outcomes.count, ("killed", "timeout", "survived")), named, since]
+
+
+def _noticed_of(row):
+  """How many were noticed, and of how many."""
+  count, killed, timeouts, _, equivalent, _ = row
+  return killed + timeouts, count - equivalent
 
 
 def _score(row):
-  count, killed, timeouts, _, equivalent = row
-  return f"{100 * (killed + timeouts) / (count - equivalent):.0f} %" if count > equivalent else "n/a"
+  return _percent(*_noticed_of(row))
+
+
+def _percent(noticed, count):
+  return f"{100 * noticed / count:.0f} %" if count else "n/a"
 
 
 def _survivors(file, mutants, equivalent):
@@ -358,7 +426,8 @@ def _survivors(file, mutants, equivalent):
   lines = [f"## {file}", ""] if survivors else []
   for mutant in survivors:
     reason = equivalent.get(mutant.diff)
-    lines += [f"{mutant.operator}{f', equivalent: {reason}' if reason else ''}", "", "```diff", mutant.diff, "```", ""]
+    verdict = f", equivalent: {reason}" if reason else ", noticed since" if mutant.noticed_since else ""
+    lines += [f"{mutant.operator}{verdict}", "", "```diff", mutant.diff, "```", ""]
   return lines
 
 
@@ -370,21 +439,35 @@ def _still_there(file, mutants):
 
 
 def run(args: argparse.Namespace) -> None:
-  """Runs a sample of every file, or the survivors once more, and writes what was found after each file."""
-  results = read_results()
+  """Runs a sample of every file, or the survivors once more, and writes what was found after each file.
+
+  Raises:
+    ValueError: there are results of another seed.
+  """
+  sample = read_results(args.seed)
+  if not args.survivors and sample.seed != args.seed:
+    raise ValueError(f"{_FOLDER / 'results.json'} holds seed {sample.seed}, not {args.seed}: move it away first.")
   with copies_of_tree(args.jobs) as copies:
     for file in args.only:
-      known = _still_there(file, results.get(file, []))
       if args.survivors:
-        left = [mutant for mutant in known if mutant.outcome == "survived"]
-        again = {mutant.diff: mutant for mutant in run_file(copies, file, left, args.jobs)} if left else {}
-        results[file] = [again.get(mutant.diff, mutant) for mutant in known]
+        found = _survivors_again(copies, file, sample.files.get(file, []), args.jobs)
       else:
         source = (_ROOT / "debir_jax" / f"{file}.py").read_text()
-        results[file] = run_file(copies, file, sampled(source, args.mutants, args.seed), args.jobs)
-      outcomes = [mutant.outcome for mutant in results[file]]
-      log(f"{file}: {outcomes.count('survived')} of {len(outcomes)} survived")
-      write_results(results)
+        found = run_file(copies, file, sampled(source, args.mutants, args.seed), args.jobs)
+      sample.files[file] = found
+      outcomes = [mutant.outcome for mutant in found]
+      log(f"{file}: {outcomes.count('survived')} of {len(found)} survived, "
+          f"{sum(mutant.noticed_since for mutant in found)} noticed since")
+      write_results(sample)
+
+
+def _survivors_again(copies, file, mutants, jobs):
+  """All mutants of a file; of survivors that can still be made it says anew whether they are noticed."""
+  left = [mutant for mutant in _still_there(file, mutants) if mutant.outcome == "survived"]
+  ran = run_file(copies, file, left, jobs) if left else []
+  noticed = {mutant.diff: mutant.outcome != "survived" for mutant in ran}
+  since = lambda mutant: noticed.get(mutant.diff, mutant.noticed_since)
+  return [dataclasses.replace(mutant, noticed_since=since(mutant)) for mutant in mutants]
 
 
 def main() -> None:

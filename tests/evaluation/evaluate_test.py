@@ -303,10 +303,13 @@ def test_every_capture_is_restored_in_patches_too_where_it_is_asked_for(evaluato
 
 
 def test_observations_are_those_of_the_evaluation(evaluator, scenes, records):
-  """`observe` gives the gain and motion that the records carry."""
-  observations = evaluator.observe(jax.tree.map(lambda x: x[:2], scenes), draw=1)
-  np.testing.assert_allclose(observations.motion_magnitude,
-                             [_of(records, "short")[scene_id, 1].motion_magnitude for scene_id in (10, 11)], rtol=1e-5)
+  """`observe` gives the gain and motion that the records carry, of the first draw unless told otherwise."""
+  two_scenes = jax.tree.map(lambda x: x[:2], scenes)
+  for draw, observations in ((1, evaluator.observe(two_scenes, draw=1)), (0, evaluator.observe(two_scenes))):
+    expected = [_of(records, "short")[scene_id, draw] for scene_id in (10, 11)]
+    np.testing.assert_allclose(observations.preview_gain, [record.preview_gain for record in expected], rtol=1e-5)
+    np.testing.assert_allclose(observations.motion_magnitude, [record.motion_magnitude for record in expected],
+                               rtol=1e-5)
 
 
 def test_diverged_restorer_is_named_with_its_scene(evaluator, scenes):

@@ -1,5 +1,8 @@
 """The oracle among other methods: it knows scene, gain and camera of a capture, but not its noise."""
 
+import dataclasses
+import inspect
+
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +10,7 @@ import pytest
 
 from debir_jax.evaluation import Evaluator, Method, Oracle
 from debir_jax.pipeline import Chain
-from debir_jax.policies import candidate_set
+from debir_jax.policies import candidate_set, search_exposure_times
 from debir_jax.simulator import CaptureSetup, PoissonGaussianNoise
 from debir_jax.types import BurstTiming, CameraColor, Scene
 
@@ -37,15 +40,15 @@ def _scenes(*speeds):
                scene_id=jnp.arange(len(speeds)))
 
 
-def _chain(restorer, gain=24.0):
+def _chain(restorer, gain=24.0, black_level=0.0):
   setup = CaptureSetup(timing=_TIMING, noise_model=PoissonGaussianNoise(1e-4, 1e-8), min_preview_gain=gain,
-                       max_preview_gain=gain)
+                       max_preview_gain=gain, black_level=black_level)
   return Chain(setup=setup, restorer=restorer)
 
 
-def _searched(restorer, scenes, *, num_draws=2, seed=0, gain=24.0, **options):
+def _searched(restorer, scenes, *, num_draws=2, seed=0, gain=24.0, black_level=0.0, **options):
   """Records of the oracle, and losses `[scenes, draws, m]` of its candidates on the same captures."""
-  chain = _chain(restorer, gain)
+  chain = _chain(restorer, gain, black_level)
   evaluator = Evaluator(chain, num_draws=num_draws, seed=seed, batch_size=len(scenes.scene_id))
   oracle = Oracle(chain=chain, **dict(candidates=_CANDIDATES) | options)
   records = evaluator.evaluate([Method("oracle", oracle, {}, uses_ground_truth=True)], scenes)
@@ -75,7 +78,22 @@ def test_the_oracle_beats_every_candidate_on_noise_it_has_not_seen():
   np.testing.assert_allclose(1920 * slow[:2, :, 0], [[32, 32], [16, 16]], atol=0.1)
 
 
+def test_it_searches_by_default_as_the_search_does_on_its_own():
+  """As many steps, of the same size."""
+  defaults = {field.name: field.default for field in dataclasses.fields(Oracle)}
+  for name in ("num_steps", "learning_rate"):
+    assert defaults[name] == inspect.signature(search_exposure_times).parameters[name].default, name
+
+
 def test_it_knows_the_gain():
   """The more noise, the longer the exposure of a scene that moves."""
   first = [_searched(_FIRST, _scenes(0.02), gain=gain)[0][0, :, 0].mean() for gain in (8.0, 64.0)]
   assert first[1] > 1.3 * first[0]
+
+
+def test_it_knows_the_black_level():
+  """In the dark, noise that is not cut off below 0 counts twice: the exposure of a scene that moves is longer."""
+  scenes = _scenes(0.03)
+  dark = dataclasses.replace(scenes, radiance=jnp.maximum(scenes.radiance - 0.6, 0))
+  first = [_searched(_FIRST, dark, gain=300.0, black_level=level)[0][0, :, 0].mean() for level in (0.0, 0.2)]
+  assert first[1] > 1.2 * first[0]

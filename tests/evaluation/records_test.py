@@ -6,7 +6,7 @@ import json
 import pytest
 
 from debir_jax.evaluation import Record, read_records, write_records
-from debir_jax.evaluation.records import by_method
+from debir_jax.evaluation.records import by_method, records_path, records_paths
 
 
 def _record(method="DEBIR", scene_id=1, draw=0, **values):
@@ -22,6 +22,15 @@ def test_records_survive_the_round_trip_exactly(tmp_path):
   write_records(path, records)
   assert read_records(path) == records
   assert [json.loads(line)["scene_id"] for line in path.read_text().splitlines()] == [1, 7]
+
+
+def test_columns_of_a_table_have_files_by_which_they_are_found(tmp_path):
+  """By their names, blanks included; other files of the folder are none."""
+  columns = ["fine-tuned restorers", "plain", "stage 1 restorer"]
+  paths = {column: records_path(tmp_path, column) for column in columns}
+  for path in (*paths.values(), tmp_path / "table.json"):
+    path.write_text("")
+  assert records_paths(tmp_path) == paths and not any(" " in path.name for path in paths.values())
 
 
 def test_records_of_an_earlier_version_are_read(tmp_path):

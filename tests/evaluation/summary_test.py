@@ -73,6 +73,7 @@ def test_a_single_scene_has_no_error():
   assert np.isnan(summaries[0].psnr_error)
   text = format_table({"": summaries})
   assert "nan" not in text and "1 scene with 2 noise draws each" in text and "31.00  " in text
+  assert "seed" not in text  # One, as of any network.
 
 
 def test_missing_reference_and_uneven_draws_are_refused(records):

@@ -1,13 +1,16 @@
 """The tool that puts mistakes into the code: which ones, and whether tests that notice them are told from others."""
 
+import argparse
 import ast
+import dataclasses
 import pathlib
 import textwrap
 
 import pytest
+import scipy.stats
 
 from experiments import mutation
-from experiments.mutation import Mutant
+from experiments.mutation import Mutant, Sample
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _SOURCE = textwrap.dedent('''\
@@ -95,10 +98,64 @@ def test_every_file_has_tests():
   assert set(mutation.TESTS) <= set(mutation.FILES)
 
 
+_MUTANTS = [Mutant("A", 0, "-a\n+b", "killed"), Mutant("B", 1, "-c\n+d", "survived"),
+            Mutant("C", 0, "-e\n+f", "survived"), Mutant("D", 0, "-g\n+h", "timeout")]
+
+
+def _page(mutants, equivalent):
+  return mutation.page(Sample(7, "abc", "2026-11-30", {"pipeline": mutants}), {"pipeline": equivalent})
+
+
 def test_the_page_counts_survivors_and_shows_those_that_are_no_gap_as_such():
-  """The score leaves equivalent ones out."""
-  mutants = [Mutant("A", 0, "-a\n+b", "killed"), Mutant("B", 1, "-c\n+d", "survived"),
-             Mutant("C", 0, "-e\n+f", "survived"), Mutant("D", 0, "-g\n+h", "timeout")]
-  text = mutation.page({"pipeline": mutants}, {"pipeline": {"-e\n+f": "the order of a sum"}})
-  assert "| pipeline | 4 | 1 | 1 | 2 | 1 | 67 % |" in text and "| all | 4 | 1 | 1 | 2 | 1 | 67 % |" in text
+  """The score leaves equivalent ones out, and stands with its interval and where it comes from."""
+  text = _page(_MUTANTS, {"-e\n+f": "the order of a sum"})
+  assert "| pipeline | 4 | 1 | 1 | 2 | 1 | 0 | 67 % |" in text and "| all | 4 | 1 | 1 | 2 | 1 | 0 | 67 % |" in text
+  assert "67 %: 2 of 3 mutants were noticed, 95 % interval 21 to 94 %" in text
+  assert "2026-11-30 with seed 7 of\ncommit abc. With all 4, also those that were judged to be equivalent: 50 %" in text
   assert "-c\n+d" in text and "-a\n+b" not in text and "C, equivalent: the order of a sum" in text
+  listed = text.partition("none drawn: ")[2].partition("\n")[0].rstrip(".").split(", ")
+  assert set(listed) == set(mutation.FILES) - {"pipeline"}
+
+
+def test_tests_written_for_a_survivor_do_not_raise_the_score():
+  """It stays among the survivors, as noticed since."""
+  since = [dataclasses.replace(mutant, noticed_since=mutant.operator == "B") for mutant in _MUTANTS]
+  before, after = _page(_MUTANTS, {}), _page(since, {})
+  assert "| all | 4 | 1 | 1 | 2 | 0 | 0 | 50 % |" in before and "| all | 4 | 1 | 1 | 2 | 0 | 1 | 50 % |" in after
+  assert "B, noticed since" in after and "-c\n+d" in after and "B, noticed since" not in before
+
+
+def test_survivors_are_run_once_more_and_stay_survivors(monkeypatch):
+  """Those killed by now are noticed since; such as cannot be made any more stay as they are."""
+  mutants = [*_MUTANTS, Mutant("E", 0, "-i\n+j", "survived", noticed_since=True)]
+  monkeypatch.setattr(mutation, "_still_there", lambda file, mutants: mutants[:-1])
+  monkeypatch.setattr(mutation, "run_file", lambda copies, file, left, jobs: [
+      dataclasses.replace(mutant, outcome={"B": "killed", "C": "survived"}[mutant.operator]) for mutant in left])
+  again = mutation._survivors_again(None, "pipeline", mutants, 1)
+  assert [mutant.outcome for mutant in again] == [mutant.outcome for mutant in mutants]
+  assert [mutant.operator for mutant in again if mutant.noticed_since] == ["B", "E"]
+
+
+def test_samples_of_two_seeds_are_not_mixed(monkeypatch, tmp_path):
+  """Results are read as they were written; to add such of another seed is an error that names the file."""
+  monkeypatch.setattr(mutation, "_FOLDER", tmp_path)
+  sample = Sample(7, "abc", "2026-11-30", {"pipeline": _MUTANTS, "evaluation/rules": _MUTANTS[:1]})
+  mutation.write_results(sample)
+  assert mutation.read_results(seed=8) == sample and "67 %" not in (tmp_path / "README.md").read_text()
+  with pytest.raises(ValueError, match="results.json holds seed 7, not 8"):
+    mutation.run(argparse.Namespace(survivors=False, seed=8, only=["pipeline"], jobs=1, mutants=1))
+
+
+@pytest.mark.parametrize("successes, count", [(0, 10), (10, 10), (3, 4), (57, 61), (1, 1)])
+def test_interval_of_the_score_is_wilsons(successes, count):
+  """As SciPy has it: within 0 and 1, around the score, and open where all or none succeed."""
+  low, high = mutation.wilson_interval(successes, count)
+  expected = scipy.stats.binomtest(successes, count).proportion_ci(method="wilson")
+  assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-4)
+  assert 0 <= low <= successes / count <= high <= 1 and high - low > 0.05
+
+
+def test_nothing_was_run_says_nothing_of_the_score():
+  """Any fraction may be the true one."""
+  assert mutation.wilson_interval(0, 0) == (0, 1)
+  assert "n/a: 0 of 0" in mutation.page(Sample(7, "abc", "2026-11-30", {}), {})

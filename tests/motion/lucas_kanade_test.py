@@ -144,6 +144,13 @@ def test_small_images_take_fewer_levels():
   assert num_levels == [5, 5, 3, 2, 1]
 
 
+def test_products_keep_their_precision_on_accelerators():
+  """Where factors are rounded unless told otherwise, by more than the noise."""
+  images = jnp.zeros((32, 32, 3))
+  program = str(jax.make_jaxpr(lambda *images: LucasKanade().apply({}, *images))(images, images))
+  assert program.count("dot_general[") == program.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") > 0
+
+
 def test_it_is_hashable_so_that_it_can_be_static():
   """Equal settings are equal and hash alike; another setting differs."""
   assert hash(LucasKanade()) == hash(LucasKanade()) and LucasKanade() == LucasKanade()

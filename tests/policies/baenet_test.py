@@ -13,6 +13,7 @@ from debir_jax.policies import (
   BaeInputs,
   BAENet,
   BAENetPolicy,
+  MobileNetV2,
   init_baenet,
   predict_exposure_times,
 )
@@ -163,14 +164,17 @@ def test_policy_is_a_pytree_whose_weights_can_be_replaced():
 
 
 def test_one_time_is_a_bounded_share_of_an_equal_part_of_the_budget():
-  """t = t_u / n (eps + (1 - eps) sigmoid(a - b)) with eps = n t_min / t_u, for every frame; from t_min to t_u / n."""
+  """t = t_u / n (eps + (1 - eps) sigmoid(a - b)) with eps = n t_min / t_u, for every frame, where a and b are the two
+  outputs of the layers; from t_min to t_u / n."""
   module = BAENet(width=0.25, blocks=LIGHT_BLOCKS, norm="group", uniform_exposure=True)
   variables = init_baenet(KEY, module)
   planes = jax.vmap(INPUTS)(_observations())
   logits = jax.jit(lambda v: module.apply(v, planes, train=False))(variables)
   times = np.asarray(jax.vmap(lambda x: predict_exposure_times(x, TIMING))(logits))
   assert logits.shape == (3, 5) and np.ptp(times, axis=1).max() < 1e-8 and np.ptp(times[:, 0]) > 1e-5
-  outputs = np.asarray(logits[:, 0] + np.log(4) - logits[:, 4])
+  layers = MobileNetV2(2, width=0.25, blocks=LIGHT_BLOCKS, norm="group")
+  outputs = np.asarray(jax.jit(lambda v: layers.apply(v, planes, train=False))(
+      {"params": variables["params"]["mobilenet_v2"]}))
   least = 4 * TIMING.min_exposure_s / TIMING.budget_s
-  expected = TIMING.budget_s / 4 * (least + (1 - least) / (1 + np.exp(-outputs)))
+  expected = TIMING.budget_s / 4 * (least + (1 - least) / (1 + np.exp(outputs[:, 1] - outputs[:, 0])))
   np.testing.assert_allclose(times[:, 0], expected, rtol=1e-5)

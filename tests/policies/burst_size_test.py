@@ -82,6 +82,14 @@ def test_sizes_that_mean_nothing_are_refused(sizes):
     check_burst_sizes(sizes, 8)
 
 
+@pytest.mark.parametrize("name, unit", [("exposure_time", "second"), ("frame", "frame")])
+def test_a_penalty_is_a_number_that_is_not_negative(name, unit):
+  """Else longer bursts would be rewarded; the message names the field."""
+  for value in (-0.1, float("nan"), float("inf")):
+    with pytest.raises(ValueError, match=f"stage2.{name}_penalty={value} must be .*not negative, loss per {unit}"):
+      BurstPenalty(**{name: value})
+
+
 def test_a_network_without_sizes_and_a_warm_up_are_refused(tmp_path):
   """Before anything is written."""
   config = quickstart.get_config("debug")

@@ -39,6 +39,13 @@ def test_the_digital_gimbal_gives_all_scenes_the_same_times():
   assert np.ptp(times, axis=0).max() == 0 and times[0, 0] > times[0, 1]
 
 
+def test_every_scene_of_a_batch_has_the_logits():
+  """As many as there are planes, of whatever size."""
+  logits = jnp.arange(5.0)
+  found = DigitalGimbal(num_frames=4).apply({"params": {"logits": logits}}, jnp.zeros((3, 16, 8, 6)), train=True)
+  np.testing.assert_array_equal(found, jnp.tile(logits, (3, 1)))
+
+
 def test_the_slack_may_have_a_floor_too():
   """Five equal shares of 128, of which 4 belong to frames (Eq. 3 to the letter)."""
   times = _predict(_policy({"params": {"logits": jnp.zeros(5)}}, slack_floor=True), _observations())

@@ -143,6 +143,18 @@ def test_group_norm_has_no_statistics_and_knows_no_batch():
   np.testing.assert_allclose(apply(other_neighbours)[0], apply(planes)[1], rtol=1e-4, atol=1e-5)
 
 
+def test_group_norm_is_over_eight_channels_of_one_image(x64):
+  """With epsilon 1e-5, as the batch's, which matters in dark images."""
+  module = MobileNetV2(5, width=0.5, norm="group", dropout_rate=0.0, blocks=LIGHT_BLOCKS[:1])
+  planes = 1e-3 * np.random.default_rng(0).uniform(size=(3, 16, 16, 6))
+  variables = init_baenet(jax.random.key(0), module)
+  _, state = module.apply(variables, planes, train=False, capture_intermediates=True, mutable=["intermediates"])
+  before, after = (np.asarray(state["intermediates"][name]["__call__"][0]) for name in ("stem_conv", "stem_norm"))
+  groups = before.reshape(3, 8 * 8, 2, 8)
+  expected = (groups - groups.mean((1, 3), keepdims=True)) / np.sqrt(groups.var((1, 3), keepdims=True) + 1e-5)
+  np.testing.assert_allclose(after, expected.reshape(before.shape), rtol=1e-4, atol=1e-6)
+
+
 def test_unknown_norm_is_refused():
   """The message names the value seen and the choices."""
   with pytest.raises(ValueError, match="'batch' or 'group', got 'layer'"):

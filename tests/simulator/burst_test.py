@@ -275,6 +275,7 @@ def test_sequences_that_are_too_short_are_an_error():
     simulate_previews(KEY, np.ones((79, 2, 2, 4), np.float32), 600.0, IsoNoise(), PAPER)
   with pytest.raises(ValueError, match="80 subframes.*at least 81"):
     target_of(np.ones((80, 2, 2, 4), np.float32), PAPER)
+  np.testing.assert_array_equal(target_of(np.ones((81, 2, 2, 4), np.float32), PAPER), 1)  # Just long enough.
 
 
 @pytest.mark.parametrize("bad", (np.nan, np.inf, 0.0, -1e-3))

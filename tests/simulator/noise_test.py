@@ -1,5 +1,6 @@
 """Laws of the noise models and of the reparameterised draw (paper, Eq. 8), before the clip."""
 
+import dataclasses
 import functools
 
 import jax
@@ -171,6 +172,14 @@ def test_models_are_pytrees_with_traced_and_batched_parameters(x64):
   np.testing.assert_allclose(variances, np.array([1, 2]) * (100 * 1e-5 * 0.5 + 1e4 * 1e-9), rtol=1e-12)
   gradient = jax.grad(lambda m: m.variance(0.5, 100.0))(PoissonGaussianNoise(1e-5, 1e-9))
   np.testing.assert_allclose([gradient.shot_noise, gradient.read_variance], [50, 1e4], rtol=1e-12)
+
+
+@EVERY_MODEL
+def test_models_are_values(model):
+  """Equal parameters are equal, and cannot change behind a compiled program's back."""
+  assert model == type(model)() and hash(model) == hash(type(model)())
+  with pytest.raises(dataclasses.FrozenInstanceError):
+    setattr(model, dataclasses.fields(model)[0].name, 0.0)
 
 
 def test_wrong_number_of_gains_is_an_error():

@@ -14,7 +14,15 @@ from jax.test_util import check_grads
 import numpy as np
 import pytest
 
-from debir_jax.simulator import burst_windows, integrate, integrate_windows, preview_windows, shutter, window_weights
+from debir_jax.simulator import (
+  burst_windows,
+  capture_time,
+  integrate,
+  integrate_windows,
+  preview_windows,
+  shutter,
+  window_weights,
+)
 from debir_jax.types import BurstTiming
 
 _S = 1 / 1920  # One subframe in s.
@@ -125,6 +133,7 @@ def test_frames_do_not_overlap_and_keep_their_gap(x64):
     np.testing.assert_allclose(start[0], 80 * _S, rtol=1e-15)
     np.testing.assert_allclose(end - start, times, rtol=1e-13)
     np.testing.assert_allclose(start[1:] - end[:-1], 7 * _S, rtol=1e-12)
+    np.testing.assert_allclose(capture_time(times, timing), end[-1] - start[0], rtol=1e-12)
 
 
 @BOTH_TIMINGS

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import types
 
 import jax
 import numpy as np
@@ -95,6 +96,33 @@ def test_with_one_restorer_it_is_that_of_stage_1(experiment, states, columns):
               "uniform {16}": uniform(16 / 1920)}
   for name, policy in policies.items():
     _assert_measured_with(experiment, columns[0], name, policy, pretrained)
+
+
+def test_debir_s_own_restorer_has_a_column_where_it_is_another_than_that_of_stage_1(states):
+  """Without fine-tuned baselines, whose column it would stand in."""
+  experiment, policies = types.SimpleNamespace(config=small_config()), {comparison.OURS: _MINE, "Auto": _MINE}
+  columns_of = lambda trained, pretrained: comparison._columns(
+      experiment, None, states[trained], states[pretrained], policies)
+  for trained, pretrained in (("stage3", "stage1"), ("stage1", "stage3")):
+    columns = columns_of(trained, pretrained)
+    assert list(columns) == [comparison.STAGE1_COLUMN, comparison.OWN_COLUMN]
+    (own,) = columns[comparison.OWN_COLUMN]
+    assert own.name == comparison.OURS and own.restorer_variables == states[trained].restoration_variables
+  assert list(columns_of("stage1", "stage1")) == [comparison.STAGE1_COLUMN]
+
+
+def test_after_stage_1_alone_fixed_times_are_compared_under_its_restorer(states, tmp_path, monkeypatch):
+  """The one at hand: nothing is loaded."""
+  monkeypatch.setattr(comparison, "_UNIFORM_SUBFRAMES", (16,))
+  monkeypatch.setattr(comparison, "plots", types.SimpleNamespace(comparison_sheet=lambda *args: None))
+  experiment = Experiment(small_config(), restorer=NormedMean(), scenes=wave_scenes())
+  comparison.compare(experiment, tmp_path, states["stage1"], with_bae=False)
+  paths = records_paths(tmp_path / "results")
+  assert list(paths) == [comparison.STAGE1_COLUMN]
+  records = read_records(paths[comparison.STAGE1_COLUMN])
+  assert {record.method for record in records} == {"bracket {8,24,40,56}", "uniform {16}"}
+  _assert_measured_with(experiment, records, "uniform {16}", uniform(16 / 1920),
+                        states["stage1"].restoration_variables)
 
 
 def test_a_fine_tuned_restorer_starts_from_that_of_stage_1(experiment, states, columns, tmp_path):

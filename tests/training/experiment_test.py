@@ -11,10 +11,12 @@ from small_run import NormedMean, small_config, wave_scenes
 from debir_jax.evaluation import Method
 from debir_jax.policies import BAENetPolicy, uniform
 from debir_jax.simulator import IsoNoise
+from debir_jax.training import experiment as experiment_lib
 from debir_jax.training.experiment import Experiment
 from debir_jax.training.losses import Batch
 from debir_jax.training.stages import STAGES
 from debir_jax.types import SampledMotion
+from debir_jax.weights.weight_file import BAENET_FILE, RESTORER_FILE, save_weights
 
 _IDS = jnp.arange(3)
 
@@ -42,6 +44,27 @@ def test_held_out_scenes_are_measured_with_the_calibrated_camera(experiment):
   for jittered in (experiment.label_evaluator(1).conditions(_IDS, 0),
                    experiment.steps.conditions(jax.random.key(0), jnp.asarray(0), 3)):
     assert len(set(np.asarray(jittered.noise_model.shot_jitter))) == 3
+
+
+def test_steps_are_computed_as_the_config_says(monkeypatch):
+  """Over which devices, in which parts, and with which loss."""
+  given = []
+  monkeypatch.setattr(experiment_lib, "Steps", lambda models, setup, optimizers, options: given.append(options))
+  Experiment(small_config(**{
+      "parallel.shard_state": True, "parallel.num_microbatches": 2, "batch_size": 4, "clamp_loss": True,
+      "stage2.noise_draws": 3, "stage2.frame_penalty": 0.5}), restorer=NormedMean(), scenes=wave_scenes())
+  (options,) = given
+  assert options.shard_state and options.num_microbatches == 2 and options.mesh.size == 1
+  assert options.clamp_loss and options.noise_draws == 3 and options.penalties.frame == 0.5
+
+
+def test_evaluation_and_labels_look_through_the_chain_of_the_config():
+  """The restorer sees the planes, and BAENet the motion magnitude, that they see in training."""
+  experiment = Experiment(small_config(**{"motion.full_scale_px_per_s": 300.0, "restorer_inputs.noise_map": True}),
+                          restorer=NormedMean(), scenes=wave_scenes())
+  for chain in (experiment.chain(), experiment.chain(training=True)):
+    assert chain.motion.full_scale_px_per_s == 300 and chain.restorer_inputs.noise_map
+    assert chain.restorer == NormedMean() and chain.setup.timing == experiment.setup.timing
 
 
 def test_evaluation_and_labels_draw_other_noise(experiment):
@@ -196,3 +219,16 @@ def test_a_stage_is_there_once_it_has_checkpoints_or_weights_stand_for_it(experi
   assert experiment.has_stage("stage1", tmp_path) and not experiment.has_stage("stage2", tmp_path)
   (tmp_path / "restorer.safetensors").write_bytes(b"")
   assert experiment.has_stage("stage2", tmp_path)
+
+
+def test_a_folder_of_weight_files_stands_for_a_finished_run(experiment, state, tmp_path):
+  """Both networks; of stage 1, whose BAENet is not trained yet, the restorer alone."""
+  files = dict(restoration=RESTORER_FILE, bae=BAENET_FILE)
+  for part, name in files.items():
+    saved = jax.tree.map(lambda leaf: leaf + 1, getattr(state, f"{part}_variables"))
+    save_weights(tmp_path / name, saved, experiment.compatibility[part])
+  for stage, loaded in (("stage1", {"restoration"}), ("stage3", {"restoration", "bae"})):
+    found = experiment.load_stage(stage, tmp_path, state)
+    for part in files:
+      before, after = (getattr(one, f"{part}_variables") for one in (state, found))
+      jax.tree.map(lambda x, y: np.testing.assert_allclose(y, x + (part in loaded), rtol=1e-6), before, after)

@@ -59,7 +59,8 @@ def test_losses_of_different_shapes_are_refused():
 
 @pytest.mark.parametrize("name, noise_draws", [("warmup", 1), ("exposure", 3)])
 def test_the_gradient_to_the_weights_of_baenet_equals_central_differences(name, noise_draws, x64):
-  """Eq. 12 and Eq. 13 in float64: through softmax, windows, gains, noise and restorer, along random directions."""
+  """Eq. 12 and Eq. 13 in float64: through softmax, windows, gains, noise and restorer, along random directions. The
+  error of labels is shown in 1/1920 s."""
   del x64
   models = small_models()
   steps, state, scenes = small_steps(models, noise_draws=noise_draws), small_state(models, dtype=jnp.float64), _scenes()
@@ -76,6 +77,8 @@ def test_the_gradient_to_the_weights_of_baenet_equals_central_differences(name, 
   h = 1e-6
   np.testing.assert_allclose(slope, (loss_at(h) - loss_at(-h)) / (2 * h), rtol=1e-5)
   assert abs(float(slope)) > 1e-8 * float(outputs["loss"])
+  if name == "warmup":  # The labels of `take`.
+    np.testing.assert_allclose(outputs["label_error"], jnp.abs(1920 * outputs["exposure_times"] - 24).mean(), rtol=1e-6)
 
 
 def test_noise_draws_are_bursts_of_one_prediction():
@@ -95,6 +98,25 @@ def test_noise_draws_are_bursts_of_one_prediction():
   np.testing.assert_allclose(outputs["loss"], losses.mean(), rtol=1e-5)
   np.testing.assert_allclose(outputs["psnr"], qualities.mean(), rtol=1e-5)
   assert np.ptp(losses, axis=0).min() > 1e-5 * losses.min()  # The draws differ.
+
+
+def test_a_clamped_loss_does_not_see_what_is_brighter_than_white():
+  """That of the restorer, at exposure times drawn at random, with weights that overshoot."""
+  models, scenes = small_models(), _scenes()
+  state = small_state(models)
+  state = state.replace(restoration_params=jax.tree.map(lambda leaf: 2.5 * leaf, state.restoration_params))
+  steps = small_steps(models, clamp_loss=True)
+  _, outputs = take(steps, "restoration", state, scenes)
+  conditions = steps.conditions(KEY, state.step, _BATCH)
+  losses = np.zeros((2, _BATCH))
+  for index in range(_BATCH):
+    scene, one = jax.tree.map(lambda leaf, i=index: leaf[i], (scenes, conditions))
+    raw = simulate_burst(one.burst_key, scene.radiance, outputs["exposure_times"][index], one.preview_gain,
+                         one.noise_model, SETUP.timing)
+    restored, target = _restored(state.restoration_params, raw), target_of(scene.radiance, SETUP.timing)
+    losses[:, index] = jnp.abs(restored - target).mean(), jnp.abs(jnp.minimum(restored, 1) - target).mean()
+  np.testing.assert_allclose(outputs["scenes"]["loss"], losses[1], rtol=1e-5)
+  assert np.all(losses[0] > 1.01 * losses[1])
 
 
 def test_a_penalty_of_time_adds_its_own_gradient():

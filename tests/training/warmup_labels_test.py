@@ -79,14 +79,15 @@ def test_every_draw_is_seen_in_turn_under_the_conditions_of_training(experiment,
   assert experiment.setup.camera_jitter and len(set(np.asarray(cameras.shot_jitter))) == _NUM_SCENES
 
 
-def _planted(best):
+def _planted(best, best_by_psnr=None, **fields):
   """An experiment whose candidates are as good as planted; what it hands on as conditions says for what."""
-  l1 = np.where(np.arange(5) == best[..., None], 0.1, 0.2)
+  l1, minus_psnr = (np.where(np.arange(5) == indices[..., None], 0.1, 0.2)
+                    for indices in (best, best if best_by_psnr is None else best_by_psnr))
   scores = CandidateScores(candidates=np.zeros((5, 4)), scene_ids=np.arange(len(best)),
-                           preview_gain=np.ones(best.shape), psnr=-l1, l1=l1)
+                           preview_gain=np.ones(best.shape), psnr=-minus_psnr, l1=l1)
   evaluator = types.SimpleNamespace(conditions=lambda scene_ids, draw: (scene_ids, draw))
   return types.SimpleNamespace(
-      config=small_config(**{"stage2_warmup.label_draws": best.shape[1]}), compatibility=dict(restoration={}),
+      config=small_config(**{"stage2_warmup.label_draws": best.shape[1]} | fields), compatibility=dict(restoration={}),
       scenes=dict(bae=WaveScenes(len(best))),
       label_evaluator=lambda num_draws: evaluator, score_candidates=lambda *args: scores)
 
@@ -104,6 +105,19 @@ def test_labels_are_looked_up_by_scene_and_draw(tmp_path):
       np.testing.assert_allclose(batch.exposure_times, candidates[best[ids, step % 4]], rtol=1e-6)
       assert batch.conditions == (ids, step % 4) or batch.conditions[1] == step % 4
     experiment.score_candidates = None  # The second time they are read.
+
+
+@pytest.mark.parametrize("metric", ("l1", "psnr"))
+def test_the_label_is_best_by_the_metric_of_the_config(tmp_path, metric, capsys):
+  """Where the two disagree on every capture; how often each candidate is best is told, also of those that never are."""
+  by = dict(l1=np.array([[0], [1], [4]]), psnr=np.array([[2], [3], [0]]))
+  experiment = _planted(by["l1"], by["psnr"], **{"stage2_warmup.label_metric": metric})
+  batch = warmup_labels(experiment, _STAGE, None, tmp_path)(types.SimpleNamespace(scene_id=jnp.arange(3)), 0)
+  candidates = candidate_set(Experiment(small_config()).setup.timing).exposure_times
+  np.testing.assert_allclose(batch.exposure_times, candidates[by[metric][:, 0]], rtol=1e-6)
+  told = capsys.readouterr().err.splitlines()[-1].partition("labels: ")[2]
+  counts = [int(part.rpartition(": ")[2]) for part in told.split(", ")]
+  assert counts == dict(l1=[1, 1, 0, 0, 1], psnr=[1, 0, 1, 1, 0])[metric]
 
 
 @pytest.mark.parametrize("change", ("restorer", "draws", "metric", "gains", "scenes"))
