@@ -24,8 +24,9 @@ def get_config(mode: str = ""):
   config.restoration_optimizer.update(dict(clip_norm=0.05, beta2=0.99))
   config.bae_optimizer.clip_norm = 1.0
   config.stage1.update(dict(num_steps=60_000, learning_rate=1e-3, final_learning_rate=1e-5, lr_warmup_steps=200))
-  config.stage2_warmup.update(dict(num_steps=3000, learning_rate=1e-3, final_learning_rate=2e-4, label_draws=4))
-  config.stage2.update(dict(num_steps=2000, learning_rate=3e-4, final_learning_rate=1e-5))
+  config.stage2_warmup.update(dict(num_steps=3000, learning_rate=1e-3, final_learning_rate=2e-4, label_draws=4,
+                                   exact_motion=False))
+  config.stage2.update(dict(num_steps=2000, learning_rate=3e-4, final_learning_rate=1e-5, exact_motion=False))
   config.stage3.update(dict(num_steps=1000, learning_rate=1e-4, final_learning_rate=1e-6))
   config.evaluation.update(dict(border=2, watched_scenes=8))
   config.comparison.enabled = True

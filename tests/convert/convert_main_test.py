@@ -180,7 +180,7 @@ def test_a_config_with_another_kind_of_restorer_is_refused(tmp_path, weights, co
   """With what to set in it."""
   line = "config.restorer.network, config.restorer_inputs.aligned = 'aligned_unet', True"
   config_file.write_text(_CONFIG.replace("return config", f"{line}\n  return config"))
-  with pytest.raises(SystemExit, match="is of a Burstormer, but --config has AlignedUNet; set config.restorer.network="):
+  with pytest.raises(SystemExit, match="of a Burstormer, but --config has AlignedUNet; set config.restorer.network="):
     _convert(_saved(tmp_path, weights), tmp_path / "weights", config_file)
   assert not (tmp_path / "weights").exists()
 
