@@ -3,7 +3,7 @@
 nice -n 19 python -m debir_jax.main --config=configs/pretrain_small.py --config.data.photos=FOLDER \
   --workdir=runs/pretrain_small
 
-Resumable at any moment by the same command. docs/photos.md says where to get photos.
+Resumable at any moment by the same command. docs/training.md says where to get photos.
 """
 
 from configs import default

@@ -87,6 +87,18 @@ def test_the_training_of_the_shipped_weights_starts_like_any_other(workdir, tmp_
   assert _steps(tmp_path / "stage3" / "log.jsonl") == [1]
 
 
+def test_a_restorer_of_aligned_frames_goes_through_the_stages(tmp_path):
+  """Aligned by exact motion in stage 1, by motion that is found in the frames behind it; one step of each."""
+  _run("pretrain_small", tmp_path, "--config.restorer.network=aligned_unet", "--config.restorer_inputs.aligned",
+       "--config.aligned_unet.num_features=8", "--config.aligned_unet.blocks_per_level=1",
+       "--config.stages=('stage1','stage2')", "--config.comparison.enabled=False",
+       "--config.evaluation.watched_scenes=0")
+  for stage in ("stage1", "stage2"):
+    assert _steps(tmp_path / stage / "log.jsonl") == [1]
+  config = json.loads((tmp_path / "config.json").read_text())
+  assert config["stage1"]["exact_motion"] and not config["stage2"]["exact_motion"]
+
+
 @pytest.mark.slow
 def test_the_digital_gimbal_goes_through_the_same_stages(workdir, tmp_path):
   """Warm-up, main step, evaluation; that its times are the same for all scenes is no collapse."""
