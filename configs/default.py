@@ -57,7 +57,8 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
       # without dead leaves, or "clips" for the test where test_clips names a folder.
       validation_source=config_dict.placeholder(str),
       test_source=config_dict.placeholder(str),
-      photos="",  # A folder with photos; "builtin": scikit-image's seven, for a first look.
+      photos="",  # Folders with photos, joined by ","; "builtin": scikit-image's seven, for a first look.
+      photo_list="",  # Which of them are in which split, see debir_jax/scenes/photo_splits.py; "": dealt by the seed.
       crop_size=256,  # Side of the mosaic, px. [release]
       # Folder with a subfolder of frames, 1920 per second, for every clip: test scenes are windows of these clips, as
       # the paper's are of GoPro's. "": photos in motion.
@@ -188,6 +189,9 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
                                 label_metric="l1"))
   config.stage2 = d(dict(num_steps=18_314, learning_rate=1e-7, final_learning_rate=1e-8, lr_warmup_steps=0,
                          exact_motion=True,
+                         # With aligned frames and exact_motion: error of the motion's velocity, relative to the speed,
+                         # that the restorer sees. 0.1 is what is found in the frames, to which no gradient leads.
+                         motion_error=0.0,
                          noise_draws=1,  # Bursts per prediction, alike but for their noise; the loss is their mean.
                          # Added to the loss: per second that a burst takes, gaps included, and per frame. For scale:
                          # the L1 loss of a restored image is about 0.02.
@@ -233,8 +237,9 @@ def shrunk(config: ml_collections.ConfigDict, mode: str) -> ml_collections.Confi
     # Every config shrinks to the same numbers, so that they share compiled programs.
     config.update(config_dict.ConfigDict(dict(
         batch_size=2, log_every_steps=1, checkpoint_every_steps=1, start_from_scratch=True,
-        data=dict(photos="builtin", crop_size=32, num_restore_scenes=4, num_bae_scenes=4, num_validation_scenes=2,
-                  num_test_scenes=2, dead_leaves_fraction=0.5, static_fraction=0.3, cache=True),
+        data=dict(photos="builtin", photo_list="", crop_size=32, num_restore_scenes=4, num_bae_scenes=4,
+                  num_validation_scenes=2, num_test_scenes=2, dead_leaves_fraction=0.5, static_fraction=0.3,
+                  cache=True),
         restorer=dict(network="burstormer", num_features=8, blocks_per_level=0, fusion_blocks=0, deform_groups=1,
                       identity_alignment=True),
         restorer_inputs=dict(aligned=False),

@@ -31,7 +31,8 @@ _RANGES: dict[str, tuple[float, float]] = {
         "profile.first_step", "profile.num_steps", "restorer.blocks_per_level",
         "aligned_unet.blocks_per_level", "restorer.fusion_blocks",
         "bae.classifier_scale", "restoration_optimizer.weight_decay", "bae_optimizer.weight_decay",
-        "stage2.exposure_time_penalty", "stage2.frame_penalty", "evaluation.border", "evaluation.mse_floor",
+        "stage2.exposure_time_penalty", "stage2.frame_penalty", "stage2.motion_error", "evaluation.border",
+        "evaluation.mse_floor",
         "evaluation.patch_size", "evaluation.patch_overlap", "evaluation.watched_scenes", "comparison.headroom_scenes",
         *(f"{stage}.{rate}" for stage in _STAGES for rate in ("final_learning_rate", "lr_warmup_steps")),
         "end_to_end.bae_final_learning_rate"), (0, math.inf)),
@@ -47,7 +48,7 @@ _POSITIVE = (
     "guard.max_grad_norm", "guard.max_grad_norm_ratio", "restoration_optimizer.clip_norm", "bae_optimizer.clip_norm",
     "restoration_optimizer.offset_rate", *(f"{stage}.learning_rate" for stage in _STAGES),
     "end_to_end.bae_learning_rate")
-_PATHS = ("init_from", "data.photos", "data.test_clips", "motion.weights", "evaluation.lpips")
+_PATHS = ("init_from", "data.photos", "data.photo_list", "data.test_clips", "motion.weights", "evaluation.lpips")
 _NAMES = {
     "guard.on_nonfinite": ("stop", "skip"), "guard.on_bad_batch": ("skip", "stop"),
     "guard.on_collapse": ("log", "stop"), "data.on_unreadable": ("stop", "skip"),

@@ -19,6 +19,7 @@ import ml_collections
 from debir_jax.config.capture import timing_of
 from debir_jax.config.choices import chosen
 from debir_jax.imaging.color import Unprocessing, random_camera_color, random_ccm, random_release_ccm
+from debir_jax.runtime.files import local_path
 from debir_jax.runtime.fingerprint import fingerprint
 from debir_jax.runtime.mesh import by_example
 from debir_jax.scenes import (
@@ -41,6 +42,7 @@ from debir_jax.scenes import (
   photo_folder,
   split_photos,
 )
+from debir_jax.scenes.photo_splits import read_list
 from debir_jax.types import BurstTiming
 
 SPLITS = ("restore", "bae", "validation", "test")
@@ -182,8 +184,13 @@ def _photos_by_split(data):
         "config.data.photos names no photos to make scenes of. Give a folder with photos (--config.data.photos=FOLDER, "
         "a few hundred are good: docs/training.md says where to get them), or --config.data.photos=builtin: seven "
         "photos that come with scikit-image, with which training as in the paper makes no sense.")
-  photos = builtin_photos() if data.photos == "builtin" else photo_folder(data.photos)
-  splits = split_photos(photos, seed=data.seed)
+  folders = [local_path(folder, "config.data.photos") for folder in data.photos.split(",")]
+  if data.photo_list:
+    splits = read_list(local_path(data.photo_list, "config.data.photo_list"), folders)
+  else:
+    builtin = data.photos == "builtin"
+    photos = builtin_photos() if builtin else [photo for folder in folders for photo in photo_folder(folder)]
+    splits = split_photos(photos, seed=data.seed)
   return {split: getattr(splits, split) for split in SPLITS}
 
 

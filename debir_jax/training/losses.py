@@ -14,11 +14,14 @@ import jax.numpy as jnp
 
 from debir_jax.config.networks import Models
 from debir_jax.evaluation.metrics import psnr
+from debir_jax.motion.uncertain import with_error
 from debir_jax.pipeline import capture, observe_scene, restorer_inputs
 from debir_jax.policies import BurstPenalty
 from debir_jax.restoration import apply_in_training
 from debir_jax.simulator import CaptureConditions, target_of
 from debir_jax.types import BurstTiming, Observation, Scene
+
+_MOTION_TAG = 0x30710  # Folded into the burst's key.
 
 Result = tuple[jax.Array, tuple[dict[str, Any], dict[str, Any]]]
 
@@ -74,6 +77,7 @@ class Losses:
     clamp: see `restoration_loss`.
     noise_draws: bursts that BAENet's times are judged by in `exposure`; they differ in their noise only.
     penalties: what bursts add to the loss of `exposure`.
+    motion_error: of the motion that scenes tell, in `exposure`: see `with_error`; 0: frames are aligned exactly.
   """
 
   models: Models
@@ -81,6 +85,7 @@ class Losses:
   clamp: bool = False
   noise_draws: int = 1
   penalties: BurstPenalty = BurstPenalty()
+  motion_error: float = 0.0
 
   def __post_init__(self):
     if self.noise_draws < 1:
@@ -156,18 +161,22 @@ class Losses:
   def _times(self, logits):
     return jax.vmap(functools.partial(self.models.bae.exposure_times, timing=self.timing))(logits)
 
-  def _inputs(self, batch, exposure_times):
+  def _inputs(self, batch, exposure_times, motion_error=0.0):
     """What the restorer sees of every example's burst, `[B, n, h, w, c]`."""
     def inputs_of_one(scene, conditions, times):
+      motion = scene.motion
+      if motion is not None and motion_error:
+        motion = with_error(jax.random.fold_in(conditions.burst_key, _MOTION_TAG), motion, motion_error)
       burst = capture(conditions.burst_key, scene.radiance, times, conditions.preview_gain, conditions.noise_model,
-                      self.timing, black_level=conditions.black_level, motion=scene.motion)
+                      self.timing, black_level=conditions.black_level, motion=motion)
       return restorer_inputs(burst, self.models.restorer_inputs)
 
     return jax.vmap(inputs_of_one)(batch.scenes, batch.conditions, exposure_times)
 
   def _drawn_inputs(self, batch, times):
     """`[draws, B, n, h, w, c]`, alike but for their noise."""
-    return jax.vmap(lambda draw: self._inputs(_redrawn(batch, draw), times))(jnp.arange(self.noise_draws))
+    inputs_of = lambda draw: self._inputs(_redrawn(batch, draw), times, self.motion_error)
+    return jax.vmap(inputs_of)(jnp.arange(self.noise_draws))
 
   def _restored(self, given, inputs):
     variables = {"params": given.restoration_params, **given.stats["restoration"]}

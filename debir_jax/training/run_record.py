@@ -13,7 +13,8 @@ import ml_collections
 
 from debir_jax.config.compatibility import check_compatible
 from debir_jax.runtime import processes
-from debir_jax.runtime.files import read_json, write_text
+from debir_jax.runtime.files import local_path, read_json, write_text
+from debir_jax.runtime.fingerprint import fingerprint
 from debir_jax.runtime.progress import log
 from debir_jax.runtime.versions import version_of
 from debir_jax.training.checkpoint import FORMAT, check_format
@@ -37,6 +38,9 @@ def check_config(config: ml_collections.ConfigDict, stage: Stage, directory: pat
     ValueError: with every field that differs.
   """
   config = config.to_dict()
+  if config["data"]["photo_list"]:  # The photos are those of the list, wherever they and it lie on this machine.
+    content = local_path(config["data"]["photo_list"], "config.data.photo_list").read_bytes()
+    config["data"].update(photos="", photo_list=fingerprint(content.hex()))
   others = [name for name in STAGES if name != stage.name]
   for name in [*_FREE_FIELDS, *others]:
     section, _, field = name.rpartition(".")

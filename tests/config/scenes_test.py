@@ -1,6 +1,8 @@
 """Where the scenes of a run come from: names in the config, a source of one's own, or sources that are given."""
 
+import json
 import pathlib
+import shutil
 
 import cv2
 import jax
@@ -11,7 +13,15 @@ import pytest
 from debir_jax.config import scenes as scenes_config
 from debir_jax.config.scenes import batches_of, register_scenes, scene_sources_of
 from debir_jax.runtime.mesh import make_mesh
-from debir_jax.scenes import CachedScenes, DeadLeavesScenes, MixedScenes, PhotoMotionScenes, batches
+from debir_jax.scenes import (
+  CachedScenes,
+  DeadLeavesScenes,
+  MixedScenes,
+  PhotoMotionScenes,
+  batches,
+  builtin_photos,
+  photo_splits,
+)
 from debir_jax.types import BurstTiming, CameraColor, Scene
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -257,6 +267,23 @@ def test_layers_are_as_frequent_as_the_config_says(config):
     config.data.update(dict(source="photos", parallax_fraction=float(shares[0]), object_fraction=float(shares[1])))
     layers = scene_sources_of(config)["restore"].params(1).layers
     assert tuple(float(layer.visible) for layer in layers) == shares
+
+
+def test_photos_come_from_several_folders_and_a_list_says_which_is_where(config, tmp_path):
+  """Dealt together without a list; with one as it says, and without what it does not name."""
+  for number, photo in enumerate(builtin_photos()):
+    folder = tmp_path / str(number % 2)
+    folder.mkdir(exist_ok=True)
+    shutil.copy(photo.path, folder)
+  config.data.update(dict(source="photos", photos=f"{tmp_path / '0'},{tmp_path / '1'}"))
+  groups = lambda: {split: {source.group(index) for index in range(len(source))}
+                    for split, source in scene_sources_of(config).items()}
+  assert len(set().union(*groups().values())) == 6
+  photo_splits.main([str(tmp_path / "0"), str(tmp_path / "1"), "--to", str(tmp_path / "list.json"), "--seed=5"])
+  config.data.photo_list = str(tmp_path / "list.json")
+  listed = json.loads((tmp_path / "list.json").read_text())["photos"]
+  for split, found in groups().items():
+    assert found <= {entry["group"] for entry in listed.values() if entry["split"] == split}
 
 
 def test_scenes_are_kept_in_memory_on_request(config):

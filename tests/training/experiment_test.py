@@ -167,7 +167,6 @@ def test_a_stage_sees_motion_where_its_section_says_so(experiment, name):
   scenes = next(experiment.batches("restore", 0))
   scenes = dataclasses.replace(scenes, motion=SampledMotion(flow_px=jnp.zeros((1, 2, 4, 4, 2)), interval_s=0.004))
   section = experiment.config[name]
-  assert section.exact_motion == (name != "stage3")
   for exact in (True, False):
     with section.unlocked():
       before, section.exact_motion = section.exact_motion, exact
@@ -179,7 +178,13 @@ def test_a_stage_sees_motion_where_its_section_says_so(experiment, name):
 
 def test_labels_are_searched_with_the_motion_that_the_warmup_sees(experiment):
   """Evaluation never is."""
-  assert experiment.label_evaluator(1)._chain.exact_motion and not experiment.evaluator._chain.exact_motion
+  section = experiment.config.stage2_warmup
+  before = section.exact_motion
+  for exact in (True, False):
+    section.exact_motion = exact
+    assert experiment.label_evaluator(1)._chain.exact_motion == exact
+  section.exact_motion = before
+  assert not experiment.evaluator._chain.exact_motion
   assert experiment.evaluator_with(num_draws=1, exact_motion=True)._chain.exact_motion
 
 

@@ -1,5 +1,8 @@
 """The losses against themselves written out, and their exact gradients."""
 
+import dataclasses
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,8 +21,10 @@ from small_steps import (
 
 from debir_jax.evaluation.metrics import psnr
 from debir_jax.policies import BurstPenalty, BurstSizeBAENet, observe
+from debir_jax.restoration import RestorerInputs
 from debir_jax.simulator import simulate_burst, simulate_previews, target_of
 from debir_jax.training.losses import restoration_loss
+from debir_jax.types import SampledMotion
 
 _BATCH = 2
 
@@ -177,3 +182,28 @@ def test_no_noise_draw_at_all_is_refused():
   """With the name of the field."""
   with pytest.raises(ValueError, match="noise_draws=0 must be at least 1"):
     small_steps(small_models(), noise_draws=0)
+
+
+class AlignedMean(nn.Module):
+  """The mean of aligned frames."""
+
+  @nn.compact
+  def __call__(self, frames):
+    return self.param("kernel", lambda key: jnp.ones(())) * frames[..., :4].mean(-4)
+
+
+def test_motion_is_uncertain_where_exposure_times_are_judged():
+  """By an error of the velocity, in the main step of stage 2 alone; a scene at rest has none."""
+  models = small_models(restorer=AlignedMean(), restorer_inputs=RestorerInputs(aligned=True))
+  state, exact, uncertain = small_state(models), small_steps(models), small_steps(models, motion_error=0.5)
+
+  def losses(speed_px):
+    flow = jnp.arange(40)[None, :, None, None, None] * speed_px * jnp.ones((_BATCH, 1, 8, 8, 2))
+    scenes = dataclasses.replace(_scenes(), motion=SampledMotion(flow_px=flow, interval_s=8 / 1920))
+    return [[float(take(steps, name, state, scenes)[1]["loss"]) for steps in (exact, uncertain)]
+            for name in ("exposure", "restoration")]
+
+  for at_rest in losses(0.0):
+    assert at_rest[0] == at_rest[1]
+  (judged_exactly, judged), (trained_exactly, trained) = losses(0.05)
+  assert judged_exactly != judged and trained_exactly == trained

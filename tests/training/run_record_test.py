@@ -23,6 +23,22 @@ def test_another_config_is_refused_with_what_differs(tmp_path):
     check_config(changed, stage, tmp_path)
 
 
+def test_a_list_of_photos_counts_by_its_content_wherever_it_lies(tmp_path):
+  """And so do not the folders; another list is another run."""
+  config, stage = quickstart.get_config(), stage_named("stage1")
+
+  def start(folder, content):
+    (tmp_path / folder).mkdir(exist_ok=True)
+    (tmp_path / folder / "list.json").write_text(content)
+    config.data.update(dict(photos=folder, photo_list=str(tmp_path / folder / "list.json")))
+    check_config(config, stage, tmp_path / "run")
+
+  start("here", "one list")
+  start("there", "one list")
+  with pytest.raises(ValueError, match="data.photo_list: .* there, .* here"):
+    start("there", "another list")
+
+
 def test_a_record_holds_what_must_stay(tmp_path):
   """How a run is measured may change, so nothing of it is recorded."""
   check_config(quickstart.get_config(), stage_named("stage2"), tmp_path)

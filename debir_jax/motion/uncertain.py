@@ -1,0 +1,45 @@
+"""A motion as well as it is known in use: the exact one plus an error of its velocity, drawn at random.
+
+The search of `burst_flow` finds the way until any frame to about a tenth of its length (`experiments/yardstick.py`), be
+the frames short or long. Its own gradient is none: to it, a longer burst, in which motion is found less well, is only
+less noisy. With this error in the place of the search, the gradient to the exposure times sees how misalignment grows.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from debir_jax.types import SampledMotion
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class UncertainMotion:
+  """A motion and what is wrong about its velocity.
+
+  Attributes:
+    motion: with a method `at`, see `Burst.motion`.
+    velocity_error_px_s: `[2]` (x, y), packed px/s.
+  """
+
+  motion: Any
+  velocity_error_px_s: jax.Array
+
+  def at(self, times_s: jax.Array) -> jax.Array:
+    """Flow `[m, h, w, 2]` until times `[m]`, s after the instant that is restored; differentiable in them."""
+    return self.motion.at(times_s) + jnp.asarray(times_s)[:, None, None, None] * self.velocity_error_px_s
+
+
+def with_error(key: jax.Array, motion: SampledMotion, relative_error: float) -> UncertainMotion:
+  """The motion with an error of its velocity, whose standard deviation per axis is relative to the mean speed.
+
+  Args:
+    key: of the error.
+    motion: exact; a scene at rest stays known exactly.
+    relative_error: 0.1 is what the search reaches.
+  """
+  duration_s = (motion.flow_px.shape[0] - 1) * motion.interval_s
+  speed = jnp.mean(jnp.linalg.norm(motion.flow_px[-1], axis=-1)) / duration_s
+  return UncertainMotion(motion=motion, velocity_error_px_s=relative_error * speed * jax.random.normal(key, (2,)))
