@@ -38,8 +38,9 @@ def check_config(config: ml_collections.ConfigDict, stage: Stage, directory: pat
     ValueError: with every field that differs.
   """
   config = config.to_dict()
-  if config["data"]["photo_list"]:  # The photos are those of the list, wherever they and it lie on this machine.
-    content = local_path(config["data"]["photo_list"], "config.data.photo_list").read_bytes()
+  # The photos are those of the list, wherever they and it lie on this machine.
+  if photo_list := config.get("data", {}).get("photo_list"):
+    content = local_path(photo_list, "config.data.photo_list").read_bytes()
     config["data"].update(photos="", photo_list=fingerprint(content.hex()))
   others = [name for name in STAGES if name != stage.name]
   for name in [*_FREE_FIELDS, *others]:
