@@ -19,7 +19,7 @@ import tempfile
 from debir_jax.training.stages import STAGES
 
 _CHECKPOINTS = "checkpoints"
-_RECORDS = ("config.json", "starts.jsonl", "log.jsonl", "events.jsonl", "labels.json", "summary.txt")
+_RECORDS = ("config.json", "log.jsonl", "events.jsonl", "labels.json", "summary.txt")
 
 
 def pack(workdir: pathlib.Path, target: pathlib.Path, *, all_stages: bool = False) -> list[str]:
