@@ -10,12 +10,14 @@ what differs. Packing beside a run that is training is safe: checkpoints appear 
 """
 
 import argparse
+import io
 import pathlib
 import shutil
 import sys
 import tarfile
 import tempfile
 
+from debir_jax.runtime.files import write_bytes
 from debir_jax.training.stages import STAGES
 
 _CHECKPOINTS = "checkpoints"
@@ -36,16 +38,13 @@ def pack(workdir: pathlib.Path, target: pathlib.Path, *, all_stages: bool = Fals
   for name, step in kept.items():
     files += [workdir / name / record for record in _RECORDS]
     files += sorted(path for path in (workdir / name / _CHECKPOINTS / str(step)).rglob("*") if path.is_file())
+  content = io.BytesIO()
+  with tarfile.open(fileobj=content, mode="w") as archive:
+    for file in files:
+      if file.is_file():
+        archive.add(file, file.relative_to(workdir))
   target.parent.mkdir(parents=True, exist_ok=True)
-  temporary = target.with_name(f".{target.name}.tmp")
-  try:
-    with tarfile.open(temporary, "w") as archive:
-      for file in files:
-        if file.is_file():
-          archive.add(file, file.relative_to(workdir))
-    temporary.replace(target)
-  finally:
-    temporary.unlink(missing_ok=True)
+  write_bytes(target, content.getvalue())
   return [f"{name}/{step}" for name, step in kept.items()]
 
 

@@ -15,7 +15,6 @@ set of options, with table.md and scores.json.
 """
 
 import argparse
-import json
 import pathlib
 import sys
 
@@ -31,7 +30,7 @@ from debir_jax.motion import find_motion
 from debir_jax.pipeline import capture
 from debir_jax.policies import bracket, format_exposure_times
 from debir_jax.runtime.command_line import load_config
-from debir_jax.runtime.files import write_text
+from debir_jax.runtime.files import write_json, write_text
 from debir_jax.runtime.platform import prepare_memory
 from debir_jax.training.experiment import Experiment
 
@@ -51,7 +50,7 @@ def main(argv: list[str]) -> None:
   results = run(config, args)
   table = format_table(results)
   write_text(path / "table.md", table + "\n")
-  write_text(path / "scores.json", json.dumps(results, indent=1) + "\n")
+  write_json(path / "scores.json", results)
   print(table)
 
 

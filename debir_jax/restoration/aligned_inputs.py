@@ -18,7 +18,7 @@ from debir_jax.types import Burst
 NUM_ALIGNED_CHANNELS = 9
 BLUR_UNIT_PX = 10.0  # Of the planes of the blur, so that they are about as large as the others.
 _TINY_PX = 1e-3  # Keeps the gradient of a length finite where nothing moves.
-_LITTLE = 1e-4  # Weight of what lies outside of every frame.
+LITTLE = 1e-4  # Weight of what lies outside of every frame.
 
 
 def aligned_planes(burst: Burst) -> jax.Array:
@@ -47,7 +47,7 @@ def aligned_planes(burst: Burst) -> jax.Array:
   # Bilinear reading would blur, by how much depends on the exposure times: gradients would see that.
   raw, inside = jax.vmap(functools.partial(warp, cubic=True))(burst.raw, motion.at(middle_s).astype(burst.raw.dtype))
   valid = (inside * taken[:, None, None])[..., None]
-  weights = frame_weights[:, None, None, None] * (valid + _LITTLE)
+  weights = frame_weights[:, None, None, None] * (valid + LITTLE)
   signal = jnp.sum(weights * raw, 0) / jnp.sum(weights, 0)
   std = jnp.sqrt(jnp.mean(variance_at(signal), -1, keepdims=True))
   blur = (motion.at(end_s) - motion.at(burst.start_s)) / BLUR_UNIT_PX

@@ -13,11 +13,10 @@ import jax
 import jax.numpy as jnp
 
 from debir_jax.kernels.dense import gelu
-from debir_jax.restoration.aligned_inputs import BLUR_UNIT_PX, NUM_ALIGNED_CHANNELS
+from debir_jax.restoration.aligned_inputs import BLUR_UNIT_PX, LITTLE, NUM_ALIGNED_CHANNELS
 from debir_jax.restoration.layers import Conv1x1, Conv3x3, draw_weights
 
 _BLUR_STD_PER_PX = 0.02  # What a px of blur is worth as noise, white = 1.
-_LITTLE = 1e-4  # Weight of what lies outside of every frame.
 _OUT_CHANNELS = 4
 
 
@@ -72,8 +71,8 @@ def with_means(frames: jax.Array) -> tuple[jax.Array, jax.Array]:
   """All planes of aligned frames `[..., n, h, w, 9]` and of their means, `[..., h, w, 9 n + 9]`; the mean that takes
   blur for noise, `[..., h, w, 4]`."""
   raw, std, valid, blur = frames[..., :4], frames[..., 4:5], frames[..., 5:6], frames[..., 6:7] * BLUR_UNIT_PX
-  precision = (valid + _LITTLE) / std**2
-  sharp_precision = (valid + _LITTLE) / (std**2 + (_BLUR_STD_PER_PX * blur)**2)
+  precision = (valid + LITTLE) / std**2
+  sharp_precision = (valid + LITTLE) / (std**2 + (_BLUR_STD_PER_PX * blur)**2)
   mean, sharp_mean = (jnp.sum(weights * raw, -4) / jnp.sum(weights, -4) for weights in (precision, sharp_precision))
   by_pixel = jnp.moveaxis(frames, -4, -2).reshape(*frames.shape[:-4], *frames.shape[-3:-1], -1)
   return jnp.concatenate([by_pixel, mean, sharp_mean, jnp.sum(precision, -4)**-0.5], -1), sharp_mean
