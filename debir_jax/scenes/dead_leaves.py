@@ -12,6 +12,7 @@ has no seams between cells.
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,7 @@ from debir_jax.imaging.bayer import CHANNEL_OF_PLANE
 from debir_jax.imaging.color import Unprocessing
 from debir_jax.scenes import camera_path
 from debir_jax.scenes.camera_path import CameraPath
-from debir_jax.scenes.source import MOTION_INTERVAL_S, SceneSettings, check_index, made_of, scene_key
+from debir_jax.scenes.source import SceneSettings, check_index, made_of, scene_key
 from debir_jax.types import SUBFRAME_RATE_HZ, CameraColor, SampledMotion, Scene
 
 _KIND = "dead_leaves"
@@ -184,11 +185,8 @@ def motion_field(params: DeadLeavesParams, shown: jax.Array, positions: jax.Arra
 
 def sampled_motion(params: DeadLeavesParams, settings: SceneSettings) -> SampledMotion:
   """The motion of a scene from the instant that is restored to the end of its sequence."""
-  start_s, ends_s = settings.motion_instants_s()
-  positions = camera_path.cell_positions(settings.crop_size)
   shown = shown_leaves(params, num_subframes=settings.num_subframes, crop_size=settings.crop_size)
-  flow = jax.vmap(lambda end_s: motion_field(params, shown, positions, start_s, end_s))(ends_s)
-  return SampledMotion(flow_px=flow / 2, interval_s=MOTION_INTERVAL_S)
+  return settings.sampled_motion(functools.partial(motion_field, params, shown))
 
 
 def shown_leaves(params: DeadLeavesParams, *, num_subframes: int, crop_size: int) -> jax.Array:

@@ -12,6 +12,7 @@ traceable. The motion is known in closed form: `motion_field`. Axis order is (y,
 
 from collections.abc import Sequence
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,7 @@ from debir_jax.scenes import camera_path
 from debir_jax.scenes.camera_path import CameraPath
 from debir_jax.scenes.motion_statistics import draw_parallax
 from debir_jax.scenes.photos import SOURCE_DENSITY, Photo, check_large_enough, random_crop_downscale
-from debir_jax.scenes.source import MOTION_INTERVAL_S, SceneSettings, check_index, made_of, scene_key, scene_rng
+from debir_jax.scenes.source import SceneSettings, check_index, made_of, scene_key, scene_rng
 from debir_jax.types import SUBFRAME_RATE_HZ, CameraColor, SampledMotion, Scene
 
 _KIND = "photo_motion"
@@ -170,10 +171,7 @@ def motion_field(params: PhotoMotionParams, positions: jax.Array, start_s: jax.A
 
 def sampled_motion(params: PhotoMotionParams, settings: SceneSettings) -> SampledMotion:
   """The motion of a scene from the instant that is restored to the end of its sequence."""
-  start_s, ends_s = settings.motion_instants_s()
-  positions = camera_path.cell_positions(settings.crop_size)
-  flow = jax.vmap(lambda end_s: motion_field(params, positions, start_s, end_s))(ends_s)
-  return SampledMotion(flow_px=flow / 2, interval_s=MOTION_INTERVAL_S)
+  return settings.sampled_motion(functools.partial(motion_field, params))
 
 
 def _camera_planes(photo, color, unprocessing):

@@ -5,7 +5,7 @@ independent of each other, and statistics take them together, see `group_of`. A 
 apart from those of other settings, see `scenes_made_of`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 from typing import Any, Protocol
 import zlib
@@ -16,11 +16,12 @@ import numpy as np
 
 from debir_jax.imaging.color import Unprocessing
 from debir_jax.runtime.fingerprint import fingerprint
+from debir_jax.scenes.camera_path import cell_positions
 from debir_jax.scenes.motion_statistics import MotionStatistics
-from debir_jax.types import SUBFRAME_RATE_HZ, BurstTiming, Scene
+from debir_jax.types import SUBFRAME_RATE_HZ, BurstTiming, SampledMotion, Scene
 
 # Between the instants that motion is told at: paths bend by less than 0.05 px within.
-MOTION_INTERVAL_S = 8 / SUBFRAME_RATE_HZ
+_MOTION_INTERVAL_S = 8 / SUBFRAME_RATE_HZ
 CROP_MULTIPLE = 8  # Mosaic pixels: two for a Bayer cell, four for the two downsamplings of the networks.
 
 
@@ -61,11 +62,19 @@ class SceneSettings:
     """What the draw of one scene depends on: programs are shared by sources that differ in nothing else."""
     return dataclasses.replace(self, num_scenes=1, seed=0)
 
-  def motion_instants_s(self) -> tuple[float, jax.Array]:
-    """The instant that is restored, and those that motion is told at from there to the end of the sequence, s."""
+  def sampled_motion(self, motion_field: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]) -> SampledMotion:
+    """The motion of a scene from the instant that is restored to the end of its sequence.
+
+    Args:
+      motion_field: maps image positions `[h, w, 2]` (y, x) and two times, s, to the flow `[h, w, 2]` (x, y) in mosaic
+        px from the first to the second.
+    """
     start_s = (self.target_index + 0.5) / SUBFRAME_RATE_HZ
-    count = 2 + int((self.num_subframes / SUBFRAME_RATE_HZ - start_s) / MOTION_INTERVAL_S)
-    return start_s, start_s + jnp.arange(count) * MOTION_INTERVAL_S
+    count = 2 + int((self.num_subframes / SUBFRAME_RATE_HZ - start_s) / _MOTION_INTERVAL_S)
+    ends_s = start_s + jnp.arange(count) * _MOTION_INTERVAL_S
+    positions = cell_positions(self.crop_size)
+    flow = jax.vmap(lambda end_s: motion_field(positions, start_s, end_s))(ends_s)
+    return SampledMotion(flow_px=flow / 2, interval_s=_MOTION_INTERVAL_S)
 
 
 class SceneSource(Protocol):
