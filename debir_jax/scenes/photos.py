@@ -22,6 +22,7 @@ import numpy as np
 from debir_jax.runtime.files import local_path
 from debir_jax.runtime.progress import log
 from debir_jax.scenes import copies, file_colors, image_files
+from debir_jax.scenes.recent_images import RecentImages
 
 SOURCE_DENSITY = 2  # Source pixels per mosaic pixel.
 CANVAS_TO_CROP = 2  # Side of the cut-out per side of the crop: room to move before the border is mirrored.
@@ -228,9 +229,11 @@ def _linear_of_byte():
   return file_colors.decoded(np.arange(256) / 255).astype(np.float32)
 
 
-@functools.lru_cache(maxsize=64)  # Decoding a large photo takes longer than rendering a scene from it.
-def _decode(path):
+def _read_reduced(path):
   return _reduced(image_files.read_pixels(path), _MAX_SHORT_SIDE)  # Checks once more: files change during a long run.
+
+
+_decode = RecentImages(_read_reduced, max_bytes=2**30)  # About 300 photos of CID22's size and 50 of a camera's.
 
 
 def _reduced(pixels, max_short_side):
