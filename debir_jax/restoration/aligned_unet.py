@@ -1,8 +1,8 @@
 """A small U-Net over the frames of `aligned_planes` and their means: the restorer for CPUs.
 
-`[..., n, H, W, 9] -> [..., H, W, 4]`. Two means of the aligned frames go in beside them: the inverse-variance mean,
-which is all that can be had of a scene at rest, with its standard deviation; and the same mean with the blur of a frame
-counted as further noise. The network's result is added to the latter, so fresh weights return it.
+`[..., n, H, W, 9] -> [..., H, W, 4]`. Two images of all aligned frames go in beside them: their inverse-variance mean,
+which is all that can be had of a scene at rest, with its standard deviation; and their Wiener filter, which also knows
+how far each frame is blurred. The network's result is added to the latter, so fresh weights return it.
 
 Three levels, residual blocks of two 3x3 convolutions; between levels 2x2 pixels become channels of one, and back,
 beside dense layers, whose gradients are faster on CPUs than those of strided and transposed convolutions.
@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 
 from debir_jax.kernels.dense import gelu
-from debir_jax.restoration.aligned_inputs import BLUR_UNIT_PX, LITTLE, NUM_ALIGNED_CHANNELS
+from debir_jax.restoration.aligned_inputs import LITTLE, NUM_ALIGNED_CHANNELS
 from debir_jax.restoration.layers import Conv1x1, Conv3x3, draw_weights
+from debir_jax.restoration.wiener import wiener_merge
 
-_BLUR_STD_PER_PX = 0.02  # What a px of blur is worth as noise, white = 1.
 _OUT_CHANNELS = 4
 
 
@@ -68,14 +68,17 @@ class AlignedUNet(nn.Module):
 
 
 def with_means(frames: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """All planes of aligned frames `[..., n, h, w, 9]` and of their means, `[..., h, w, 9 n + 9]`; the mean that takes
-  blur for noise, `[..., h, w, 4]`."""
-  raw, std, valid, blur = frames[..., :4], frames[..., 4:5], frames[..., 5:6], frames[..., 6:7] * BLUR_UNIT_PX
+  """All planes of aligned frames `[..., n, h, w, 9]`, of their mean and their Wiener filter, `[..., h, w, 9 n + 9]`;
+  the latter, `[..., h, w, 4]`."""
+  frames = frames.astype(jnp.promote_types(frames.dtype, jnp.float32))
+  raw, std, valid = frames[..., :4], frames[..., 4:5], frames[..., 5:6]
   precision = (valid + LITTLE) / std**2
-  sharp_precision = (valid + LITTLE) / (std**2 + (_BLUR_STD_PER_PX * blur)**2)
-  mean, sharp_mean = (jnp.sum(weights * raw, -4) / jnp.sum(weights, -4) for weights in (precision, sharp_precision))
+  mean, variance = jnp.sum(precision * raw, -4) / jnp.sum(precision, -4), 1 / jnp.sum(precision, -4)
+  merged = wiener_merge(frames, mean, variance)
   by_pixel = jnp.moveaxis(frames, -4, -2).reshape(*frames.shape[:-4], *frames.shape[-3:-1], -1)
-  return jnp.concatenate([by_pixel, mean, sharp_mean, jnp.sum(precision, -4)**-0.5], -1), sharp_mean
+  # Where no frame is valid it would be a hundred times as large as anywhere else.
+  mean_std = jnp.minimum(jnp.sqrt(variance), jnp.max(std, -4))
+  return jnp.concatenate([by_pixel, mean, merged, mean_std], -1), merged
 
 
 def _cells_to_channels(x):

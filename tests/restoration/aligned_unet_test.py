@@ -17,30 +17,36 @@ def _frames(shape=(4, 8, 12), seed=0):
   return frames.at[..., 4].set(0.1).at[..., 5].set(1.0).at[..., 6:].set(0.0)
 
 
-def test_fresh_weights_return_the_mean():
-  """Of frames that are equally noisy the plain mean, without a bias; any leading axes are a batch."""
+def test_fresh_weights_return_the_wiener_filter():
+  """Without a bias; any leading axes are a batch."""
   frames = _frames((2, 3, 4, 8, 12))
   variables = _NETWORK.init(jax.random.key(0), frames)
-  np.testing.assert_allclose(_NETWORK.apply(variables, frames), frames[..., :4].mean(-4), rtol=1e-5)
+  merged = aligned_unet.with_means(frames)[1]
+  np.testing.assert_allclose(_NETWORK.apply(variables, frames), merged, rtol=1e-5)
   trained = jax.tree.map(lambda leaf: leaf + 0.01, variables)
   together = _NETWORK.apply(trained, frames)
   np.testing.assert_allclose(together[1, 2], _NETWORK.apply(trained, frames[1, 2]), rtol=1e-4, atol=1e-5)
-  assert jnp.abs(together - frames[..., :4].mean(-4)).max() > 0.01
+  assert jnp.abs(together - merged).max() > 0.01
 
 
-def test_means_weigh_by_noise_validity_and_blur():
-  """Inverse variances; what lies outside counts nothing; blur of b px counts as noise of 0.02 b in one of them."""
+def test_the_mean_weighs_by_noise_and_validity():
+  """Inverse variances; what lies outside counts nothing."""
   frames = _frames((3, 4, 4)).at[:, ..., 4].set(jnp.array([0.1, 0.2, 0.1])[:, None, None]).at[2, ..., 5].set(0)
-  frames = frames.at[1, ..., 6].set(0.5)  # 5 px.
-  planes, sharp_mean = aligned_unet.with_means(frames)
+  planes, merged = aligned_unet.with_means(frames)
   weights = np.array([100.0, 25.0])
   expected = np.tensordot(weights / weights.sum(), frames[:2, ..., :4], 1)
   np.testing.assert_allclose(planes[..., 27:31], expected, rtol=4e-3)
+  np.testing.assert_array_equal(planes[..., 31:35], merged)
   np.testing.assert_allclose(planes[..., -1], weights.sum()**-0.5, rtol=1e-3)
-  blurred = np.array([100.0, 1 / (0.04 + 0.01)])
-  np.testing.assert_allclose(sharp_mean, np.tensordot(blurred / blurred.sum(), frames[:2, ..., :4], 1), rtol=4e-3)
-  np.testing.assert_allclose(planes[..., 31:35], sharp_mean)
   np.testing.assert_allclose(planes[..., 9:18], frames[1])
+
+
+def test_the_mean_is_at_most_as_noisy_as_a_frame_where_none_is_valid():
+  """A standard deviation of a hundred times the usual one would drown what a network sees elsewhere."""
+  frames = _frames().at[:, :2, ..., 5].set(0)
+  std = aligned_unet.with_means(frames)[0][..., -1]
+  np.testing.assert_allclose(std[:2], 0.1)
+  np.testing.assert_allclose(std[2:], 0.05, rtol=1e-3)
 
 
 def test_static_scenes_have_the_same_noise_for_every_split_of_the_time():
