@@ -21,6 +21,7 @@ def get_config(mode: str = ""):
   config.checkpoint_every_steps = 1000
   config.data.update(dict(num_restore_scenes=1000, num_bae_scenes=192, static_fraction=0.3,
                           held_out_static_fraction=0.3, slow_fraction=0.0, median_speed_px_s=90.0))
+  config.motion.full_scale_px_per_s *= 0.5
   config.restorer.update(dict(network="burstormer", num_features=16, blocks_per_level=0, fusion_blocks=0,
                               deform_groups=1, identity_alignment=True))
   config.restorer_inputs.aligned = False

@@ -19,7 +19,6 @@ def get_config(mode: str = ""):
   config.data.update(dict(
       photos="builtin", crop_size=64, num_restore_scenes=240, num_bae_scenes=96, num_validation_scenes=16,
       num_test_scenes=48, cache=True, dead_leaves_fraction=0.5))
-  config.motion.full_scale_px_per_s *= 0.5
   config.restorer.network = "aligned_unet"
   config.restorer_inputs.aligned = True
   config.bae.update(dict(blocks="light", width=0.5, classifier_scale=0.0, dropout_rate=0.0))
