@@ -1,8 +1,9 @@
 """A small U-Net over the frames of `aligned_planes` and their means: the restorer for CPUs.
 
-`[..., n, H, W, 9] -> [..., H, W, 4]`. Two images of all aligned frames go in beside them: their inverse-variance mean,
-which is all that can be had of a scene at rest, with its standard deviation; and their Wiener filter, which also knows
-how far each frame is blurred. The network's result is added to the latter, so fresh weights return it.
+`[..., n, H, W, 9] -> [..., H, W, 4]`. It starts from two images of all aligned frames: their inverse-variance mean, which
+is all that can be had of a scene at rest, and their Wiener filter, which also knows how far each frame is blurred. How
+the frames differ from the mean goes in beside them. The network's result is added to the Wiener filter, so fresh
+weights return that.
 
 Three levels, residual blocks of two 3x3 convolutions; between levels 2x2 pixels become channels of one, and back,
 beside dense layers, whose gradients are faster on CPUs than those of strided and transposed convolutions.
@@ -18,6 +19,9 @@ from debir_jax.restoration.layers import Conv1x1, Conv3x3, draw_weights
 from debir_jax.restoration.wiener import wiener_merge
 
 _OUT_CHANNELS = 4
+_LEAST_OWN_SHARE = 0.05  # Of a frame's variance that its mean with others does not have: of a frame that is alone.
+_LARGEST_DIFFERENCE = 8.0  # Standard deviations; beyond it is not noise, by how much does not matter.
+_DIFFERENCE_SCALE, _LOG_STD_SCALE = 0.1, 0.2  # Planes are to be about as large as the image.
 
 
 class AlignedUNet(nn.Module):
@@ -47,7 +51,7 @@ class AlignedUNet(nn.Module):
                        f"the shape {frames.shape}.")
     if frames.shape[-3] % 4 or frames.shape[-2] % 4:
       raise ValueError(f"Sides must be multiples of 4 packed px, got {frames.shape[-3]}x{frames.shape[-2]}.")
-    planes, skip = with_means(frames)
+    planes, skip = planes_of(frames)
     x = Conv3x3(self.num_features, name="in_conv")(planes.astype(self.dtype or planes.dtype))
     levels = []
     for level in range(2):
@@ -67,15 +71,28 @@ class AlignedUNet(nn.Module):
     return x
 
 
-def with_means(frames: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """All planes of aligned frames `[..., n, h, w, 9]`, of their mean and their Wiener filter, `[..., h, w, 9 n + 9]`;
-  the latter, `[..., h, w, 4]`."""
+def planes_of(frames: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """What the network sees of aligned frames `[..., n, h, w, 9]`: `[..., h, w, 9 n + 9]`, and what its result is added
+  to, `[..., h, w, 4]`.
+
+  Of every frame: how it differs from the mean of all, in units of its noise; the logarithm of its noise; validity and
+  blur. Then the mean, the Wiener filter, and the mean's standard deviation.
+
+  Where nothing moves the first is noise of variance 1, and the last three are alike, however one total exposure time is
+  split: the network cannot help restoring all splits alike. Shown the frames as they are, it weighs them by habit, and
+  restores bracketing worse than four equal frames.
+  """
   frames = frames.astype(jnp.promote_types(frames.dtype, jnp.float32))
   raw, std, valid = frames[..., :4], frames[..., 4:5], frames[..., 5:6]
   precision = (valid + LITTLE) / std**2
   mean, variance = jnp.sum(precision * raw, -4) / jnp.sum(precision, -4), 1 / jnp.sum(precision, -4)
   merged = wiener_merge(frames, mean, variance)
-  by_pixel = jnp.moveaxis(frames, -4, -2).reshape(*frames.shape[:-4], *frames.shape[-3:-1], -1)
+  # The mean has a part of the frame's own noise in it: the difference varies by that much less.
+  own_variance = jnp.maximum(std**2 - variance[..., None, :, :, :], _LEAST_OWN_SHARE * std**2)
+  difference = valid * (raw - mean[..., None, :, :, :]) / jnp.sqrt(own_variance)
+  difference = _DIFFERENCE_SCALE * jnp.clip(difference, -_LARGEST_DIFFERENCE, _LARGEST_DIFFERENCE)
+  of_frames = jnp.concatenate([difference, _LOG_STD_SCALE * jnp.log(std), frames[..., 5:]], -1)
+  by_pixel = jnp.moveaxis(of_frames, -4, -2).reshape(*mean.shape[:-1], -1)
   # Where no frame is valid it would be a hundred times as large as anywhere else.
   mean_std = jnp.minimum(jnp.sqrt(variance), jnp.max(std, -4))
   return jnp.concatenate([by_pixel, mean, merged, mean_std], -1), merged

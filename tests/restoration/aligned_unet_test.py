@@ -21,7 +21,7 @@ def test_fresh_weights_return_the_wiener_filter():
   """Without a bias; any leading axes are a batch."""
   frames = _frames((2, 3, 4, 8, 12))
   variables = _NETWORK.init(jax.random.key(0), frames)
-  merged = aligned_unet.with_means(frames)[1]
+  merged = aligned_unet.planes_of(frames)[1]
   np.testing.assert_allclose(_NETWORK.apply(variables, frames), merged, rtol=1e-5)
   trained = jax.tree.map(lambda leaf: leaf + 0.01, variables)
   together = _NETWORK.apply(trained, frames)
@@ -32,19 +32,19 @@ def test_fresh_weights_return_the_wiener_filter():
 def test_the_mean_weighs_by_noise_and_validity():
   """Inverse variances; what lies outside counts nothing."""
   frames = _frames((3, 4, 4)).at[:, ..., 4].set(jnp.array([0.1, 0.2, 0.1])[:, None, None]).at[2, ..., 5].set(0)
-  planes, merged = aligned_unet.with_means(frames)
+  planes, merged = aligned_unet.planes_of(frames)
   weights = np.array([100.0, 25.0])
   expected = np.tensordot(weights / weights.sum(), frames[:2, ..., :4], 1)
   np.testing.assert_allclose(planes[..., 27:31], expected, rtol=4e-3)
   np.testing.assert_array_equal(planes[..., 31:35], merged)
   np.testing.assert_allclose(planes[..., -1], weights.sum()**-0.5, rtol=1e-3)
-  np.testing.assert_allclose(planes[..., 9:18], frames[1])
+  np.testing.assert_array_equal(planes[..., 14:18], frames[1, ..., 5:])
 
 
 def test_the_mean_is_at_most_as_noisy_as_a_frame_where_none_is_valid():
   """A standard deviation of a hundred times the usual one would drown what a network sees elsewhere."""
   frames = _frames().at[:, :2, ..., 5].set(0)
-  std = aligned_unet.with_means(frames)[0][..., -1]
+  std = aligned_unet.planes_of(frames)[0][..., -1]
   np.testing.assert_allclose(std[:2], 0.1)
   np.testing.assert_allclose(std[2:], 0.05, rtol=1e-3)
 
@@ -56,10 +56,29 @@ def test_static_scenes_have_the_same_noise_for_every_split_of_the_time():
     gains = 700.0 * 16 / np.array(times)
     noise = np.sqrt(IsoNoise().variance(0.2, gains))
     frames = _frames((4, 4, 4)).at[..., 4].set(jnp.asarray(noise)[:, None, None])
-    return float(aligned_unet.with_means(frames)[0][0, 0, -1])
+    return float(aligned_unet.planes_of(frames)[0][0, 0, -1])
 
   assert std([8, 24, 40, 56]) == pytest.approx(std([32] * 4), rel=0.04)
   assert std([8] * 4) > 1.9 * std([32] * 4)
+
+
+def test_of_a_scene_at_rest_frames_differ_from_their_mean_by_noise_of_variance_one():
+  """Whatever the exposure times: what the network sees hardly tells splits of one total apart."""
+  for times in ((8, 24, 40, 56), (32, 32, 32, 32), (8, 8, 8, 64)):
+    std = 0.2 / np.sqrt(times)
+    frames = _frames((4, 64, 64)).at[..., 4].set(jnp.asarray(std)[:, None, None])
+    noise = std[:, None, None, None] * np.random.default_rng(0).normal(size=(4, 64, 64, 4))
+    planes = aligned_unet.planes_of(frames.at[..., :4].set(0.4 + noise))[0]
+    for frame in range(4):
+      assert float(planes[..., 9 * frame:9 * frame + 4].std()) == pytest.approx(0.1, rel=0.03)
+
+
+def test_what_differs_beyond_all_noise_is_cut():
+  """A ghost of a hundred standard deviations is told like one of eight, and what is not valid not at all."""
+  frames = _frames().at[1, ..., :4].add(10.0).at[2, ..., :4].add(10.0).at[2, ..., 5].set(0)
+  planes = aligned_unet.planes_of(frames)[0]
+  np.testing.assert_allclose(planes[..., 9:13], 0.8)
+  np.testing.assert_array_equal(planes[..., 18:22], 0)
 
 
 def test_cells_become_channels_and_back():
