@@ -98,7 +98,7 @@ def run(config: ml_collections.ConfigDict, crop: int, raft: Mapping | None) -> d
   for of_gains in found["readings"].values():
     for readings in of_gains.values():
       readings["both"] = with_rest(readings["Lucas-Kanade"], readings["search"])
-  return found
+  return found | dict(agreement=agreements(found))
 
 
 def meters_of(timing: BurstTiming, raft: Mapping | None) -> dict[str, Meter]:
@@ -142,6 +142,14 @@ def true_speed(params: photo_motion.PhotoMotionParams, timing: BurstTiming, crop
 def with_rest(readings: list[float], search: list[float]) -> list[float]:
   """A meter's readings, 0 where the search finds no motion."""
   return [reading if found else 0.0 for reading, found in zip(readings, search, strict=True)]
+
+
+def agreements(found: Mapping) -> dict:
+  """By gains and meter: quantiles of the readings of static scenes, and `agreement` for moving ones; JSON."""
+  return {gains: {meter: dict(static=_quantiles(readings["static"][meter], QUANTILES),
+                              **agreement(moving, found["true"]["moving"]))
+                  for meter, moving in readings["moving"].items()}
+          for gains, readings in found["readings"].items()}
 
 
 def agreement(reading: list[float], true: list[float]) -> dict:
@@ -194,12 +202,11 @@ def format_table(scores: Mapping[str, Mapping]) -> str:
   lines = [f"| crop, px | gain | meter | static scenes, px/s: {head} % | rank correlation | correlation of logs | "
            f"relative error: {head} % | ms |", "| --- " * 8 + "|"]
   for crop, of_crop in scores.items():
-    for gains, of_gains in of_crop["readings"].items():
-      for meter, moving in of_gains["moving"].items():
-        row = agreement(moving, of_crop["true"]["moving"])
+    for gains, of_gains in agreements(of_crop).items():
+      for meter, row in of_gains.items():
         ms = of_crop["milliseconds"].get(meter)
-        lines.append(f"| {crop} | {gains} | {meter} | {cells(_quantiles(of_gains['static'][meter], QUANTILES), 1)} | "
-                     f"{row['spearman']:.3f} | {row['pearson_log']:.3f} | {cells(row['relative_error'], 2)} | "
+        lines.append(f"| {crop} | {gains} | {meter} | {cells(row['static'], 1)} | {row['spearman']:.3f} | "
+                     f"{row['pearson_log']:.3f} | {cells(row['relative_error'], 2)} | "
                      f"{'' if ms is None else f'{ms:.0f}'} |")
   num_scenes = len(next(iter(scores.values()))["true"]["moving"])
   lines += ["", f"{num_scenes} static and {num_scenes} moving scenes. All px are those of the half-size preview.", "",
@@ -228,7 +235,7 @@ def draw(path: pathlib.Path, of_crop: Mapping) -> None:
       axis.grid(alpha=0.25)
     row[0].set_ylabel("reading, half-size px/s", fontsize=9)
   for axis in axes[-1]:
-    axis.set_xlabel("true mean speed, half-size px/s", fontsize=9)
+    axis.set_xlabel("true mean speed, half-size px/s (below 1: at 1)", fontsize=9)
   axes[0][0].legend(fontsize=8, loc="lower right")
   save(figure, path)
 
