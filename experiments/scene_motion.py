@@ -98,18 +98,18 @@ def main(argv: list[str]) -> None:
   print(table)
 
 
-def of_clip(clip: Clip, folder: pathlib.Path, max_pairs: int) -> dict[int | str, tuple[np.ndarray, np.ndarray]]:
+def of_clip(clip: Clip, folder: pathlib.Path, num_pairs: int) -> dict[int | str, tuple[np.ndarray, np.ndarray]]:
   """Speed and spread of frame pairs, `[n]` each, px/s at `NETWORK_WIDTH`: of whole frames, and of every crop by side.
 
   Args:
     clip: what to read.
     folder: of all clips.
-    max_pairs: of neighbouring frames, evenly spread over the clip.
+    num_pairs: of neighbouring frames, about; evenly spread over the clip.
   """
   found = {part: [] for part in (FRAME, *CROPS)}
   for path in clip.paths:
     num_frames = sum(1 for _ in gray_frames(folder / path))
-    every = max(1, len(clip.paths) * (num_frames - 1) // max_pairs)
+    every = max(1, len(clip.paths) * (num_frames - 1) // num_pairs)
     before = None
     for index, frame in enumerate(gray_frames(folder / path)):
       if index % every == 1 % every and before is not None:
@@ -240,7 +240,7 @@ def draw(path: pathlib.Path, motions: dict[str, tuple[np.ndarray, np.ndarray]]) 
       axis.text(0.985, 0.9, f"median {median:.0f} px/s", transform=axis.transAxes, ha="right", va="top", fontsize=8,
                 bbox=dict(facecolor="white", edgecolor="none", pad=1, alpha=0.8))
       axis.set_xscale("log")
-      axis.set_ylim(bottom=0)
+      axis.set_ylim(0, 135 * shares.max())  # Room for the text.
       axis.tick_params(labelsize=8)
       axis.grid(alpha=0.25)
     row[0].set_title(name, fontsize=9, loc="left", pad=3)
@@ -257,7 +257,7 @@ def _parser():
                       help="with the clips that `CLIPS` names; those that are absent are left out")
   parser.add_argument("--to", type=pathlib.Path, metavar="FOLDER", help="for the results (%(default)s)",
                       default=pathlib.Path(__file__).parent / "results" / "scene_motion")
-  parser.add_argument("--pairs", type=int, default=100, help="of frames, at most, of a clip (%(default)s)")
+  parser.add_argument("--pairs", type=int, default=100, help="of frames, about, of a clip (%(default)s)")
   parser.add_argument("--scenes", type=int, default=1000, help="that are drawn (%(default)s)")
   return parser
 

@@ -26,7 +26,7 @@ def clip_folder(tmp_path_factory):
 def test_a_clip_of_known_translation_is_measured_in_px_of_1280_across(clip_folder):
   """sqrt(13) px per frame at 10 per second, a frame of 320 px: 144 px/s in every crop; hardly any spread."""
   clip = scene_motion.Clip("pan", ("pan",), 10.0, "we")
-  found = scene_motion.of_clip(clip, clip_folder, max_pairs=100)
+  found = scene_motion.of_clip(clip, clip_folder, num_pairs=100)
   assert len(found[256][0]) == 4 * 5 * 3 and len(found[96][0]) == 4 * 13 * 8  # Pairs, columns, rows.
   expected = np.sqrt(13) * 10 * 1280 / 320
   summary = scene_motion.summary(*found[256])
@@ -36,11 +36,11 @@ def test_a_clip_of_known_translation_is_measured_in_px_of_1280_across(clip_folde
 
 
 def test_pairs_of_frames_are_spread_over_the_clip(clip_folder):
-  """At most as many as were asked for, but at least one."""
+  """As many as were asked for, of all files of a clip together."""
   clip = scene_motion.Clip("pan", ("pan",), 10.0, "we")
-  assert len(scene_motion.of_clip(clip, clip_folder, max_pairs=2)[256][0]) == 2 * 15
+  assert len(scene_motion.of_clip(clip, clip_folder, num_pairs=2)[256][0]) == 2 * 15
   twice = scene_motion.Clip("pans", ("pan", "pan"), 10.0, "we")
-  assert len(scene_motion.of_clip(twice, clip_folder, max_pairs=4)[256][0]) == 4 * 15
+  assert len(scene_motion.of_clip(twice, clip_folder, num_pairs=4)[256][0]) == 4 * 15
 
 
 def test_speed_and_spread_are_means_over_a_crop():
