@@ -73,7 +73,7 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
       static_fraction=0.09,  # Of the training scenes; nothing moves. [release: 364 of 4,092 and 91 of 1,127]
       held_out_static_fraction=0.0,  # Of the validation and test scenes. [release]
       slow_fraction=0.15,  # Of those that move: by a fifth of the speed of the others. [ours]
-      median_speed_px_s=300.0,  # Of the others. [ours; clips of the paper's kind move 300 to 450]
+      median_speed_px_s=300.0,  # Of the others. [ours; a walk with a GoPro: 326]
       parallax_fraction=0.3,  # Of the photo scenes; with a layer near the camera. [ours]
       object_fraction=0.3,  # Of the photo scenes; with an object that moves on its own. [ours]
       # Whose color sRGB is turned into. "authors": their three matrices and a brightness N(0.8, 0.1), cut at two

@@ -4,7 +4,7 @@ python -m debir_jax.main --config=configs/evaluate.py --config.init_from=weights
 
 `init_from` is a folder that `python -m debir_jax.convert` wrote, or the workdir of a run. What its networks were made
 for stands behind the config file: ":release" (the default), ":default" (the paper), ":pretrained" (the weights inside
-the package), ":pretrain_small" or ":quickstart", for instance
+the package), ":pretrain", ":pretrain_small" or ":quickstart", for instance
 
 python -m debir_jax.main --config=configs/evaluate.py:quickstart --config.init_from=runs/quickstart --workdir=runs/again
 
@@ -16,10 +16,10 @@ windows of clips (`--config.data.test_clips=<folder>`). With the release's netwo
 `--config.data.num_test_scenes=8` is for a first look, at about half a minute per scene on 2 busy CPU cores.
 """
 
-from configs import default, pretrain_small, pretrained, quickstart, release
+from configs import default, pretrain, pretrain_small, pretrained, quickstart, release
 
 _SETTINGS = dict(release=release, default=default, quickstart=quickstart, pretrained=pretrained,
-                 pretrain_small=pretrain_small)
+                 pretrain=pretrain, pretrain_small=pretrain_small)
 
 
 def get_config(mode: str = ""):

@@ -66,6 +66,18 @@ def test_configs_of_single_stages_change_nothing_else(configs, name, stages):
   assert config.to_dict() == expected.to_dict()
 
 
+def test_the_recipe_for_a_gpu_has_the_paper_s_networks_and_bursts(configs):
+  """It differs in how long, where from and in which numbers is trained; first weights are no part of a network."""
+  from configs import pretrain
+  config, expected = pretrain.get_config(), configs.default.get_config()
+  assert config.restorer.to_dict() == expected.restorer.to_dict() | dict(identity_alignment=True)
+  assert config.bae.to_dict() == expected.bae.to_dict() | dict(classifier_scale=0.0)
+  for field in ("capture", "restorer_inputs", "motion", "batch_size", "stages"):
+    assert config[field] == expected[field], field
+  assert config.data.crop_size == expected.data.crop_size == 256 and not config.comparison.enabled
+  assert config.stage1.learning_rate == expected.stage1.learning_rate
+
+
 def test_the_release_has_its_own_schedule_and_rules(configs):
   """50 and 100 epochs of BAENet's scenes, 30 of the restorer's; timing, inputs and metric of its code."""
   config = configs.release.get_config()

@@ -87,6 +87,13 @@ def test_the_training_of_the_shipped_weights_starts_like_any_other(workdir, tmp_
   assert _steps(tmp_path / "stage3" / "log.jsonl") == [1]
 
 
+def test_the_recipe_for_a_gpu_starts_like_any_other(workdir, tmp_path):
+  """Its stage 3 starts where any other does; in float32, whose programs are compiled already."""
+  _run("pretrain", tmp_path, "--config.start_from_scratch=False", f"--config.init_from={workdir}",
+       "--config.stages=('stage3',)", "--config.compute.dtype=float32")
+  assert _steps(tmp_path / "stage3" / "log.jsonl") == [1]
+
+
 def test_a_restorer_of_aligned_frames_goes_through_the_stages(tmp_path):
   """Aligned by exact motion in stage 1, by motion that is found in the frames in stage 2; one step of each."""
   _run("pretrain_small", tmp_path, "--config.restorer.network=aligned_unet", "--config.restorer_inputs.aligned",

@@ -1,18 +1,24 @@
 """How scenes move: a mixture of what stands still, hands that hold still, and pans, with layers that move differently.
 
 Speeds are in mosaic px/s, whatever the crop: a network sees so many pixels of motion per second, and it is them that
-blur. No public set of bursts states them, so they are set to what was measured or published:
+blur. No public set of bursts states them. Where each number comes from:
 
 - Static scenes: 364 of the 4,092 and 91 of the 1,127 training scenes of the authors' release are of RealBlur and do not
   move; none of its 532 test scenes.
-- Pans and walking cameras: clips of the paper's kind move 300 to 450 px/s at the pixels that a network sees (REDS 027,
-  reduced by 4: 430), see `experiments/scene_motion.py`.
-- Slow hands: cameras that are held as still as hands can (O. Liba et al., "Handheld Mobile Photography in Very Low
-  Light", SIGGRAPH Asia 2019, meter this motion to choose exposure times); tens of px/s, our choice.
-- Acceleration: paths are sums of sinusoids of 0.5 to 6 Hz, see `camera_path`; a burst of 0.1 s sees half a period.
+- Pans and walking cameras: `experiments/scene_motion.py` measures real clips beside these scenes, in px of a frame of
+  1280 px across, the size of GoPro's, from which the paper's crops are cut. In crops of 256 px the median is 326 px/s
+  for a walk with a GoPro (REDS 027), 80 for another one (GoPro Max), 2,899 for a phone that is swept over a floor, and
+  270 here.
+- Slow hands: cameras that are held as still as hands can; 60 px/s in the median, our choice. Night Sight meters this
+  motion (O. Liba et al., "Handheld Mobile Photography in Very Low Light", SIGGRAPH Asia 2019), but a speed, in px or
+  degrees, was found in no publication that we could read. It is of the size that two rules give together: hand-held no
+  longer than 1/f s at a focal length of f mm, and ISO 20954-1's threshold of handheld blur, 63 um on a frame of 36 mm,
+  make 63 px/s at 28 mm and 1280 px across.
+- Acceleration: paths are sums of sinusoids of 0.5 to 6 Hz, see `camera_path`; a burst of 0.1 s sees half a period. Our
+  choice.
 - Parallax: what is nearer than the rest moves in the camera's direction, but faster, in proportion to its inverse
-  distance (pinhole projection of a camera that shifts).
-- Objects move on their own, as people and cars do in every one of the clips.
+  distance (pinhole projection of a camera that shifts). How often: our choice.
+- Objects move on their own, as people do in the clips of standing cameras. How often and how fast: our choice.
 """
 
 import dataclasses
