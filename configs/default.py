@@ -72,10 +72,10 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
       # How scenes move, in mosaic px/s whatever the crop; see debir_jax/scenes/motion_statistics.py.
       static_fraction=0.09,  # Of the training scenes; nothing moves. [release: 364 of 4,092 and 91 of 1,127]
       held_out_static_fraction=0.0,  # Of the validation and test scenes. [release]
-      slow_fraction=0.15,  # Of those that move: by a fifth of the speed of the others. [ours]
-      median_speed_px_s=300.0,  # Of the others. [ours; a walk with a GoPro: 326]
-      parallax_fraction=0.3,  # Of the photo scenes; with a layer near the camera. [ours]
-      object_fraction=0.3,  # Of the photo scenes; with an object that moves on its own. [ours]
+      slow_fraction=0.15,  # Of those that move: by a sixth of the speed of the others. [ours]
+      median_speed_px_s=360.0,  # Of the others, so that the median of all is a GoPro's on a walk. [ours]
+      parallax_fraction=0.3,  # Of crops of 256 px, of smaller ones fewer; with a layer near the camera. [ours]
+      object_fraction=0.3,  # The same; with an object that moves on its own. [ours]
       # Whose color sRGB is turned into. "authors": their three matrices and a brightness N(0.8, 0.1), cut at two
       # standard deviations [ours]; "authors_code": two of them, not cut [release]; "mixed": mixtures of four cameras.
       camera_colors="authors",

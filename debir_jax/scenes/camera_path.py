@@ -19,8 +19,9 @@ _NUM_SINUSOIDS = 3
 _FREQUENCY_RANGE_HZ = (0.5, 6.0)  # Pans and hand tremor.
 _NUM_MEASURED_TIMES = 128  # Steps in which means over the sequence are taken.
 
-# The speed of what rotation (zoom) moves half a crop side from the centre, up to this part of the shift's speed.
-_ROTATION_SHARE, _ZOOM_SHARE = 0.3, 0.15
+# The speed of what rotation (zoom) moves at this distance from the centre, up to this part of the shift's speed. A small
+# crop of a frame turns as fast as a large one, so that less of its motion is relative (`experiments/scene_motion.py`).
+_ROTATION_SHARE, _ZOOM_SHARE, _AT_PX = 0.3, 0.15, 128.0
 
 
 @jax.tree_util.register_dataclass
@@ -46,14 +47,13 @@ def subframe_times_s(num_subframes: int) -> jax.Array:
   return (jnp.arange(num_subframes) + 0.5) / SUBFRAME_RATE_HZ
 
 
-def random_camera_path(key: jax.Array, *, speed_px_s: jax.Array, duration_s: float, crop_size: int) -> CameraPath:
+def random_camera_path(key: jax.Array, *, speed_px_s: jax.Array, duration_s: float) -> CameraPath:
   """A path whose shift has this mean speed over the duration; the camera stands still if it is 0.
 
   Args:
     key: a PRNG key.
     speed_px_s: mean speed of the crop's centre over the scene, in mosaic px/s.
     duration_s: length of the sequence.
-    crop_size: side of the crop in mosaic pixels: what rotation and zoom are measured against.
   """
   velocity_key, sinusoid_key, share_key, orientation_key = jax.random.split(key, 4)
   shape = (4, _NUM_SINUSOIDS)
@@ -62,10 +62,10 @@ def random_camera_path(key: jax.Array, *, speed_px_s: jax.Array, duration_s: flo
   frequency_hz, phase_rad = lowest * (highest / lowest)**log_frequency, 2 * jnp.pi * phase
   velocity = jax.random.normal(velocity_key, shape)
 
-  # Each quantity is scaled to its mean rate over the sequence; rotation and zoom come in px/s at half a crop side.
+  # Each quantity is scaled to its mean rate over the sequence; rotation and zoom come in px/s at _AT_PX.
   times_s = (jnp.arange(_NUM_MEASURED_TIMES) + 0.5) / _NUM_MEASURED_TIMES * duration_s
   rates = _sum_of_sinusoids(velocity, frequency_hz, phase_rad + jnp.pi / 2, times_s)
-  shares = jax.random.uniform(share_key, (2,)) * jnp.array([_ROTATION_SHARE, _ZOOM_SHARE]) * 2 / crop_size
+  shares = jax.random.uniform(share_key, (2,)) * jnp.array([_ROTATION_SHARE, _ZOOM_SHARE]) / _AT_PX
   shift_scale = 1 / jnp.mean(jnp.hypot(rates[:, 0], rates[:, 1]))
   turn_scale = shares / jnp.mean(jnp.abs(rates[:, 2:]), axis=0)
   scale = speed_px_s * jnp.concatenate([jnp.stack([shift_scale, shift_scale]), turn_scale])

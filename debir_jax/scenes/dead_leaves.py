@@ -96,7 +96,7 @@ def random_scene_params(key: jax.Array, settings: SceneSettings, *, num_leaves: 
   path_key, speed_key, leaves_key, background_key, color_key = jax.random.split(key, 5)
   crop_size, duration_s = settings.crop_size, settings.num_subframes / SUBFRAME_RATE_HZ
   speed = settings.statistics.draw_speed(speed_key)
-  path = camera_path.random_camera_path(path_key, speed_px_s=speed, duration_s=duration_s, crop_size=crop_size)
+  path = camera_path.random_camera_path(path_key, speed_px_s=speed, duration_s=duration_s)
   seen_px = crop_size * (crop_size + 2 * settings.statistics.median_speed_px_s * duration_s)
   num_leaves = num_leaves or round(_LEAVES_PER_PX * seen_px)
   leaves = _random_leaves(leaves_key, num_leaves, path=path, speed_px_s=speed, duration_s=duration_s,

@@ -19,6 +19,8 @@ blur. No public set of bursts states them. Where each number comes from:
 - Parallax: what is nearer than the rest moves in the camera's direction, but faster, in proportion to its inverse
   distance (pinhole projection of a camera that shifts). How often: our choice.
 - Objects move on their own, as people do in the clips of standing cameras. How often and how fast: our choice.
+- Small crops: camera and layers are those of frames. A crop of 96 px turns by as much as one of 256 px, and the edge of
+  a layer runs through it more rarely, so that less of its motion is relative, as in the clips.
 """
 
 import dataclasses
@@ -27,10 +29,11 @@ import math
 import jax
 import jax.numpy as jnp
 
-_SLOW_SPEED = 0.2  # Of a hand that holds still, relative to the median of the others.
+_SLOW_SPEED = 1 / 6  # Of a hand that holds still, relative to the median of the others.
 _LOG_SPEED_STD = 0.45
 _LARGEST_SPEED = 3.5  # Relative to the median; three in a thousand are cut.
 _PARALLAX_RANGE = (0.25, 1.0)  # How much faster a near layer moves.
+_CROP_PX = 256  # Side of the crop that shares of layers are of.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,15 +42,15 @@ class MotionStatistics:
 
   Attributes:
     static_fraction: of the scenes; nothing in them moves.
-    slow_fraction: of those that move; by a fifth of the speed of the others.
+    slow_fraction: of those that move; by a sixth of the speed of the others.
     median_speed_px_s: of the others, mean over a sequence at the middle of the image, mosaic px/s.
-    parallax_fraction: of the scenes; with a layer near the camera.
-    object_fraction: of the scenes; with an object that moves on its own.
+    parallax_fraction: of crops of 256 px; with a layer near the camera.
+    object_fraction: of crops of 256 px; with an object that moves on its own.
   """
 
   static_fraction: float = 0.09
   slow_fraction: float = 0.15
-  median_speed_px_s: float = 300.0
+  median_speed_px_s: float = 360.0
   parallax_fraction: float = 0.3
   object_fraction: float = 0.3
 
@@ -70,6 +73,11 @@ class MotionStatistics:
     """Speed of something that moves on its own, mosaic px/s."""
     relative = jnp.exp(_LOG_SPEED_STD * jax.random.normal(key))
     return self.median_speed_px_s * jnp.minimum(relative, _LARGEST_SPEED)
+
+  def share_in_crop(self, share: float, crop_size: int) -> float:
+    """Of crops of this side, px, in which there is a layer that is in a share of those of 256 px: where layers lie at
+    random, a crop with none of them is as likely as all its parts of a smaller side in a row are."""
+    return 1 - (1 - share)**(crop_size / _CROP_PX)
 
 
 def draw_parallax(key: jax.Array) -> jax.Array:

@@ -80,15 +80,15 @@ def random_scene_params(key: jax.Array, settings: SceneSettings) -> PhotoMotionP
   statistics, crop_size = settings.statistics, settings.crop_size
   speed = statistics.draw_speed(speed_key)
   draw_path = lambda key, speed: camera_path.random_camera_path(
-      key, speed_px_s=speed, duration_s=settings.num_subframes / SUBFRAME_RATE_HZ, crop_size=crop_size)
+      key, speed_px_s=speed, duration_s=settings.num_subframes / SUBFRAME_RATE_HZ)
   path = draw_path(path_key, speed)
   near_key, parallax_key = jax.random.split(near_key)
   near = _random_layer(near_key, camera_path.nearer(path, draw_parallax(parallax_key)), crop_size,
-                       statistics.parallax_fraction, _NEAR_RADIUS, _NEAR_DISTANCE)
+                       statistics.share_in_crop(statistics.parallax_fraction, crop_size), _NEAR_RADIUS, _NEAR_DISTANCE)
   object_key, own_path_key, own_speed_key = jax.random.split(object_key, 3)
   own_speed = jnp.where(speed > 0, statistics.draw_own_speed(own_speed_key), 0.0)  # In a static scene nothing moves.
-  own = _random_layer(object_key, draw_path(own_path_key, own_speed), crop_size, statistics.object_fraction,
-                      _OBJECT_RADIUS, _OBJECT_DISTANCE)
+  own = _random_layer(object_key, draw_path(own_path_key, own_speed), crop_size,
+                      statistics.share_in_crop(statistics.object_fraction, crop_size), _OBJECT_RADIUS, _OBJECT_DISTANCE)
   return PhotoMotionParams(path=path, layers=(near, own), color=settings.unprocessing.draw_color(color_key))
 
 

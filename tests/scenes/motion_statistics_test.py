@@ -14,19 +14,19 @@ def _speeds(**fields):
 
 
 def test_speeds_are_the_stated_mixture():
-  """Of the scenes 9 % stand still; of the others 15 % move by 60 px/s in the median, the rest by 300, cut at 1050."""
+  """Of the scenes 9 % stand still; of the others 15 % move by 60 px/s in the median, the rest by 360, cut at 1260."""
   speeds = _speeds()
   moving = speeds[speeds > 0]
   assert 1 - len(moving) / len(speeds) == pytest.approx(0.09, abs=0.01)
-  assert np.median(_speeds(static_fraction=0, slow_fraction=0)) == pytest.approx(300, abs=6)
+  assert np.median(_speeds(static_fraction=0, slow_fraction=0)) == pytest.approx(360, abs=7)
   assert np.median(_speeds(static_fraction=0, slow_fraction=1)) == pytest.approx(60, abs=2)
   assert np.mean(moving < 60) == pytest.approx(0.15 * 0.5, abs=0.01)
-  assert moving.max() == pytest.approx(1050) and 0.0005 < np.mean(moving > 1049) < 0.006
+  assert moving.max() == pytest.approx(1260) and 0.0005 < np.mean(moving > 1259) < 0.006
 
 
 def test_all_speeds_are_in_proportion_to_the_median():
   """Also those of slow hands."""
-  np.testing.assert_allclose(_speeds(median_speed_px_s=450.0), 1.5 * _speeds(), rtol=1e-5)
+  np.testing.assert_allclose(_speeds(median_speed_px_s=540.0), 1.5 * _speeds(), rtol=1e-5)
   assert not _speeds(static_fraction=1.0).any()
 
 
@@ -34,6 +34,13 @@ def test_parallax_is_faster_than_the_background():
   """By a quarter to twice as fast."""
   factors = jax.vmap(motion_statistics.draw_parallax)(_KEYS)
   assert factors.min() == pytest.approx(1.25, abs=0.01) and factors.max() == pytest.approx(2, abs=0.01)
+
+
+def test_the_smaller_a_crop_the_rarer_its_layers():
+  """Shares are those of crops of 256 px; a crop has none if neither half of it, at half the side, has one."""
+  share = MotionStatistics().share_in_crop
+  assert share(0.3, 256) == pytest.approx(0.3) and share(1.0, 32) == 1 and share(0.0, 96) == 0
+  assert (1 - share(0.3, 64))**2 == pytest.approx(1 - share(0.3, 128))
 
 
 @pytest.mark.parametrize("field, value", [

@@ -26,7 +26,7 @@ def _params(seed, speed_px_s=600.0, **statistics):
   """Neutral color, and a speed fast enough to move several pixels in nine subframes."""
   params = photo_motion.random_scene_params(jax.random.key(seed), _settings(**statistics))
   path = camera_path.random_camera_path(
-      jax.random.key(seed), speed_px_s=speed_px_s, duration_s=_SUBFRAMES / 1920, crop_size=_CROP)
+      jax.random.key(seed), speed_px_s=speed_px_s, duration_s=_SUBFRAMES / 1920)
   return dataclasses.replace(params, path=path, color=_NEUTRAL)
 
 
@@ -151,7 +151,7 @@ def test_object_covers_its_disc_and_moves_along_its_path(photo):
   """A white disc without lobes: its centroid in each subframe is where its path takes it; around it is the scene."""
   params = _with_object(3, radius_px=jnp.float32(4), lobes=jnp.zeros((2, 3)), centre_px=jnp.array([0.5, -0.5]),
                             path=camera_path.random_camera_path(
-                                jax.random.key(9), speed_px_s=500.0, duration_s=_SUBFRAMES / 1920, crop_size=_CROP))
+                                jax.random.key(9), speed_px_s=500.0, duration_s=_SUBFRAMES / 1920))
   black = jnp.zeros_like(photo)
   coverage = _rendered(black, params, layer_photo=jnp.ones_like(photo))
   line = np.arange(_CROP) - (_CROP - 1) / 2
