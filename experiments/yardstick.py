@@ -26,7 +26,7 @@ import numpy as np
 from debir_jax.config.capture import candidates_of
 from debir_jax.evaluation import headroom
 from debir_jax.evaluation.statistics import Units, mean_and_error
-from debir_jax.motion import find_motion
+from debir_jax.motion import find_local_motion
 from debir_jax.pipeline import capture
 from debir_jax.policies import bracket, format_exposure_times
 from debir_jax.runtime.command_line import load_config
@@ -79,7 +79,8 @@ def endpoint_errors(experiment: Experiment, times: np.ndarray) -> np.ndarray:
                     timing, black_level=conditions.black_level)
     middle_s = burst.start_s + times / 2
     precision = 1 / conditions.noise_model.variance(burst.raw.mean(), burst.gains)
-    wrong = find_motion(burst.raw, middle_s, precision).at(middle_s[-1:]) - scene.motion.at(middle_s[-1:])
+    found = find_local_motion(burst.raw, middle_s, times, precision)
+    wrong = found.at(middle_s[-1:]) - scene.motion.at(middle_s[-1:])
     return 2 * jnp.median(jnp.linalg.norm(wrong, axis=-1))
 
   source, errors = experiment.scenes["validation"], []

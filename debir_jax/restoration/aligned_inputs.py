@@ -1,7 +1,7 @@
 """What a restorer sees of a burst whose frames have been moved to the instant that is restored.
 
 Every frame is read along the motion between that instant and the middle of its exposure: the exact motion where the
-burst brings it (`Burst.motion`, of scenes that know it), else the one that `find_motion` sees in the frames.
+burst brings it (`Burst.motion`, of scenes that know it), else the one that `find_local_motion` sees in the frames.
 The motion is a function of time: a longer exposure moves its frame's window and all later ones, and the flow follows,
 so that gradients to the exposure times see blur and noise, and no misalignment that a longer exposure would not cause.
 """
@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from debir_jax.imaging.resample import warp
-from debir_jax.motion.burst_flow import find_motion
+from debir_jax.motion.residual_flow import find_local_motion
 from debir_jax.types import Burst
 
 NUM_ALIGNED_CHANNELS = 9
@@ -42,7 +42,9 @@ def aligned_planes(burst: Burst) -> jax.Array:
   gains = jnp.where(taken, burst.gains, burst.gains[0])
   variance_at = lambda signal: burst.noise_model.variance(jnp.maximum(signal, 0), gains[:, None, None, None])
   frame_weights = taken / variance_at(jnp.mean(burst.raw)).reshape(-1)
-  motion = find_motion(burst.raw, middle_s, frame_weights) if burst.motion is None else burst.motion
+  motion = burst.motion
+  if motion is None:
+    motion = find_local_motion(burst.raw, middle_s, burst.exposure_times, frame_weights)
 
   # Bilinear reading would blur, by how much depends on the exposure times: gradients would see that.
   raw, inside = jax.vmap(functools.partial(warp, cubic=True))(burst.raw, motion.at(middle_s).astype(burst.raw.dtype))
