@@ -48,11 +48,12 @@ def table(variables: Any, folder: pathlib.Path) -> list[str]:
   names = [format_exposure_times(np.array(times) / SUBFRAME_RATE_HZ) for times in SETS]
   lines = ["| scenes | motion | " + " | ".join(names) + " |", "| --- " * (2 + len(names)) + "|"]
   for name in _NUM_SCENES:
-    errors, shares = errors_of(variables, load_examples(folder / name)), np.loadtxt(folder / name / "layer_share.txt")
+    errors = errors_of(variables, load_examples(folder / name))
+    shares = np.loadtxt(folder / name / "layer_share.txt", ndmin=1)
     groups = {"static": {"static": shares >= 0}, "moving": {
         "moving": shares >= 0, "without layers": shares < _LEAST_LAYER, "with layers": shares >= _LEAST_LAYER}}[name]
     for group, chosen in groups.items():
-      for method, of_method in zip(_METHODS, errors[:, chosen]):
+      for method, of_method in zip(_METHODS, errors[:, chosen]) if chosen.any() else ():
         fields = (f"{np.median(medians):.2f} {np.quantile(medians, 0.8):.2f} {mean:.2f}" for medians, mean in zip(
             np.median(of_method, -1).T, of_method.mean((0, 2))))
         lines.append(f"| {group}, {chosen.sum()} | {method} | " + " | ".join(fields) + " |")
