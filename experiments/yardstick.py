@@ -26,9 +26,9 @@ import numpy as np
 from debir_jax.config.capture import candidates_of
 from debir_jax.evaluation import headroom
 from debir_jax.evaluation.statistics import Units, mean_and_error
-from debir_jax.motion import find_motion
 from debir_jax.pipeline import capture
 from debir_jax.policies import bracket, format_exposure_times
+from debir_jax.restoration.aligned_inputs import found_motion
 from debir_jax.runtime.command_line import load_config
 from debir_jax.runtime.files import write_json, write_text
 from debir_jax.runtime.platform import prepare_memory
@@ -78,8 +78,7 @@ def endpoint_errors(experiment: Experiment, times: np.ndarray) -> np.ndarray:
     burst = capture(conditions.burst_key, scene.radiance, times, conditions.preview_gain, conditions.noise_model,
                     timing, black_level=conditions.black_level)
     middle_s = burst.start_s + times / 2
-    precision = 1 / conditions.noise_model.variance(burst.raw.mean(), burst.gains)
-    wrong = find_motion(burst.raw, middle_s, precision).at(middle_s[-1:]) - scene.motion.at(middle_s[-1:])
+    wrong = found_motion(burst).at(middle_s[-1:]) - scene.motion.at(middle_s[-1:])
     return 2 * jnp.median(jnp.linalg.norm(wrong, axis=-1))
 
   source, errors = experiment.scenes["validation"], []

@@ -1,7 +1,7 @@
 """What a restorer sees of a burst whose frames have been moved to the instant that is restored.
 
 Every frame is read along the motion between that instant and the middle of its exposure: the exact motion where the
-burst brings it (`Burst.motion`, of scenes that know it), else the one that `find_motion` sees in the frames.
+burst brings it (`Burst.motion`, of scenes that know it), else the one that `found_motion` sees in the frames.
 The motion is a function of time: a longer exposure moves its frame's window and all later ones, and the flow follows,
 so that gradients to the exposure times see blur and noise, and no misalignment that a longer exposure would not cause.
 """
@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from debir_jax.imaging.resample import warp
-from debir_jax.motion.burst_flow import find_motion
+from debir_jax.motion.residual_flow import LocalMotion, find_local_motion
 from debir_jax.types import Burst
 
 NUM_ALIGNED_CHANNELS = 9
@@ -33,25 +33,43 @@ def aligned_planes(burst: Burst) -> jax.Array:
   Raises:
     ValueError: the burst does not say when its frames were taken, or how noisy they are.
   """
-  if burst.start_s is None or burst.noise_model is None:
-    missing = "start_s" if burst.start_s is None else "noise_model"
-    raise ValueError("This restorer aligns frames by when they were taken and how noisy they are, but the burst has "
-                     f"no {missing}.")
-  taken = burst.frame_mask
+  _check_told(burst)
+  taken, motion = burst.frame_mask, found_motion(burst) if burst.motion is None else burst.motion
   middle_s, end_s = burst.start_s + burst.exposure_times / 2, burst.start_s + burst.exposure_times
-  gains = jnp.where(taken, burst.gains, burst.gains[0])
-  variance_at = lambda signal: burst.noise_model.variance(jnp.maximum(signal, 0), gains[:, None, None, None])
-  frame_weights = taken / variance_at(jnp.mean(burst.raw)).reshape(-1)
-  motion = find_motion(burst.raw, middle_s, frame_weights) if burst.motion is None else burst.motion
+  frame_weights = taken / _variance_at(burst, jnp.mean(burst.raw)).reshape(-1)
 
   # Bilinear reading would blur, by how much depends on the exposure times: gradients would see that.
   raw, inside = jax.vmap(functools.partial(warp, cubic=True))(burst.raw, motion.at(middle_s).astype(burst.raw.dtype))
   valid = (inside * taken[:, None, None])[..., None]
   weights = frame_weights[:, None, None, None] * (valid + LITTLE)
   signal = jnp.sum(weights * raw, 0) / jnp.sum(weights, 0)
-  std = jnp.sqrt(jnp.mean(variance_at(signal), -1, keepdims=True))
+  std = jnp.sqrt(jnp.mean(_variance_at(burst, signal), -1, keepdims=True))
   blur = (motion.at(end_s) - motion.at(burst.start_s)) / BLUR_UNIT_PX
   return jnp.concatenate([raw, std, valid, _blur_planes(blur)], -1).astype(burst.raw.dtype)
+
+
+def found_motion(burst: Burst) -> LocalMotion:
+  """The motion of a burst from the instant that is restored, as its frames show it, each as much as it is certain.
+
+  Raises:
+    ValueError: as for `aligned_planes`.
+  """
+  _check_told(burst)
+  precision = burst.frame_mask / _variance_at(burst, jnp.mean(burst.raw)).reshape(-1)
+  return find_local_motion(burst.raw, burst.start_s + burst.exposure_times / 2, burst.exposure_times, precision)
+
+
+def _variance_at(burst, signal):
+  """Of the noise of every frame at a signal, `[n, h, w, 4]` or with axes of 1."""
+  gains = jnp.where(burst.frame_mask, burst.gains, burst.gains[0])
+  return burst.noise_model.variance(jnp.maximum(signal, 0), gains[:, None, None, None])
+
+
+def _check_told(burst):
+  if burst.start_s is None or burst.noise_model is None:
+    missing = "start_s" if burst.start_s is None else "noise_model"
+    raise ValueError("This restorer aligns frames by when they were taken and how noisy they are, but the burst has "
+                     f"no {missing}.")
 
 
 def _blur_planes(blur):

@@ -1,0 +1,69 @@
+"""How alike the frames of a burst are around each place, if they are read along one of many motions.
+
+As in `burst_flow`, alike is the ratio of the frames' cross energy to their self energy, but summed over Gaussian
+windows in the place of the whole image, and at each place over those frames that see it.
+"""
+
+from collections.abc import Sequence
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from debir_jax.imaging.resample import along_both_axes, gaussian_blur, gaussian_rows, read_at
+
+ACCELERATION_SCALE = 5.0  # As in `burst_flow`: displacement t v + t^2 / 5 a.
+STRIDE = 2  # Energies are taken at every second px.
+_BACKGROUND_PX = 6.0
+_MAPPED_TOGETHER = 16  # Candidates, for the memory.
+
+
+def detail(frames: jax.Array, sigma_px: float) -> jax.Array:
+  """Frames `[n, h, w]` without noise finer than `sigma_px` and without what varies slowly."""
+  blurred = jax.vmap(functools.partial(gaussian_blur, sigma_px=sigma_px))(frames)
+  return blurred - jax.vmap(functools.partial(gaussian_blur, sigma_px=_BACKGROUND_PX))(blurred)
+
+
+def local_ratios(frames: jax.Array, weights: jax.Array, elapsed: jax.Array, flow: jax.Array, candidates: jax.Array,
+                 axes: jax.Array, windows: Sequence[float], stride: int) -> tuple[jax.Array, jax.Array]:
+  """Ratios of every candidate motion, and the self energy along the first.
+
+  Args:
+    frames: `[n, h, w]`, their detail.
+    weights: `[n]`, sum 1.
+    elapsed: `[n]`, until each frame, 10 ms.
+    flow: `[n, h', w', 2]`, packed px, of the motion that candidates are added to, at every `STRIDE`-th px.
+    candidates: `[k, 4]`, velocity (x, y) in packed px per 10 ms and acceleration, along the local axes.
+    axes: `[h', w', 2, 2]`, the local x and y axis at each place.
+    windows: standard deviations of the windows, in steps of `STRIDE` px.
+    stride: of the result, in the same steps.
+
+  Returns:
+    Ratios `[h'', w'', k, windows]`, at most 1; energies `[h'', w'', windows]`.
+  """
+  height, width = flow.shape[1:3]
+  y, x = jnp.meshgrid(STRIDE * jnp.arange(height), STRIDE * jnp.arange(width), indexing="ij")
+  place = jnp.stack([x, y], -1) + flow
+  limits = jnp.array([frames.shape[2] - 1, frames.shape[1] - 1])
+  summed = lambda energy: jnp.stack([along_both_axes(energy, functools.partial(
+      _window_matrix, sigma=sigma, stride=stride)) for sigma in windows], -1)
+
+  def energies(candidate):
+    step = elapsed[:, None] * candidate[:2] + elapsed[:, None]**2 / ACCELERATION_SCALE * candidate[2:]  # [n, 2]
+    there = place + jnp.einsum("na,hwac->nhwc", step, axes)
+    read = jax.vmap(lambda frame, at: read_at(frame, at[..., 0], at[..., 1]))(frames, there)
+    seen = weights[:, None, None] * jnp.all((there >= 0) & (there <= limits), -1)
+    cross = jnp.sum(seen * read, 0)**2 - jnp.sum((seen * read)**2, 0)
+    own = jnp.sum(seen * (jnp.sum(seen, 0) - seen) * read**2, 0)
+    return summed(cross), summed(own)
+
+  cross, own = jax.lax.map(energies, candidates, batch_size=min(_MAPPED_TOGETHER, len(candidates)))
+  floor = 1e-3 * jnp.mean(own[0], (0, 1)) + 1e-12  # Where hardly anything is seen, nothing is alike.
+  return jnp.moveaxis(cross / (own + floor), 0, 2), own[0]
+
+
+@functools.lru_cache(maxsize=None)
+def _window_matrix(length: int, sigma: float, stride: int) -> np.ndarray:
+  centers = np.arange(0, length, stride) + (min(stride, length) - 1) / 2
+  return gaussian_rows(np.minimum(centers, length - 1), length, sigma)

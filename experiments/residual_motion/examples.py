@@ -1,0 +1,94 @@
+"""Bursts with the motion that the global search sees in them and the exact one: what the residual is trained on."""
+
+from collections.abc import Iterator
+import dataclasses
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from debir_jax.motion.burst_flow import find_motion
+from debir_jax.pipeline import capture
+from debir_jax.policies import random_exposure_times
+from debir_jax.runtime.command_line import load_config
+from debir_jax.simulator import sample_conditions
+from debir_jax.training.experiment import Experiment
+from debir_jax.types import SUBFRAME_RATE_HZ
+
+# Exposure times of the frames, 1/1920 s.
+SETS = ((8,) * 4, (16,) * 4, (24,) * 4, (32,) * 4, (8, 16, 24, 32), (8, 24, 40, 56))
+_RANDOM_PER_SCENE, _SETS_PER_SCENE = 2, 2
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Example:
+  """A burst, what the search found, and the truth; arrays of many have a leading axis.
+
+  Attributes:
+    gray: `[n, h, w]`, mean of the packed planes.
+    middle_s, exposure_s, weights: `[n]`, see `find_motion`.
+    parameters: `[rows, columns, 6]`, of the motion that was found.
+    flow_px: `[n, h, w, 2]`, exact, until the middle of each exposure.
+  """
+
+  gray: jax.Array
+  middle_s: jax.Array
+  exposure_s: jax.Array
+  weights: jax.Array
+  parameters: jax.Array
+  flow_px: jax.Array
+
+
+def make_example(scene, conditions, times, timing) -> Example:
+  """Takes the burst of a scene with these exposure times, s, and searches its motion."""
+  burst = capture(conditions.burst_key, scene.radiance, times, conditions.preview_gain, conditions.noise_model, timing,
+                  black_level=conditions.black_level)
+  middle_s = burst.start_s + times / 2
+  weights = 1 / conditions.noise_model.variance(burst.raw.mean(), burst.gains)
+  found = find_motion(burst.raw, middle_s, weights)
+  return Example(burst.raw.mean(-1), middle_s, times, weights / weights.sum(), found.parameters,
+                 scene.motion.at(middle_s).astype(jnp.float16))
+
+
+def training_examples(config: ml_collections.ConfigDict, count: int) -> Iterator[Example]:
+  """Bursts of the first scenes of the split "restore", by twos of random exposure times and twos of `SETS`."""
+  experiment = Experiment(config)
+  timing, rng = experiment.setup.timing, np.random.default_rng(config.data.seed)
+  make = jax.jit(lambda scene, conditions, times: make_example(scene, conditions, times, timing))
+  draw = jax.jit(lambda key: sample_conditions(key, experiment.setup))
+  for index in range(count):
+    scene = experiment.scenes["restore"].scene(index)
+    sets = rng.choice(len(SETS), _SETS_PER_SCENE, replace=False)
+    for number in range(_RANDOM_PER_SCENE + _SETS_PER_SCENE):
+      key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.data.seed), index), number)
+      conditions = draw(key)
+      times = (random_exposure_times(conditions.exposure_key, timing, ()) if number < _RANDOM_PER_SCENE else
+               jnp.asarray(SETS[sets[number - _RANDOM_PER_SCENE]]) / SUBFRAME_RATE_HZ)
+      yield jax.device_get(make(scene, conditions, times))
+
+
+def config_of(photos: str) -> ml_collections.ConfigDict:
+  """Scenes of these photos, at crops of 96 px and gains of 256 to 1024."""
+  config = load_config("configs/pretrain_small.py")
+  config.data.update(dict(photos=photos, cache=False))
+  config.capture.min_preview_gain = 256.0
+  config.comparison.enabled, config.evaluation.watched_scenes = False, 0
+  return config
+
+
+def load_examples(folder: pathlib.Path) -> Example:
+  """All bursts of a folder, as numpy arrays with a leading axis."""
+  parts = []
+  for path in sorted(folder.glob("*.npz")):
+    with np.load(path) as file:
+      parts.append(Example(**file))
+  return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+
+def save_examples(path: pathlib.Path, examples: list[Example]) -> None:
+  """Writes bursts to a file of the folder for `load_examples`."""
+  stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *examples)
+  np.savez(path, **{field.name: getattr(stacked, field.name) for field in dataclasses.fields(Example)})
