@@ -36,12 +36,11 @@ def aligned_planes(burst: Burst) -> jax.Array:
   _check_told(burst)
   taken, motion = burst.frame_mask, found_motion(burst) if burst.motion is None else burst.motion
   middle_s, end_s = burst.start_s + burst.exposure_times / 2, burst.start_s + burst.exposure_times
-  frame_weights = taken / _variance_at(burst, jnp.mean(burst.raw)).reshape(-1)
 
   # Bilinear reading would blur, by how much depends on the exposure times: gradients would see that.
   raw, inside = jax.vmap(functools.partial(warp, cubic=True))(burst.raw, motion.at(middle_s).astype(burst.raw.dtype))
   valid = (inside * taken[:, None, None])[..., None]
-  weights = frame_weights[:, None, None, None] * (valid + LITTLE)
+  weights = _precision(burst)[:, None, None, None] * (valid + LITTLE)
   signal = jnp.sum(weights * raw, 0) / jnp.sum(weights, 0)
   std = jnp.sqrt(jnp.mean(_variance_at(burst, signal), -1, keepdims=True))
   blur = (motion.at(end_s) - motion.at(burst.start_s)) / BLUR_UNIT_PX
@@ -55,8 +54,13 @@ def found_motion(burst: Burst) -> LocalMotion:
     ValueError: as for `aligned_planes`.
   """
   _check_told(burst)
-  precision = burst.frame_mask / _variance_at(burst, jnp.mean(burst.raw)).reshape(-1)
-  return find_local_motion(burst.raw, burst.start_s + burst.exposure_times / 2, burst.exposure_times, precision)
+  middle_s = burst.start_s + burst.exposure_times / 2
+  return find_local_motion(burst.raw, middle_s, burst.exposure_times, _precision(burst))
+
+
+def _precision(burst):
+  """What the frames weigh, `[n]`: one over the variance of their noise at the mean brightness; 0 of none."""
+  return burst.frame_mask / _variance_at(burst, jnp.mean(burst.raw)).reshape(-1)
 
 
 def _variance_at(burst, signal):
