@@ -1,9 +1,9 @@
 """A small U-Net over the frames of `aligned_planes` and their means: the restorer for CPUs.
 
-`[..., n, H, W, 9] -> [..., H, W, 4]`. It starts from two images of all aligned frames: their inverse-variance mean, which
-is all that can be had of a scene at rest, and their Wiener filter, which also knows how far each frame is blurred. How
-the frames differ from the mean goes in beside them. The network's result is added to the Wiener filter, so fresh
-weights return that.
+`[..., n, H, W, 9] -> [..., H, W, 4]`. It starts from two images of all aligned frames: their inverse-variance mean,
+which is all that can be had of a scene at rest, and their Wiener filter, which also knows how far each frame is
+blurred. How the frames differ from the mean goes in beside them. The network's result is added to the Wiener filter, so
+fresh weights return that.
 
 Three levels, residual blocks of two 3x3 convolutions; between levels 2x2 pixels become channels of one, and back,
 beside dense layers, whose gradients are faster on CPUs than those of strided and transposed convolutions.

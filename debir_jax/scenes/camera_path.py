@@ -19,8 +19,8 @@ _NUM_SINUSOIDS = 3
 _FREQUENCY_RANGE_HZ = (0.5, 6.0)  # Pans and hand tremor.
 _NUM_MEASURED_TIMES = 128  # Steps in which means over the sequence are taken.
 
-# The speed of what rotation (zoom) moves at this distance from the centre, up to this part of the shift's speed. A small
-# crop of a frame turns as fast as a large one, so that less of its motion is relative (`experiments/scene_motion.py`).
+# The speed of what rotation (zoom) moves at this distance from the centre, up to this part of the shift's speed. A
+# small crop of a frame turns as fast as a large one: less of its motion is relative (`experiments/scene_motion.py`).
 _ROTATION_SHARE, _ZOOM_SHARE, _AT_PX = 0.3, 0.15, 128.0
 
 

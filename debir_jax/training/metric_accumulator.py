@@ -12,7 +12,6 @@ import numpy as np
 
 from debir_jax.types import SUBFRAME_RATE_HZ
 
-
 _QUANTILES = dict(median=0.5, p90=0.9, max=1.0)
 _NORMS = ("grad_norm", "bae_grad_norm")
 

@@ -27,7 +27,8 @@ def test_steps_that_were_not_applied_count_for_nothing_but_their_share():
   accumulator.add(_outputs(0.2, loss=1.0))
   accumulator.add(_outputs(float("nan"), loss=float("nan"), applied=0.0))
   scalars, _ = accumulator.read()
-  np.testing.assert_allclose([scalars["loss"], scalars["grad_norm_max"], scalars["applied"]], [1.0, 0.2, 0.5], rtol=1e-6)
+  np.testing.assert_allclose([scalars[name] for name in ("loss", "grad_norm_max", "applied")], [1.0, 0.2, 0.5],
+                             rtol=1e-6)
 
 
 def test_a_reading_starts_anew():
