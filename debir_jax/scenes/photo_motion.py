@@ -22,7 +22,7 @@ from debir_jax.imaging.color import Unprocessing
 from debir_jax.scenes import camera_path
 from debir_jax.scenes.camera_path import CameraPath
 from debir_jax.scenes.motion_statistics import draw_parallax
-from debir_jax.scenes.photos import SOURCE_DENSITY, Photo, check_large_enough, random_crop_downscale
+from debir_jax.scenes.photos import CANVAS_TO_CROP, SOURCE_DENSITY, Photo, check_large_enough, random_crop_downscale
 from debir_jax.scenes.source import SceneSettings, check_index, made_of, scene_key, scene_rng
 from debir_jax.types import SUBFRAME_RATE_HZ, CameraColor, SampledMotion, Scene
 
@@ -232,6 +232,16 @@ def _blob(layer, y, x):
   return jnp.clip((layer.radius_px * outline - distance) / _EDGE_PX + 0.5, 0, 1)
 
 
+def _check_speed(settings):
+  """Raises ValueError where half of the scenes would see their photo mirrored over and over again within a sequence."""
+  speed, duration_s = settings.statistics.median_speed_px_s, settings.num_subframes / SUBFRAME_RATE_HZ
+  canvas = CANVAS_TO_CROP * settings.crop_size
+  if settings.statistics.static_fraction < 1 and speed * duration_s > 2 * canvas:
+    raise ValueError(f"median_speed_px_s={speed:g} moves scenes by {speed * duration_s:.0f} px in a sequence of "
+                     f"{duration_s:.2f} s, more than twice the {canvas} px of a photo that crops of crop_size="
+                     f"{settings.crop_size} px see. Lower the speed or enlarge the crop.")
+
+
 _draw_params = jax.jit(random_scene_params, static_argnames="settings")
 _sampled_motion = jax.jit(sampled_motion, static_argnames="settings")
 _render_photos = jax.jit(render_scene, static_argnames=("num_subframes", "crop_size", "unprocessing"))
@@ -247,11 +257,12 @@ class PhotoMotionScenes:
       settings: of all scenes.
 
     Raises:
-      ValueError: no photos, or a photo smaller than the crop.
+      ValueError: no photos, a photo smaller than the crop, or speeds at which scenes leave their photo for good.
     """
     if not photos:
       raise ValueError("No photos. Use builtin_photos() or photo_folder(path), and a split that is not empty.")
     check_large_enough(photos, settings.crop_size)
+    _check_speed(settings)
     self.crop_size, self.num_subframes = settings.crop_size, settings.num_subframes
     self._photos, self._settings = list(photos), settings
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from debir_jax.imaging import bayer
-from debir_jax.scenes import MotionStatistics, SceneSettings, camera_path, photo_motion
+from debir_jax.scenes import MotionStatistics, SceneSettings, builtin_photos, camera_path, photo_motion
 from debir_jax.types import CameraColor
 
 _CROP = 16
@@ -211,6 +211,15 @@ def test_plain_and_vmapped_rendering_agree_with_jitted(photo):
   jitted = jax.jit(render)(params)
   np.testing.assert_allclose(render(params), jitted, atol=1e-5)
   np.testing.assert_allclose(jax.vmap(render)(jax.tree.map(lambda leaf: leaf[None], params))[0], jitted, atol=1e-5)
+
+
+def test_speeds_at_which_scenes_leave_their_photo_for_good_are_named():
+  """With the way, and what would do."""
+  settings = dataclasses.replace(_settings(median_speed_px_s=20_000.0), num_subframes=192)
+  with pytest.raises(ValueError, match="=20000 moves scenes by 2000 px in a sequence of 0.10 s.*Lower the speed"):
+    photo_motion.PhotoMotionScenes(builtin_photos(), settings)
+  photo_motion.PhotoMotionScenes(builtin_photos(), dataclasses.replace(
+      settings, statistics=MotionStatistics(static_fraction=1.0, median_speed_px_s=20_000.0)))
 
 
 @pytest.mark.parametrize("shape, crop_size, message", [
