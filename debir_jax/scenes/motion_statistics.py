@@ -8,7 +8,7 @@ blur. No public set of bursts states them. Where each number comes from:
 - Pans and walking cameras: `experiments/scene_motion.py` measures real clips beside these scenes, in px of a frame of
   1280 px across, the size of GoPro's, from which the paper's crops are cut. In crops of 256 px the median is 326 px/s
   for a walk with a GoPro (REDS 027), 80 for another one (GoPro Max), 2,899 for a phone that is swept over a floor, and
-  270 here.
+  324 here.
 - Slow hands: cameras that are held as still as hands can; 60 px/s in the median, our choice. Night Sight meters this
   motion (O. Liba et al., "Handheld Mobile Photography in Very Low Light", SIGGRAPH Asia 2019), but a speed, in px or
   degrees, was found in no publication that we could read. It is of the size that two rules give together: hand-held no
