@@ -1,0 +1,67 @@
+"""One table out of the same comparison, run with several training seeds.
+
+  for seed in 0 1 2; do
+    python -m debir_jax.main --config=configs/quickstart.py --config.seed=$seed --workdir=runs/quickstart_$seed
+  done
+  python -m experiments.pooled_seeds runs/quickstart_0 runs/quickstart_1 runs/quickstart_2 --to=runs/quickstart_pooled
+
+The runs must have measured the same scenes with the same noise: differences are taken within scene, draw and seed, and
+their intervals are over both photos and seeds. Writes table.md and table.json, as a comparison does.
+"""
+
+import argparse
+import collections
+import json
+import pathlib
+import sys
+
+from debir_jax.evaluation.records import Record, read_records, records_paths
+from debir_jax.evaluation.summary import format_table, json_fields, summarize
+from debir_jax.runtime.files import write_text
+
+_OURS = "DEBIR"
+
+
+def pooled(workdirs: list[pathlib.Path]) -> dict[str, list[Record]]:
+  """Records of all runs, by column of the table.
+
+  Raises:
+    FileNotFoundError: a run has no results.
+    ValueError: two runs have one seed, or other columns.
+  """
+  found, seeds = collections.defaultdict(list), {}
+  for workdir in workdirs:
+    files = records_paths(workdir / "results")
+    if not files:
+      raise FileNotFoundError(f"There are no records of a comparison in {workdir / 'results'}. Run the config with "
+                              "--config.comparison.enabled=True into that workdir.")
+    if found and set(files) != set(found):
+      raise ValueError(f"{workdir} was compared by {', '.join(files)}, {workdirs[0]} by {', '.join(found)}.")
+    for column, path in files.items():
+      records = read_records(path)
+      seed = records[0].training_seed
+      if seeds.setdefault(seed, workdir) != workdir:
+        raise ValueError(f"{workdir} and {seeds[seed]} have one training seed, {seed}: they are one run.")
+      found[column] += records
+  return dict(found)
+
+
+def main(argv: list[str]) -> None:
+  parser = argparse.ArgumentParser(prog="python -m experiments.pooled_seeds", description=__doc__,
+                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument("workdirs", type=pathlib.Path, nargs="+", metavar="WORKDIR", help="of a run with a comparison")
+  parser.add_argument("--to", type=pathlib.Path, required=True, metavar="FOLDER", help="where the table goes")
+  args = parser.parse_args(argv)
+  try:
+    summaries = {column: summarize(records, reference=_OURS) for column, records in pooled(args.workdirs).items()}
+  except (ValueError, FileNotFoundError) as error:
+    raise SystemExit(f"pooled_seeds: {error}") from error
+  args.to.mkdir(parents=True, exist_ok=True)
+  write_text(args.to / "table.json", json.dumps(
+      {column: list(map(json_fields, rows)) for column, rows in summaries.items()}, indent=2) + "\n")
+  write_text(args.to / "table.md", format_table(summaries, reference=_OURS, markdown=True) + "\n")
+  print(format_table(summaries, reference=_OURS))
+
+
+if __name__ == "__main__":
+  main(sys.argv[1:])
