@@ -6,7 +6,8 @@
   python -m experiments.pooled_seeds runs/quickstart_0 runs/quickstart_1 runs/quickstart_2 --to=runs/quickstart_pooled
 
 The runs must have measured the same scenes with the same noise: differences are taken within scene, draw and seed, and
-their intervals are over both photos and seeds. Writes table.md and table.json, as a comparison does.
+their intervals are over both photos and seeds. Writes table.md and table.json, as a comparison does, and what
+differences such a test can show at all.
 """
 
 import argparse
@@ -16,10 +17,11 @@ import pathlib
 import sys
 
 from debir_jax.evaluation.records import Record, read_records, records_paths
-from debir_jax.evaluation.summary import format_table, json_fields, summarize
+from debir_jax.evaluation.summary import MethodSummary, format_table, json_fields, summarize
 from debir_jax.runtime.files import write_text
 
 _OURS = "DEBIR"
+_SHOWN = 1.96 + 0.84  # Standard errors: what four of five tests find at a confidence of 95 % (normal quantiles).
 
 
 def pooled(workdirs: list[pathlib.Path]) -> dict[str, list[Record]]:
@@ -46,6 +48,13 @@ def pooled(workdirs: list[pathlib.Path]) -> dict[str, list[Record]]:
   return dict(found)
 
 
+def power_in_words(summaries: dict[str, list[MethodSummary]]) -> str:
+  """How large a difference has to be to be found, by column of the table."""
+  errors = {column: [row.difference_error for row in rows if row.method != _OURS] for column, rows in summaries.items()}
+  return "Power: four of five such tests would show a true difference of " + "; ".join(
+      f"{_SHOWN * min(each):.2f} to {_SHOWN * max(each):.2f} dB ({column})" for column, each in errors.items()) + "."
+
+
 def main(argv: list[str]) -> None:
   parser = argparse.ArgumentParser(prog="python -m experiments.pooled_seeds", description=__doc__,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -59,8 +68,9 @@ def main(argv: list[str]) -> None:
   args.to.mkdir(parents=True, exist_ok=True)
   write_text(args.to / "table.json", json.dumps(
       {column: list(map(json_fields, rows)) for column, rows in summaries.items()}, indent=2) + "\n")
-  write_text(args.to / "table.md", format_table(summaries, reference=_OURS, markdown=True) + "\n")
-  print(format_table(summaries, reference=_OURS))
+  power = power_in_words(summaries)
+  write_text(args.to / "table.md", f"{format_table(summaries, reference=_OURS, markdown=True)}\n\n{power}\n")
+  print(f"{format_table(summaries, reference=_OURS)}\n\n{power}")
 
 
 if __name__ == "__main__":
