@@ -179,8 +179,10 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
   # Learning rates: [paper].
   # exact_motion: with aligned frames, align by the motion that scenes tell; False: by that which is found in the
   # frames, as in use.
+  # motion_error: with aligned frames and exact_motion, error of the motion's velocity that the restorer sees, relative
+  # to the speed. 0.1 is what is found in the frames.
   config.stage1 = d(dict(num_steps=511_500, learning_rate=3e-4, final_learning_rate=1e-8, lr_warmup_steps=0,
-                         exact_motion=True))
+                         exact_motion=True, motion_error=0.0))
   config.stage2_warmup = d(dict(num_steps=9_861, learning_rate=1e-7, final_learning_rate=1e-8, lr_warmup_steps=0,
                                 exact_motion=True,
                                 label_draws=1,  # Captures per scene that get a pseudo-ground-truth label.
@@ -188,10 +190,7 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
                                 # "psnr" [release]. L1 prefers longer exposures.
                                 label_metric="l1"))
   config.stage2 = d(dict(num_steps=18_314, learning_rate=1e-7, final_learning_rate=1e-8, lr_warmup_steps=0,
-                         exact_motion=True,
-                         # With aligned frames and exact_motion: error of the motion's velocity, relative to the speed,
-                         # that the restorer sees. 0.1 is what is found in the frames, to which no gradient leads.
-                         motion_error=0.0,
+                         exact_motion=True, motion_error=0.0,  # To what is found in the frames no gradient leads.
                          noise_draws=1,  # Bursts per prediction, alike but for their noise; the loss is their mean.
                          # Added to the loss: per second that a burst takes, gaps included, and per frame. For scale:
                          # the L1 loss of a restored image is about 0.02.

@@ -77,7 +77,8 @@ class Losses:
     clamp: see `restoration_loss`.
     noise_draws: bursts that BAENet's times are judged by in `exposure`; they differ in their noise only.
     penalties: what bursts add to the loss of `exposure`.
-    motion_error: of the motion that scenes tell, in `exposure`: see `with_error`; 0: frames are aligned exactly.
+    motion_error, restorer_motion_error: of the motion that scenes tell, in `exposure` and in `restoration`: see
+      `with_error`; 0: frames are aligned exactly.
   """
 
   models: Models
@@ -86,6 +87,7 @@ class Losses:
   noise_draws: int = 1
   penalties: BurstPenalty = BurstPenalty()
   motion_error: float = 0.0
+  restorer_motion_error: float = 0.0
 
   def __post_init__(self):
     if self.noise_draws < 1:
@@ -93,7 +95,7 @@ class Losses:
 
   def restoration(self, params: dict[str, Any], given: Given, batch: Batch) -> Result:
     """Eq. 11 (times at random) and stage 3 (times from BAENet), for the restoration network."""
-    inputs = self._inputs(batch, batch.exposure_times)
+    inputs = self._inputs(batch, batch.exposure_times, self.restorer_motion_error)
     restored, stats = apply_in_training(
         self.models.restorer, params["restoration"], given.stats["restoration"], inputs)
     losses, quality, per_example = self._compared(restored[None], batch.scenes)

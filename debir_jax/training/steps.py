@@ -38,7 +38,7 @@ class StepOptions:
     mesh: the devices; None: the first one.
     shard_state: cut large arrays of the state into a part for each device, instead of a copy on each.
     num_microbatches: parts of a device's batch that follow one another.
-    clamp_loss, noise_draws, penalties, motion_error: see `Losses`.
+    clamp_loss, noise_draws, penalties, motion_error, restorer_motion_error: see `Losses`.
     limits: beyond them a step is not applied.
     compiler_options: of XLA, for the programs of the steps.
   """
@@ -50,6 +50,7 @@ class StepOptions:
   noise_draws: int = 1
   penalties: BurstPenalty = BurstPenalty()
   motion_error: float = 0.0
+  restorer_motion_error: float = 0.0
   limits: Limits = Limits()
   compiler_options: dict[str, Any] | None = None
 
@@ -70,7 +71,8 @@ class Steps:
     self._mesh = mesh_lib.make_mesh(1) if options.mesh is None else options.mesh
     self._losses = Losses(models=models, timing=setup.timing, clamp=options.clamp_loss,
                           noise_draws=options.noise_draws, penalties=options.penalties,
-                          motion_error=options.motion_error)
+                          motion_error=options.motion_error,
+                          restorer_motion_error=options.restorer_motion_error)
     self.conditions = jax.jit(self._conditions, static_argnums=2, out_shardings=mesh_lib.by_example(self._mesh))
     self.random_exposure_times = jax.jit(self._random_exposure_times)
     self._prediction = jax.jit(self._predict)

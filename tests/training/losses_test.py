@@ -192,18 +192,20 @@ class AlignedMean(nn.Module):
     return self.param("kernel", lambda key: jnp.ones(())) * frames[..., :4].mean(-4)
 
 
-def test_motion_is_uncertain_where_exposure_times_are_judged():
-  """By an error of the velocity, in the main step of stage 2 alone; a scene at rest has none."""
+@pytest.mark.parametrize("field, wrong, right", [("motion_error", "exposure", "restoration"),
+                                                 ("restorer_motion_error", "restoration", "exposure")])
+def test_motion_is_uncertain_where_that_is_asked_for(field, wrong, right):
+  """By an error of the velocity, where times are judged or where the restorer learns; a scene at rest has none."""
   models = small_models(restorer=AlignedMean(), restorer_inputs=RestorerInputs(aligned=True))
-  state, exact, uncertain = small_state(models), small_steps(models), small_steps(models, motion_error=0.5)
+  state, exact, uncertain = small_state(models), small_steps(models), small_steps(models, **{field: 0.5})
 
   def losses(speed_px):
     flow = jnp.arange(40)[None, :, None, None, None] * speed_px * jnp.ones((_BATCH, 1, 8, 8, 2))
     scenes = dataclasses.replace(_scenes(), motion=SampledMotion(flow_px=flow, interval_s=8 / 1920))
     return [[float(take(steps, name, state, scenes)[1]["loss"]) for steps in (exact, uncertain)]
-            for name in ("exposure", "restoration")]
+            for name in (wrong, right)]
 
   for at_rest in losses(0.0):
     assert at_rest[0] == at_rest[1]
-  (judged_exactly, judged), (trained_exactly, trained) = losses(0.05)
-  assert judged_exactly != judged and trained_exactly == trained
+  (exactly, uncertainly), (unasked_exactly, unasked) = losses(0.05)
+  assert exactly != uncertainly and unasked_exactly == unasked
