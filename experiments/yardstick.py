@@ -46,9 +46,9 @@ def main(argv: list[str]) -> None:
   name = "_".join(["exact" if args.exact_motion else "found", f"{config.capture.min_preview_gain:g}",
                    f"{config.capture.max_preview_gain:g}", f"{config.data.median_speed_px_s:g}px_s"])
   path = args.source / "yardstick" / name
-  path.mkdir(parents=True, exist_ok=True)
   results = run(config, args)
   table = format_table(results)
+  path.mkdir(parents=True, exist_ok=True)
   write_text(path / "table.md", table + "\n")
   write_json(path / "scores.json", results)
   print(table)
@@ -56,17 +56,25 @@ def main(argv: list[str]) -> None:
 
 def run(config: ml_collections.ConfigDict, args: argparse.Namespace) -> dict:
   """Scores by set of scenes, JSON."""
-  results = {}
+  results, variables = {}, _restorer_variables(config, args)
   for name, static_fraction in _SETS.items():
     config.data.held_out_static_fraction = static_fraction
     experiment = Experiment(config)
-    state = experiment.load_stage1_restorer(args.source, experiment.initial_state())
     times, names = _candidates(config, experiment.setup.timing)
     evaluator = experiment.evaluator_with(num_draws=args.draws, exact_motion=args.exact_motion)
-    scores = experiment.score_candidates(evaluator, times, "validation", state.restoration_variables)
+    scores = experiment.score_candidates(evaluator, times, "validation", variables)
     results[name] = dict(candidates=names, psnr=scores.psnr.tolist(), groups=list(scores.groups),
                          endpoint_error_px=endpoint_errors(experiment, times).tolist())
   return results
+
+
+def _restorer_variables(config, args):
+  """Of stage 1, which was trained with the gains of the config itself."""
+  config = config.copy_and_resolve_references()
+  config.capture.update({name: load_config(args.config).capture[name] for name in ("min_preview_gain",
+                                                                                   "max_preview_gain")})
+  experiment = Experiment(config)
+  return experiment.load_stage1_restorer(args.source, experiment.initial_state()).restoration_variables
 
 
 def endpoint_errors(experiment: Experiment, times: np.ndarray) -> np.ndarray:

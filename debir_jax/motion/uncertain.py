@@ -34,7 +34,7 @@ class UncertainMotion:
 
 
 def with_error(key: jax.Array, motion: SampledMotion, relative_error: float) -> UncertainMotion:
-  """The motion with an error of its velocity: normal in both axes, with a standard deviation relative to the mean speed.
+  """The motion with an error of its velocity: normal in both axes, its standard deviation relative to the mean speed.
 
   That is drawn anew for each motion, exponentially: most motions are found better than that, some not at all.
 

@@ -45,6 +45,6 @@ def test_it_measures_a_run(tmp_path):
   yardstick.main(common)
   yardstick.main([*common, "--exact_motion", "--min_gain=256", "--max_gain=512", "--speed=100"])
   assert {path.name for path in (tmp_path / "yardstick").iterdir()} == {
-      "found_512_1024_300px_s", "exact_256_512_100px_s"}
+      "found_512_1024_360px_s", "exact_256_512_100px_s"}
   for path in (tmp_path / "yardstick").iterdir():
     assert "Headroom" in (path / "table.md").read_text()
