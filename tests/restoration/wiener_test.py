@@ -46,6 +46,7 @@ def _mean(frames):
   return jnp.sum(precision * frames[..., :4], -4) / jnp.sum(precision, -4), 1 / jnp.sum(precision, -4)
 
 
+@jax.jit
 def _merged(frames):
   return wiener_merge(frames, *_mean(frames))
 
@@ -125,8 +126,8 @@ def test_gradients_are_those_of_finite_differences(x64):
     frames = _frames(_photo(0, 16, 16), _TIMES, blur_px=blur_px, angle=0.4)
     direction = jnp.asarray(np.random.default_rng(3).normal(size=frames.shape)) * frames.std((0, 1, 2))
     direction = direction.at[..., 6:].set(0.01 * blur_px * frames[..., 6:])
-    along = lambda step: jnp.sum(_merged(frames + step * direction)**2)
+    along = jax.jit(lambda step: jnp.sum(_merged(frames + step * direction)**2))
     numeric = (along(1e-5) - along(-1e-5)) / 2e-5
     assert float(jax.jvp(along, (0.0,), (1.0,))[1]) == pytest.approx(float(numeric), rel=1e-4)
-  gradient = jax.grad(lambda frames: jnp.sum(_merged(frames)**2))(_frames(_photo(0, 16, 16), _TIMES))
+  gradient = jax.jit(jax.grad(lambda frames: jnp.sum(_merged(frames)**2)))(_frames(_photo(0, 16, 16), _TIMES))
   assert jnp.isfinite(gradient).all()
