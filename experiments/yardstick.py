@@ -43,8 +43,8 @@ def main(argv: list[str]) -> None:
   args = _parser().parse_args(argv)
   prepare_memory()
   config = _config_of(args)
-  name = "_".join(["exact" if args.exact_motion else "found", f"{config.capture.min_preview_gain:g}",
-                   f"{config.capture.max_preview_gain:g}", f"{config.data.median_speed_px_s:g}px_s"])
+  gains = (f"{gain:g}" for gain in _gains(config, args).values())
+  name = "_".join(["exact" if args.exact_motion else "found", *gains, f"{config.data.median_speed_px_s:g}px_s"])
   path = args.source / "yardstick" / name
   results = run(config, args)
   table = format_table(results)
@@ -56,7 +56,10 @@ def main(argv: list[str]) -> None:
 
 def run(config: ml_collections.ConfigDict, args: argparse.Namespace) -> dict:
   """Scores by set of scenes, JSON."""
-  results, variables = {}, _restorer_variables(config, args)
+  trained = Experiment(config)
+  variables = trained.load_stage1_restorer(args.source, trained.initial_state()).restoration_variables
+  config.capture.update(_gains(config, args))
+  results = {}
   for name, static_fraction in _SETS.items():
     config.data.held_out_static_fraction = static_fraction
     experiment = Experiment(config)
@@ -66,15 +69,6 @@ def run(config: ml_collections.ConfigDict, args: argparse.Namespace) -> dict:
     results[name] = dict(candidates=names, psnr=scores.psnr.tolist(), groups=list(scores.groups),
                          endpoint_error_px=endpoint_errors(experiment, times).tolist())
   return results
-
-
-def _restorer_variables(config, args):
-  """Of stage 1, which was trained with the gains of the config itself."""
-  config = config.copy_and_resolve_references()
-  config.capture.update({name: load_config(args.config).capture[name] for name in ("min_preview_gain",
-                                                                                   "max_preview_gain")})
-  experiment = Experiment(config)
-  return experiment.load_stage1_restorer(args.source, experiment.initial_state()).restoration_variables
 
 
 def endpoint_errors(experiment: Experiment, times: np.ndarray) -> np.ndarray:
@@ -149,12 +143,16 @@ def _units(of_set):
   return Units(of_set["groups"], [0] * len(of_set["groups"]))
 
 
+def _gains(config, args):
+  """That are measured at; networks know those that they were trained with, the config's."""
+  return dict(min_preview_gain=args.min_gain or config.capture.min_preview_gain,
+              max_preview_gain=args.max_gain or config.capture.max_preview_gain)
+
+
 def _config_of(args):
   config = load_config(args.config)
   config.comparison.enabled, config.evaluation.watched_scenes = False, 0
   config.data.update(dict(photos=args.photos or config.data.photos, num_validation_scenes=args.scenes, cache=False))
-  config.capture.update(dict(min_preview_gain=args.min_gain or config.capture.min_preview_gain,
-                             max_preview_gain=args.max_gain or config.capture.max_preview_gain))
   config.data.median_speed_px_s = args.speed or config.data.median_speed_px_s
   return config
 

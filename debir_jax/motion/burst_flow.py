@@ -16,7 +16,6 @@ ever more closely. It is a function of the frames alone: its draws have a fixed 
 """
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +23,8 @@ import numpy as np
 
 from debir_jax.imaging.resample import gaussian_blur, read_at
 
-_UNIT_S = 0.01
-_ACCELERATION_SCALE = 5.0
+UNIT_S = 0.01  # Of time, here and where motions are added to what is found.
+ACCELERATION_SCALE = 5.0
 
 # The prior, in packed px and units of time: log-normal speeds; the others relative to the speed, turn and zoom at half
 # a window's side.
@@ -70,8 +69,8 @@ class WindowedMotion:
     place = jnp.stack(jnp.broadcast_arrays(x[None, :], y[:, None]), -1)
     linear = (blend(zoom) * place - blend(zoom * middle)
               + blend(turn) * _quarter_turn(place) - blend(turn * _quarter_turn(middle)))
-    elapsed = (jnp.asarray(times_s) / _UNIT_S)[:, None, None, None]
-    return elapsed * (velocity + linear) + elapsed**2 / _ACCELERATION_SCALE * acceleration
+    elapsed = (jnp.asarray(times_s) / UNIT_S)[:, None, None, None]
+    return elapsed * (velocity + linear) + elapsed**2 / ACCELERATION_SCALE * acceleration
 
 
 def find_motion(raw: jax.Array, times_s: jax.Array, weights: jax.Array) -> WindowedMotion:
@@ -95,7 +94,7 @@ def find_motion(raw: jax.Array, times_s: jax.Array, weights: jax.Array) -> Windo
 
   def search_at(place):
     window = jax.lax.dynamic_slice(gray, (0, *place), (gray.shape[0], *sides))
-    return _search(window, times_s / _UNIT_S, weights / jnp.sum(weights))
+    return _search(window, times_s / UNIT_S, weights / jnp.sum(weights))
 
   places = jnp.stack(jnp.meshgrid(rows, columns, indexing="ij"), -1)
   parameters = jax.lax.map(search_at, places.reshape(-1, 2))
@@ -107,7 +106,7 @@ def _search(frames, elapsed, weights):
   draw_key, *round_keys = jax.random.split(jax.random.key(0), 1 + len(_ROUNDS))
   half_side = max(frames.shape[1:]) / 2
   to_parameters = lambda drawn: drawn / jnp.array([1, 1, 1, 1, half_side, half_side])
-  detail = {sigma: jax.vmap(functools.partial(_detail, sigma_px=sigma))(frames) for sigma in {s for s, _ in _ROUNDS}}
+  detail = {sigma: detail_of(frames, sigma) for sigma in {s for s, _ in _ROUNDS}}
   first_sigma = _ROUNDS[0][0]
   drawn = _draw_candidates(draw_key)
   scores = _ratios(detail[first_sigma], to_parameters(drawn), elapsed, weights, _FIRST_STRIDE)
@@ -131,9 +130,13 @@ def _draw_candidates(key):
   return candidates.at[:_NUM_STILL].set(0)
 
 
-def _detail(frame, sigma_px):
-  blurred = gaussian_blur(frame, sigma_px)
-  return blurred - gaussian_blur(blurred, _BACKGROUND_PX)
+def detail_of(frames: jax.Array, sigma_px: float) -> jax.Array:
+  """Frames `[n, h, w]` without noise finer than `sigma_px` and without what varies slowly."""
+  def of_one(frame):
+    blurred = gaussian_blur(frame, sigma_px)
+    return blurred - gaussian_blur(blurred, _BACKGROUND_PX)
+
+  return jax.vmap(of_one)(frames)
 
 
 def _ratios(detail, parameters, elapsed, weights, stride=_STRIDE):
@@ -146,7 +149,7 @@ def _ratios(detail, parameters, elapsed, weights, stride=_STRIDE):
   def ratio(candidate):
     velocity, acceleration, turn, zoom = candidate[:2], candidate[2:4], candidate[4], candidate[5]
     slope = velocity + zoom * relative + turn * _quarter_turn(relative)
-    step = lambda time: time * slope + time**2 / _ACCELERATION_SCALE * acceleration
+    step = lambda time: time * slope + time**2 / ACCELERATION_SCALE * acceleration
     there = place + jax.vmap(step)(elapsed)  # [n, h', w', 2]
     read = jax.vmap(lambda frame, at: read_at(frame, at[..., 0], at[..., 1]))(detail, there)
     inside = jnp.all((there >= 0) & (there <= jnp.array([width - 1, height - 1])), (0, -1))

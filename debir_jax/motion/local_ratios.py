@@ -11,18 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from debir_jax.imaging.resample import along_both_axes, gaussian_blur, gaussian_rows, read_at
+from debir_jax.imaging.resample import along_both_axes, gaussian_rows, read_at
+from debir_jax.motion.burst_flow import ACCELERATION_SCALE
 
-ACCELERATION_SCALE = 5.0  # As in `burst_flow`: displacement t v + t^2 / 5 a.
 STRIDE = 2  # Energies are taken at every second px.
-_BACKGROUND_PX = 6.0
 _MAPPED_TOGETHER = 16  # Candidates, for the memory.
-
-
-def detail(frames: jax.Array, sigma_px: float) -> jax.Array:
-  """Frames `[n, h, w]` without noise finer than `sigma_px` and without what varies slowly."""
-  blurred = jax.vmap(functools.partial(gaussian_blur, sigma_px=sigma_px))(frames)
-  return blurred - jax.vmap(functools.partial(gaussian_blur, sigma_px=_BACKGROUND_PX))(blurred)
 
 
 def local_ratios(frames: jax.Array, weights: jax.Array, elapsed: jax.Array, flow: jax.Array, candidates: jax.Array,

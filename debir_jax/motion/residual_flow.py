@@ -17,11 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
-from debir_jax.motion.burst_flow import WindowedMotion, find_motion
-from debir_jax.motion.local_ratios import ACCELERATION_SCALE, STRIDE, detail, local_ratios
+from debir_jax.motion.burst_flow import ACCELERATION_SCALE, UNIT_S, WindowedMotion, detail_of, find_motion
+from debir_jax.motion.local_ratios import STRIDE, local_ratios
 from debir_jax.motion.residual_network import FAR, NEAR, Chooser
 
-_UNIT_S = 0.01
 _FAR_BLUR_PX, _NEAR_BLUR_PX = 2.2, 1.3  # Of the frames whose ratios are taken.
 _FAR_WINDOWS, _NEAR_WINDOWS = (1.5, 3.0), (1.0, 2.5)  # In steps of `STRIDE` px.
 _CLOSE_LOOKS = 2
@@ -48,7 +47,7 @@ class LocalMotion:
 
   def at(self, times_s: jax.Array) -> jax.Array:
     """Flow `[m, h, w, 2]` (x, y) until times `[m]`, s after the instant that is restored; differentiable in them."""
-    return self.base.at(times_s) + residual_flow(self.residual, jnp.asarray(times_s) / _UNIT_S)
+    return self.base.at(times_s) + residual_flow(self.residual, jnp.asarray(times_s) / UNIT_S)
 
 
 def residual_flow(residual: jax.Array, elapsed: jax.Array) -> jax.Array:
@@ -96,15 +95,15 @@ def find_residual(variables: Any, gray: jax.Array, times_s: jax.Array, exposure_
     times_s, exposure_s, weights: see `find_local_motion`.
     base: the motion that residuals are added to.
   """
-  elapsed, weights = times_s / _UNIT_S, weights / jnp.sum(weights)
+  elapsed, weights = times_s / UNIT_S, weights / jnp.sum(weights)
   size = gray.shape[1:]
   flow = base.at(times_s)[:, ::STRIDE, ::STRIDE]
   mean_time = jnp.sum(weights * elapsed)
   velocity = jnp.einsum("n,nhwc->hwc", weights, flow) / mean_time
   axes, speed = _along(velocity)
-  blurred = {sigma: detail(gray, sigma) for sigma in (_FAR_BLUR_PX, _NEAR_BLUR_PX)}
+  blurred = {sigma: detail_of(gray, sigma) for sigma in (_FAR_BLUR_PX, _NEAR_BLUR_PX)}
   last = jnp.max(jnp.where(weights > 0, elapsed, 0))
-  blur = speed * jnp.sum(weights * exposure_s) / _UNIT_S
+  blur = speed * jnp.sum(weights * exposure_s) / UNIT_S
   constant = lambda value: jnp.full(speed.shape, value)
   planes = jnp.stack([speed, blur, constant(mean_time / 3), constant(last / 6)], -1)
   look = functools.partial(_look, weights=weights, elapsed=elapsed, axes=axes)

@@ -40,7 +40,7 @@ def aligned_planes(burst: Burst) -> jax.Array:
   # Bilinear reading would blur, by how much depends on the exposure times: gradients would see that.
   raw, inside = jax.vmap(functools.partial(warp, cubic=True))(burst.raw, motion.at(middle_s).astype(burst.raw.dtype))
   valid = (inside * taken[:, None, None])[..., None]
-  weights = _precision(burst)[:, None, None, None] * (valid + LITTLE)
+  weights = frame_precision(burst)[:, None, None, None] * (valid + LITTLE)
   signal = jnp.sum(weights * raw, 0) / jnp.sum(weights, 0)
   std = jnp.sqrt(jnp.mean(_variance_at(burst, signal), -1, keepdims=True))
   blur = (motion.at(end_s) - motion.at(burst.start_s)) / BLUR_UNIT_PX
@@ -55,10 +55,10 @@ def found_motion(burst: Burst) -> LocalMotion:
   """
   _check_told(burst)
   middle_s = burst.start_s + burst.exposure_times / 2
-  return find_local_motion(burst.raw, middle_s, burst.exposure_times, _precision(burst))
+  return find_local_motion(burst.raw, middle_s, burst.exposure_times, frame_precision(burst))
 
 
-def _precision(burst):
+def frame_precision(burst: Burst) -> jax.Array:
   """What the frames weigh, `[n]`: one over the variance of their noise at the mean brightness; 0 of none."""
   return burst.frame_mask / _variance_at(burst, jnp.mean(burst.raw)).reshape(-1)
 

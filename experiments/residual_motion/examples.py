@@ -12,6 +12,7 @@ import numpy as np
 from debir_jax.motion.burst_flow import find_motion
 from debir_jax.pipeline import capture
 from debir_jax.policies import random_exposure_times
+from debir_jax.restoration.aligned_inputs import frame_precision
 from debir_jax.runtime.command_line import load_config
 from debir_jax.simulator import sample_conditions
 from debir_jax.training.experiment import Experiment
@@ -47,7 +48,7 @@ def make_example(scene, conditions, times, timing) -> Example:
   burst = capture(conditions.burst_key, scene.radiance, times, conditions.preview_gain, conditions.noise_model, timing,
                   black_level=conditions.black_level)
   middle_s = burst.start_s + times / 2
-  weights = 1 / conditions.noise_model.variance(burst.raw.mean(), burst.gains)
+  weights = frame_precision(burst)
   found = find_motion(burst.raw, middle_s, weights)
   return Example(burst.raw.mean(-1), middle_s, times, weights / weights.sum(), found.parameters,
                  scene.motion.at(middle_s).astype(jnp.float16))

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from debir_jax.motion.burst_flow import WindowedMotion
+from debir_jax.motion.burst_flow import UNIT_S, WindowedMotion
 from debir_jax.motion.residual_flow import certain_part, find_residual, load_networks, residual_flow
 from debir_jax.policies import format_exposure_times
 from debir_jax.runtime.files import write_text
@@ -70,7 +70,7 @@ def errors_of(variables: Any, examples: Example) -> np.ndarray:
     missing = example.flow_px[-1].astype(jnp.float32) - base.at(last_s)[0]
     found = find_residual(variables, example.gray, example.middle_s, example.exposure_s, example.weights, base)
     motions = [0 * found[0][0], *(residual for residual, _ in found), certain_part(*found[-1])]
-    error = lambda residual: 2 * jnp.linalg.norm(missing - residual_flow(residual, last_s / 0.01)[0], axis=-1)
+    error = lambda residual: 2 * jnp.linalg.norm(missing - residual_flow(residual, last_s / UNIT_S)[0], axis=-1)
     return jnp.stack([error(residual).ravel() for residual in motions])
 
   count = len(examples.gray)

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from debir_jax.motion.burst_flow import WindowedMotion
+from debir_jax.motion.burst_flow import UNIT_S, WindowedMotion
 from debir_jax.motion.residual_flow import find_residual, init_networks, residual_flow, save_networks
 from experiments.residual_motion.examples import Example, config_of, load_examples, save_examples, training_examples
 
@@ -80,7 +80,7 @@ def _loss(variables, key, example):
   example = _reoriented(turn_key, example)
   base = WindowedMotion(parameters=_pushed(push_key, example.parameters), size=example.gray.shape[1:])
   found = find_residual(variables, example.gray, example.middle_s, example.exposure_s, example.weights, base)
-  elapsed = example.middle_s / 0.01
+  elapsed = example.middle_s / UNIT_S
   exact = example.flow_px.astype(jnp.float32)
   missing = exact - base.at(example.middle_s)
   speed = jnp.mean(jnp.linalg.norm(exact[-1], axis=-1)) / elapsed[-1]

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from debir_jax.imaging.resample import gaussian_blur
-from debir_jax.motion.local_ratios import detail, local_ratios
+from debir_jax.motion.burst_flow import detail_of
+from debir_jax.motion.local_ratios import local_ratios
 
 _ELAPSED = jnp.array([0.5, 1.5, 3.0])
 _AXES = jnp.broadcast_to(jnp.eye(2), (24, 20, 2, 2))
@@ -65,4 +66,4 @@ def test_a_coarser_result_is_at_every_second_place():
 def test_detail_is_neither_brightness_nor_slow_change():
   """A ramp leaves nothing in the middle."""
   ramp = jnp.broadcast_to(0.3 + 0.01 * jnp.arange(64.0), (2, 64, 64))
-  assert jnp.abs(detail(ramp, 1.3)[:, 24:-24, 24:-24]).max() < 1e-4
+  assert jnp.abs(detail_of(ramp, 1.3)[:, 24:-24, 24:-24]).max() < 1e-4
