@@ -42,7 +42,7 @@ def with_error(key: jax.Array, motion: SampledMotion, relative_error: float) -> 
     key: of the error.
     motion: exact; a scene at rest stays known exactly.
     relative_error: mean of the relative standard deviation. With 0.1 the median error is 7 % of the way and a fifth are
-      above 20 %, as with the search (`experiments/residual_motion`).
+      above 20 %.
   """
   duration_s = (motion.flow_px.shape[0] - 1) * motion.interval_s
   speed = jnp.mean(jnp.linalg.norm(motion.flow_px[-1], axis=-1)) / duration_s
