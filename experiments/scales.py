@@ -15,8 +15,8 @@ SCALES = ("tiny", "small", "paper")
 _PAPER_CROP_SIZE = 256
 
 
-def config_of(scale: str, photos: str = "") -> ml_collections.ConfigDict:
-  """The config of all stages at a scale, without a comparison, with scenes of a folder of photos where one is given.
+def config_of(scale: str, photos: str = "", photo_list: str = "") -> ml_collections.ConfigDict:
+  """The config of all stages at a scale, without a comparison, with scenes of folders of photos where they are given.
 
   tiny: one small step of each stage, to see that everything runs; its numbers say nothing. small: the quickstart's
   networks and scenes. paper: the paper's, with the learning rates of `configs/stage2_tuned.py` in stage 2.
@@ -29,6 +29,7 @@ def config_of(scale: str, photos: str = "") -> ml_collections.ConfigDict:
     config = quickstart.get_config("debug" if scale == "tiny" else "")
   config.comparison.enabled = False
   config.data.photos = photos or config.data.photos
+  config.data.photo_list = photo_list or config.data.photo_list
   return config
 
 
@@ -54,6 +55,8 @@ def parser(description: str, name: str) -> argparse.ArgumentParser:
                      help="of all experiments of a scale, which share networks (runs/<scale>)")
   found.add_argument("--photos", default="", metavar="FOLDER",
                      help="photos to make scenes of; --scale=paper wants a few hundred, others bring seven")
+  found.add_argument("--photo_list", default="", metavar="FILE",
+                     help="which of them belong to which split, as `python -m debir_jax.scenes.photo_splits` writes it")
   found.add_argument("--nohuge_pages", action="store_true",
                      help="do not start once more to put arrays on huge pages")  # Read by prepare_memory.
   found.add_argument("--nolock_workdir", action="store_true",
@@ -73,7 +76,7 @@ def main_of(description: str, name: str, run: Callable[[ml_collections.ConfigDic
   """`main()` of an experiment without options of its own: reads the options and runs `run(config, workdir)`."""
   def main() -> None:
     args = parse(parser(description, name))
-    report(lambda: run(config_of(args.scale, args.photos), args.workdir), args.workdir / name)
+    report(lambda: run(config_of(args.scale, args.photos, args.photo_list), args.workdir), args.workdir / name)
 
   return main
 

@@ -99,8 +99,8 @@ def main() -> None:
   parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, metavar="METHOD",
                       help=f"some of {', '.join(METHODS)}; DEBIR always is among them")
   args = scales.parse(parser)
-  scales.report(lambda: run(scales.config_of(args.scale, args.photos), args.workdir, [REFERENCE, *args.methods]),
-                args.workdir / "table1")
+  config = scales.config_of(args.scale, args.photos, args.photo_list)
+  scales.report(lambda: run(config, args.workdir, [REFERENCE, *args.methods]), args.workdir / "table1")
 
 
 if __name__ == "__main__":

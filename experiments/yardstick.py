@@ -1,4 +1,4 @@
-"""Are scenes and restorer like the paper's? The yardstick is the one published trace of these: the release's labels.
+r"""Are scenes and restorer like the paper's? The yardstick is the one published trace of these: the release's labels.
 
   python -m experiments.yardstick --config=configs/pretrain_small.py --from=runs/pretrain_small --photos=FOLDER
 
@@ -10,8 +10,13 @@ restorer of stage 1, on validation scenes (choices may rest on it), and two more
 - How well the motion is known, of which the alignment lives: the endpoint error, in mosaic px.
 
 --exact_motion aligns by the motion that scenes tell: what is lost without it is the estimator's. Gains are drawn from
-the config's range; --max_gain=512 --min_gain=256 asks for half of it. Written into <from>/yardstick: a folder for every
-set of options, with table.md and scores.json.
+the config's range; --max_gain=512 --min_gain=256 asks for half of it. Written into <from>/yardstick (or --to): a folder
+for every set of options, with table.md and scores.json.
+
+Other restorers on the same scenes, here the one inside the package:
+
+  python -m experiments.yardstick --config=configs/pretrain_small.py --restorer_of=configs/pretrained.py \
+      --from=debir_jax/weights/small --to=runs/shipped --photos=FOLDER
 """
 
 import argparse
@@ -28,6 +33,7 @@ from debir_jax.evaluation import headroom
 from debir_jax.evaluation.statistics import Units, mean_and_error
 from debir_jax.pipeline import capture
 from debir_jax.policies import bracket, format_exposure_times
+from debir_jax.restoration import Restorer
 from debir_jax.restoration.aligned_inputs import found_motion
 from debir_jax.runtime.command_line import load_config
 from debir_jax.runtime.files import write_json, write_text
@@ -36,17 +42,25 @@ from debir_jax.training.experiment import Experiment
 
 # Best of E by PSNR, % of scenes, of the release's labels: GoPro test, 532 scenes, nothing static.
 RELEASE_PERCENT = {"{8}x4": 0, "{16}x4": 30, "{24}x4": 33, "{32}x4": 20, "{8,16,24,32}": 17}
+_RESTORER_SECTIONS = ("restorer", "restorer_inputs", "aligned_unet")
 _SETS = dict(static=1.0, moving=0.0)  # Fraction of static scenes.
 
 
 def main(argv: list[str]) -> None:
-  args = _parser().parse_args(argv)
+  parser = make_parser("yardstick", __doc__)
+  parser.add_argument("--from", dest="source", type=pathlib.Path, required=True, metavar="WORKDIR",
+                      help="workdir of a run with stage 1, or a folder of weights")
+  args = parser.parse_args(argv)
   prepare_memory()
-  config = _config_of(args)
+  measure(config_of(args), args)
+
+
+def measure(config: ml_collections.ConfigDict, args: argparse.Namespace, restorer: Restorer | None = None) -> None:
+  """Writes and shows the scores of the config's restorer, or of another one, as stage 1 left it in `args.source`."""
   gains = (f"{gain:g}" for gain in _gains(config, args).values())
   name = "_".join(["exact" if args.exact_motion else "found", *gains, f"{config.data.median_speed_px_s:g}px_s"])
-  path = args.source / "yardstick" / name
-  results = run(config, args)
+  path = (args.to or args.source / "yardstick") / name
+  results = run(config, args, restorer)
   table = format_table(results)
   path.mkdir(parents=True, exist_ok=True)
   write_text(path / "table.md", table + "\n")
@@ -54,15 +68,15 @@ def main(argv: list[str]) -> None:
   print(table)
 
 
-def run(config: ml_collections.ConfigDict, args: argparse.Namespace) -> dict:
+def run(config: ml_collections.ConfigDict, args: argparse.Namespace, restorer: Restorer | None = None) -> dict:
   """Scores by set of scenes, JSON."""
-  trained = Experiment(config)
+  trained = Experiment(config, restorer=restorer)
   variables = trained.load_stage1_restorer(args.source, trained.initial_state()).restoration_variables
   config.capture.update(_gains(config, args))
   results = {}
   for name, static_fraction in _SETS.items():
     config.data.held_out_static_fraction = static_fraction
-    experiment = Experiment(config)
+    experiment = Experiment(config, restorer=restorer)
     times, names = _candidates(config, experiment.setup.timing)
     evaluator = experiment.evaluator_with(num_draws=args.draws, exact_motion=args.exact_motion)
     scores = experiment.score_candidates(evaluator, times, "validation", variables)
@@ -149,20 +163,27 @@ def _gains(config, args):
               max_preview_gain=args.max_gain or config.capture.max_preview_gain)
 
 
-def _config_of(args):
+def config_of(args: argparse.Namespace) -> ml_collections.ConfigDict:
+  """Networks and scenes that the options name."""
   config = load_config(args.config)
+  if args.restorer_of:
+    other = load_config(args.restorer_of)
+    config.update({section: other[section] for section in _RESTORER_SECTIONS})
   config.comparison.enabled, config.evaluation.watched_scenes = False, 0
   config.data.update(dict(photos=args.photos or config.data.photos, num_validation_scenes=args.scenes, cache=False))
   config.data.median_speed_px_s = args.speed or config.data.median_speed_px_s
   return config
 
 
-def _parser():
-  parser = argparse.ArgumentParser(prog="python -m experiments.yardstick", description=__doc__,
+def make_parser(name: str, description: str, config: str | None = None) -> argparse.ArgumentParser:
+  """Options of all that measures so; `config`: the file where none is named."""
+  parser = argparse.ArgumentParser(prog=f"python -m experiments.{name}", description=description,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("--config", required=True, help="of the networks and scenes, such as configs/pretrain_small.py")
-  parser.add_argument("--from", dest="source", type=pathlib.Path, required=True, metavar="WORKDIR",
-                      help="workdir of a run with stage 1, or a folder of weights")
+  parser.add_argument("--config", required=config is None, default=config,
+                      help="of the networks and scenes, such as configs/pretrain_small.py")
+  parser.add_argument("--restorer_of", metavar="CONFIG",
+                      help="config file of the restorer, if it is not that of --config")
+  parser.add_argument("--to", type=pathlib.Path, metavar="FOLDER", help="for the results (<from>/yardstick)")
   parser.add_argument("--photos", default="", metavar="FOLDER", help="whose validation split is taken")
   parser.add_argument("--scenes", type=int, default=64, help="of either set (%(default)s)")
   parser.add_argument("--draws", type=int, default=4, help="of the noise, for each scene (%(default)s)")

@@ -1,11 +1,12 @@
 """Experiments run from end to end at their smallest scale, go on with what was stopped, and say what they need."""
 
+import contextlib
 import csv
 import importlib
+import io
 import json
 import pathlib
 import re
-import subprocess
 import sys
 
 import jax
@@ -27,9 +28,16 @@ _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def _run(name, *options):
-  done = subprocess.run([sys.executable, "-m", f"experiments.{name}", *options], cwd=_ROOT, capture_output=True,
-                        text=True, check=False)
-  return done.returncode, done.stdout, done.stderr
+  """What `python -m experiments.<name>` does, in this process: exit code, output and errors."""
+  output, errors, code = io.StringIO(), io.StringIO(), 0
+  with (pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors)):
+    patch.setattr(sys, "argv", [name, *options])
+    try:
+      importlib.import_module(f"experiments.{name}").main()
+    except SystemExit as end:
+      errors.write(str(end.code))
+      code = 1 if end.code else 0
+  return code, output.getvalue(), errors.getvalue()
 
 
 @pytest.fixture(scope="module")

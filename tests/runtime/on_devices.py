@@ -32,7 +32,7 @@ from small_steps import (  # noqa: E402
 from debir_jax.config.optimizers import adamw_direction  # noqa: E402
 from debir_jax.evaluation import Evaluator, Method  # noqa: E402
 from debir_jax.pipeline import Chain  # noqa: E402
-from debir_jax.policies import BAENetPolicy, uniform  # noqa: E402
+from debir_jax.policies import LIGHT_BLOCKS, BAENetPolicy, uniform  # noqa: E402
 from debir_jax.restoration import Burstormer  # noqa: E402
 from debir_jax.runtime import mesh as mesh_lib  # noqa: E402
 from debir_jax.training.losses import Batch  # noqa: E402
@@ -43,7 +43,8 @@ _MEASURED_SIDE = 16  # Of scenes that metrics are taken of.
 
 def _models(restorer, norm="batch"):
   """With BatchNorm and dropout: both must not see where the batch is cut. Wide enough for arrays that are cut."""
-  return small_models(small_bae(width=1.0, dropout_rate=0.2, norm=norm, axis_name=mesh_lib.AXIS), restorer)
+  return small_models(small_bae(width=1.0, dropout_rate=0.2, norm=norm, axis_name=mesh_lib.AXIS,
+                                blocks=LIGHT_BLOCKS[:1]), restorer)
 
 
 def _scenes(mesh, dtype, num_scenes=_BATCH):

@@ -192,20 +192,19 @@ class AlignedMean(nn.Module):
     return self.param("kernel", lambda key: jnp.ones(())) * frames[..., :4].mean(-4)
 
 
-@pytest.mark.parametrize("field, wrong, right", [("motion_error", "exposure", "restoration"),
-                                                 ("restorer_motion_error", "restoration", "exposure")])
-def test_motion_is_uncertain_where_that_is_asked_for(field, wrong, right):
+def test_motion_is_uncertain_where_that_is_asked_for():
   """By an error of the velocity, where times are judged or where the restorer learns; a scene at rest has none."""
   models = small_models(restorer=AlignedMean(), restorer_inputs=RestorerInputs(aligned=True))
-  state, exact, uncertain = small_state(models), small_steps(models), small_steps(models, **{field: 0.5})
+  state = small_state(models)
+  steps = dict(exact=small_steps(models), exposure=small_steps(models, motion_error=0.5),
+               restoration=small_steps(models, restorer_motion_error=0.5))
 
-  def losses(speed_px):
+  def losses(name, speed_px):
     flow = jnp.arange(40)[None, :, None, None, None] * speed_px * jnp.ones((_BATCH, 1, 8, 8, 2))
     scenes = dataclasses.replace(_scenes(), motion=SampledMotion(flow_px=flow, interval_s=8 / 1920))
-    return [[float(take(steps, name, state, scenes)[1]["loss"]) for steps in (exact, uncertain)]
-            for name in (wrong, right)]
+    return {asked: float(take(of_asked, name, state, scenes)[1]["loss"]) for asked, of_asked in steps.items()}
 
-  for at_rest in losses(0.0):
-    assert at_rest[0] == at_rest[1]
-  (exactly, uncertainly), (unasked_exactly, unasked) = losses(0.05)
-  assert exactly != uncertainly and unasked_exactly == unasked
+  for name, other in [("exposure", "restoration"), ("restoration", "exposure")]:
+    at_rest, moving = losses(name, 0.0), losses(name, 0.05)
+    assert at_rest["exact"] == at_rest[name] == at_rest[other]
+    assert moving["exact"] == moving[other] != moving[name]

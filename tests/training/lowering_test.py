@@ -9,6 +9,7 @@ from configs import default
 from debir_jax.config.capture import capture_setup_of
 from debir_jax.config.networks import models_of
 from debir_jax.config.optimizers import optimizers_of
+from debir_jax.restoration import Burstormer
 from debir_jax.training.losses import Batch
 from debir_jax.training.state import create_state
 from debir_jax.training.steps import StepOptions, Steps
@@ -22,9 +23,9 @@ from debir_jax.types import CameraColor, Scene
 def test_exposure_step_is_lowered_for_accelerators(platform, dtype, remat, lowering_for_gpus, gpu_mesh):
   """With the restorer's attention and alignment, BAENet, motion, simulator and optimizer; no CPU form is left in it."""
   config = default.get_config("debug")
-  config.restorer.update(dict(blocks_per_level=1, fusion_blocks=0, deform_groups=8))
-  config.compute.update(dict(dtype=dtype, remat=remat))
-  models = models_of(config)
+  restorer = Burstormer(num_features=8, blocks_per_level=(1, 0), fusion_blocks=0, deform_groups=2, dtype=dtype,
+                        remat=remat)
+  models = models_of(config, restorer=restorer)
   setup = capture_setup_of(config, training=True)
   optimizers = optimizers_of(config)
   steps = Steps(models, setup, optimizers, StepOptions(mesh=gpu_mesh))
