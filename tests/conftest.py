@@ -12,8 +12,9 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_ROOT / ".cache" / "jax")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 if os.environ["JAX_PLATFORMS"] == "cpu":  # The same programs in half the time: tests wait for the compiler.
   os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-# XLA's newer emitters for CPUs compile twice as long. JAX 0.10 can do without; later XLAs may end at the flag.
-os.environ["XLA_FLAGS"] = ("--xla_cpu_use_fusion_emitters=false"
+# XLA's newer emitters for CPUs compile twice as long, and small programs a tenth longer in many pieces. JAX 0.10 can do
+# without both; later XLAs may end at the flags.
+os.environ["XLA_FLAGS"] = ("--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
                            if importlib.metadata.version("jax").startswith("0.10.") else "")
 os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")  # Lowering takes a fourth less without line numbers.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's notes on CPU features of cached programs.
