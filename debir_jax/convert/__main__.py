@@ -3,11 +3,11 @@
   python -m debir_jax.convert --from debir.ckpt --to weights         # Burstormer, BAENet and RAFT, whatever is in it
   python -m debir_jax.convert --from raft-small.pth --to weights     # RAFT alone, of princeton-vl or torchvision
   python -m debir_jax.convert --from lpips_alex.pth --to weights     # the metric, see debir_jax/evaluation/lpips.py
+  python -m debir_jax.convert --from flownet.pkl --to weights        # RIFE, which interpolates: docs/interpolation.md
   python -m debir_jax.convert --from state_dict.npz --to weights     # names and arrays, saved without PyTorch
   python -m debir_jax.convert --from runs/quickstart --to weights --config=configs/quickstart.py   # to hand them on
 
-Writes weights/restorer.safetensors, weights/baenet.safetensors, weights/raft.safetensors and weights/lpips.safetensors,
-those that are there, once everything is read and checked. State dicts are found below the usual names ("state_dict",
+Writes restorer, baenet, raft, lpips and rife.safetensors into weights/, those that are there, once everything is read and checked. State dicts are found below the usual names ("state_dict",
 "model", "params", ..., averaged weights first), and what training puts in front of names ("module.", "_orig_mod.",
 "model.", ...) is left out. A checkpoint does not say which timing, noise and inputs it was trained for: --config does,
 and its networks must be those of the checkpoint. Of a run the newest checkpoints are taken, which know what they are
@@ -16,7 +16,8 @@ for: --config must agree. Then
   python -m debir_jax.main --config=configs/evaluate.py:release --config.init_from=weights
 
 measures DEBIR, and fixed exposure times where there is a restorer of stage 1 (--stage1). Run both from the top folder
-of the checkout. Files of PyTorch need PyTorch (pip install "debir_jax[torch]"); nothing that they say is ever executed.
+of the checkout. Files of PyTorch before version 1.6 need PyTorch (pip install "debir_jax[torch]"); nothing that they
+say is ever executed.
 """
 
 import argparse
@@ -41,6 +42,7 @@ from debir_jax.convert.burstormer import (
   burstormer_params,
   check_restores_raw,
 )
+from debir_jax.convert.ifnet import ifnet_params
 from debir_jax.convert.lpips import lpips_network, lpips_params
 from debir_jax.convert.parts import split_parts
 from debir_jax.convert.raft import raft_params, raft_size
@@ -56,12 +58,13 @@ from debir_jax.weights.weight_file import (
   RAFT_FILE,
   RESTORER_FILE,
   RESTORER_STAGE1_FILE,
+  RIFE_FILE,
   save_weights,
 )
 
 _RELEASE = "configs/release.py"
 _FILES = dict(restorer=RESTORER_FILE, restorer_stage1=RESTORER_STAGE1_FILE, baenet=BAENET_FILE, raft=RAFT_FILE,
-              lpips=LPIPS_FILE)
+              lpips=LPIPS_FILE, rife=RIFE_FILE)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -114,7 +117,8 @@ def _as_stage1(networks, source):
 
 def convert(state_dict: Mapping[str, np.ndarray], config: ml_collections.ConfigDict, *,
             ignored: Sequence[str] = ()) -> dict[str, tuple[dict, dict]]:
-  """Variables and description of "restorer", "baenet", "raft" and "lpips", those that a checkpoint holds.
+  """Variables and description of "restorer", "baenet", "raft", "lpips" and "rife", those that a checkpoint
+  holds.
 
   Args:
     state_dict: of a checkpoint of the release, or of one network.
@@ -147,6 +151,8 @@ def convert(state_dict: Mapping[str, np.ndarray], config: ml_collections.ConfigD
   if "lpips" in parts:
     networks["lpips"] = lpips_params(parts["lpips"]), {
         "architecture": {"name": "lpips", "size": lpips_network(parts["lpips"])}}
+  if "rife" in parts:
+    networks["rife"] = ifnet_params(parts["rife"]), {"architecture": {"name": "ifnet", "version": "4.2x"}}
   if not networks:
     raise ValueError("No weights are left to convert.")
   return {part: networks[part] for part in _FILES if part in networks}
@@ -176,7 +182,7 @@ def _parser() -> argparse.ArgumentParser:
   parser = argparse.ArgumentParser(prog="python -m debir_jax.convert", description=__doc__,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--from", dest="source", required=True, metavar="FILE",
-                      help=".ckpt, .pth, .pt or .bin of PyTorch, .safetensors, .npz, or the workdir of a run")
+                      help=".ckpt, .pth, .pt, .bin or .pkl of PyTorch, .safetensors, .npz, or the workdir of a run")
   parser.add_argument("--to", required=True, metavar="FOLDER", help="created where absent")
   parser.add_argument("--config", default=_RELEASE, metavar="FILE",
                       help="what the networks were trained for (default: %(default)s)")
@@ -255,6 +261,9 @@ def _next_step(networks: Mapping[str, Any], options: argparse.Namespace) -> str:
             f"  --config.motion.estimator=raft_{size} --config.motion.weights={options.to}/{RAFT_FILE}")
   if list(networks) == ["lpips"]:
     return f"Next, add this to any evaluation:\n  --config.evaluation.lpips={options.to}/{LPIPS_FILE}"
+  if list(networks) == ["rife"]:
+    return ("Next, interpolate with it, see docs/interpolation.md:\n"
+            f"  interpolator_named(\"rife\", weights=\"{options.to}/{RIFE_FILE}\")")
   if not (pathlib.Path(options.to) / RESTORER_FILE).exists():
     return "Next, convert the checkpoint of its restorer into the same folder."
   if "baenet" not in networks:

@@ -1,4 +1,4 @@
-"""Which weights of a checkpoint belong to which network: Burstormer, BAENet, RAFT or LPIPS; and what they are called
+"""Which weights of a checkpoint belong to which network: Burstormer, BAENet, RAFT, LPIPS or RIFE; and what they are called
 there, without what training put in front of their names.
 """
 
@@ -16,6 +16,7 @@ _PARTS = (
         r"(?=(?:fnet|cnet|update_block|feature_encoder|context_encoder|mask_predictor)\.)")),
     ("baenet", re.compile(r"(?=(?:(?:bae|pred)net\.)?(?:mobilenet\.)?(?:features|classifier)\.)")),
     ("lpips", re.compile(r"(?=(?:net\.slice\d|lin\d|lins\.\d|scaling_layer)\.)")),
+    ("rife", re.compile(r"(?=(?:block\d|encode|teacher|caltime)\.)")),
     ("restorer", re.compile(r"(?=(?:conv1|align|back_projection[12]|rec_conv[12]|up[123]|out_conv)\.)")),
 )
 # Names in names: of `DataParallel` and averaged models, and of `torch.compile`. No network has parts of these names.
@@ -57,7 +58,7 @@ def with_plain_names(state_dict: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
 
 def split_parts(state_dict: Mapping[str, np.ndarray], *,
                 ignored: Sequence[str] = ()) -> dict[str, dict[str, np.ndarray]]:
-  """State dicts of "restorer", "baenet", "raft" and "lpips", those that are there.
+  """State dicts of "restorer", "baenet", "raft", "lpips" and "rife", those that are there.
 
   Args:
     state_dict: names as in checkpoints of the authors' release (BAENet under "baenet." or "prednet.", its RAFT under

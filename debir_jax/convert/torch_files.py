@@ -3,7 +3,7 @@
 A PyTorch checkpoint is a pickle, which can execute anything when it is opened in the ordinary way. Here it is opened by
 PyTorch's restricted reader only (`weights_only=True`), which knows tensors and containers and refuses the rest;
 safetensors and npz hold nothing but arrays. Its own messages advise to open a file that is refused in the ordinary way
-after all; they are not handed on.
+after all; they are not handed on. Without PyTorch, archives of its present format are read by `torch_archive`.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,11 +12,13 @@ import pathlib
 import re
 from typing import Any
 import warnings
+import zipfile
 
 import jax.numpy as jnp
 import numpy as np
 import safetensors
 
+from debir_jax.convert import torch_archive
 from debir_jax.convert.state_dict import listed
 from debir_jax.runtime.files import check_downloaded, local_path
 
@@ -34,7 +36,8 @@ def read_state_dict(path: str | pathlib.Path) -> dict[str, np.ndarray]:
   """Names and arrays of a PyTorch state dict; floating-point numbers of any precision as float32.
 
   Args:
-    path: `.pt`, `.pth`, `.ckpt` or `.bin` of PyTorch (which must then be installed), also followed by `.tar`;
+    path: `.pt`, `.pth`, `.ckpt`, `.bin` or `.pkl` of PyTorch (which formats before version 1.6 need), also followed by
+      `.tar`;
       `.safetensors` or `.npz`; in capitals too. Where a file of PyTorch holds a dictionary with "state_dict", "model",
       "params", "network", "net", "module" or "model_state_dict", what is below is taken, through several of them.
       Averaged weights, "params_ema", "ema" or "model_ema", go first.
@@ -97,6 +100,8 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
   try:
     import torch  # Nothing else in this package needs it.
   except ImportError as error:
+    if zipfile.is_zipfile(path):
+      return _read_archive(path)
     raise ImportError(f"{path} is a file of PyTorch: `pip install \"debir_jax[torch]\"`, or save its state dict as "
                       "safetensors where PyTorch is.") from error
   try:
@@ -108,6 +113,17 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
   content = _state_dict_in(path, content, lambda value: isinstance(value, torch.Tensor) and _is_dense(value))
   to_float = lambda tensor: tensor.float() if tensor.is_floating_point() else tensor  # NumPy has no bfloat16.
   return {name: to_float(tensor).numpy(force=True) for name, tensor in content.items()}
+
+
+def _read_archive(path: pathlib.Path) -> dict[str, np.ndarray]:
+  """`_read_torch` without PyTorch."""
+  try:
+    content = torch_archive.read_archive(path)
+  except torch_archive.NamesOtherObjectsError as error:
+    raise _refused(path, str(error)) from error
+  except ValueError as error:
+    raise _damaged(path, error) from error
+  return dict(_state_dict_in(path, content, lambda value: isinstance(value, np.ndarray)))
 
 
 def _is_dense(tensor: Any) -> bool:
@@ -195,5 +211,5 @@ def _as_float32(array: np.ndarray) -> np.ndarray:
   return array.astype(np.float32) if jnp.issubdtype(array.dtype, jnp.floating) else array
 
 
-_READERS = {".pt": _read_torch, ".pth": _read_torch, ".ckpt": _read_torch, ".bin": _read_torch,
+_READERS = {".pt": _read_torch, ".pth": _read_torch, ".ckpt": _read_torch, ".bin": _read_torch, ".pkl": _read_torch,
             ".safetensors": _read_safetensors, ".npz": _read_npz}

@@ -13,6 +13,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
+from debir_jax.imaging.tiling import tiles_along
 from debir_jax.restoration.restorer import Restorer
 
 _GRID = 4  # Networks go down to a quarter of the size: tiles begin where whole images have the same pixels there.
@@ -64,7 +65,7 @@ def restore_in_tiles(restore: Callable[[jax.Array], jax.Array], frames: jax.Arra
   """
   _check(frames.shape, tile_size, overlap)
   height, width, channels = frames.shape[-3:]
-  (tops, row_weights), (lefts, column_weights) = (_tiles_along(side, tile_size, overlap) for side in (height, width))
+  (tops, row_weights), (lefts, column_weights) = (tiles_along(side, tile_size, overlap) for side in (height, width))
   tile = jax.ShapeDtypeStruct((*frames.shape[:-3], tile_size, tile_size, channels), frames.dtype)
   restored = jax.eval_shape(restore, tile)
   leading = (0,) * (len(restored.shape) - 3)
@@ -80,28 +81,6 @@ def restore_in_tiles(restore: Callable[[jax.Array], jax.Array], frames: jax.Arra
   places = (tops[every[0]], lefts[every[1]], row_weights[every[0]], column_weights[every[1]])
   empty = jnp.zeros((*restored.shape[:-3], height, width, restored.shape[-1]), restored.dtype)
   return lax.scan(add_tile, empty, jax.tree.map(jnp.asarray, places))[0]
-
-
-def _tiles_along(side, tile_size, overlap) -> tuple[np.ndarray, np.ndarray]:
-  """Where tiles along one axis begin, `[k]`, and their weights `[k, tile_size]`, which sum to 1 at every pixel."""
-  step = tile_size - overlap
-  count = 1 + max(0, -(-(side - tile_size) // step))
-  starts = np.minimum(np.arange(count) * step, side - tile_size)
-  weights = np.ones((count, tile_size))
-  rise = _rise(overlap)
-  weights[1:, :overlap] *= rise
-  weights[:-1, tile_size - overlap:] *= rise[::-1]
-  total = np.zeros(side)
-  for start, row in zip(starts, weights):
-    total[start:start + tile_size] += row
-  normalised = [row / total[start:start + tile_size] for start, row in zip(starts, weights)]
-  return starts.astype(np.int32), np.array(normalised, np.float32)
-
-
-def _rise(overlap) -> np.ndarray:
-  """From 0 over the first quarter to 1 over the last, `[overlap]`; with its mirror image it sums to 1."""
-  places = (np.arange(overlap) + 0.5) / max(overlap, 1)
-  return np.sin(np.pi / 2 * np.clip(2 * places - 0.5, 0, 1))**2
 
 
 def _check(shape, tile_size, overlap):

@@ -4,6 +4,14 @@ from debir_jax.scenes.batches import BatchOptions, SceneBatches, batches, stack_
 from debir_jax.scenes.clips import FRAMES_PER_CAPTURE, Clip, ClipScenes, clip_folder
 from debir_jax.scenes.dead_leaves import DeadLeavesScenes
 from debir_jax.scenes.image_files import UnreadablePhotoError
+from debir_jax.scenes.interpolate import (
+    INTERPOLATORS,
+    Interpolator,
+    frame_name,
+    interpolate_clip,
+    interpolate_pair,
+    interpolator_named,
+)
 from debir_jax.scenes.motion_statistics import MotionStatistics
 from debir_jax.scenes.photo_motion import PhotoMotionScenes
 from debir_jax.scenes.photos import Photo, PhotoSplits, builtin_photos, photo_folder, split_photos
@@ -18,7 +26,8 @@ from debir_jax.scenes.source import (
 )
 
 __all__ = [
-    "BatchOptions", "CachedScenes", "Clip", "ClipScenes", "DeadLeavesScenes", "FRAMES_PER_CAPTURE", "MixedScenes",
-    "MotionStatistics", "Photo", "PhotoMotionScenes", "PhotoSplits", "SceneBatches", "SceneSettings", "SceneSource",
-    "UnreadablePhotoError", "batches", "builtin_photos", "check_sequence_length", "clip_folder", "group_of",
+    "BatchOptions", "CachedScenes", "Clip", "ClipScenes", "DeadLeavesScenes", "FRAMES_PER_CAPTURE", "INTERPOLATORS",
+    "Interpolator", "MixedScenes", "MotionStatistics", "Photo", "PhotoMotionScenes", "PhotoSplits", "SceneBatches",
+    "SceneSettings", "SceneSource", "UnreadablePhotoError", "batches", "builtin_photos", "check_sequence_length",
+    "clip_folder", "frame_name", "group_of", "interpolate_clip", "interpolate_pair", "interpolator_named",
     "photo_folder", "scenes_made_of", "split_photos", "stack_scenes"]

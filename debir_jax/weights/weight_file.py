@@ -18,6 +18,7 @@ from debir_jax.runtime.files import check_downloaded, write_bytes
 RESTORER_FILE, BAENET_FILE, RAFT_FILE = "restorer.safetensors", "baenet.safetensors", "raft.safetensors"
 RESTORER_STAGE1_FILE = "restorer_stage1.safetensors"  # Before fine-tuning: what fixed exposures are compared under.
 LPIPS_FILE = "lpips.safetensors"
+RIFE_FILE = "rife.safetensors"
 
 FORMAT = 2  # Of the description. 2: architecture and what it was trained for, instead of a part of a config.
 _HEADER = "debir_jax"
