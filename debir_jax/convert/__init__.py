@@ -12,5 +12,5 @@ from debir_jax.convert.torch_files import read_state_dict
 
 __all__ = [
     "baenet_config", "baenet_params", "baenet_path", "burstormer_config", "burstormer_params", "burstormer_path",
-    "conv_kernel", "ifnet_params", "lpips_network", "lpips_params", "plain_names", "raft_params", "raft_size", "read_state_dict",
-    "split_parts"]
+    "conv_kernel", "ifnet_params", "lpips_network", "lpips_params", "plain_names", "raft_params", "raft_size",
+    "read_state_dict", "split_parts"]

@@ -7,11 +7,11 @@
   python -m debir_jax.convert --from state_dict.npz --to weights     # names and arrays, saved without PyTorch
   python -m debir_jax.convert --from runs/quickstart --to weights --config=configs/quickstart.py   # to hand them on
 
-Writes restorer, baenet, raft, lpips and rife.safetensors into weights/, those that are there, once everything is read and checked. State dicts are found below the usual names ("state_dict",
-"model", "params", ..., averaged weights first), and what training puts in front of names ("module.", "_orig_mod.",
-"model.", ...) is left out. A checkpoint does not say which timing, noise and inputs it was trained for: --config does,
-and its networks must be those of the checkpoint. Of a run the newest checkpoints are taken, which know what they are
-for: --config must agree. Then
+Writes restorer, baenet, raft, lpips and rife.safetensors into weights/, those that are there, once everything is read
+and checked. State dicts are found below the usual names ("state_dict", "model", "params", ..., averaged weights first),
+and what training puts in front of names ("module.", "_orig_mod.", "model.", ...) is left out. A checkpoint does not say
+which timing, noise and inputs it was trained for: --config does, and its networks must be those of the checkpoint. Of a
+run the newest checkpoints are taken, which know what they are for: --config must agree. Then
 
   python -m debir_jax.main --config=configs/evaluate.py:release --config.init_from=weights
 

@@ -1,5 +1,5 @@
-"""Which weights of a checkpoint belong to which network: Burstormer, BAENet, RAFT, LPIPS or RIFE; and what they are called
-there, without what training put in front of their names.
+"""Which weights of a checkpoint belong to which network: Burstormer, BAENet, RAFT, LPIPS or RIFE; and what they are
+called there, without what training put in front of their names.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -57,7 +57,9 @@ def read_archive(path: pathlib.Path) -> Any:
       if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
         raise ValueError("its numbers are big-endian")
       return _Machine(lambda key: _stored(archive, f"{folder}data/{key}")).run(_stored(archive, program))
-  except (zipfile.BadZipFile, KeyError, IndexError, TypeError, AttributeError, EOFError) as error:
+  except ValueError:
+    raise
+  except Exception as error:  # A damaged file can make the readers of zip archives and of programs fail in any way.
     raise ValueError(f"{type(error).__name__}: {error}") from error
 
 

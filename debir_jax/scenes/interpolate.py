@@ -1,8 +1,8 @@
 """Frames between frames: clips of ordinary high-speed cameras become sequences with 1920 frames per second.
 
-Frames are gamma-compressed (sRGB) `[H, W, 3]` float32 in [0, 1], axis order (y, x); times are fractions of the interval
-between two frames, 0 at the first. An interpolator looks at a pair once (`prepare`) and then makes the frame at any time
-between (`frame_at`):
+Frames are gamma-compressed (sRGB) `[H, W, 3]` float32 in [0, 1], axis order (y, x); times are fractions of the
+interval between two frames, 0 at the first. An interpolator looks at a pair once (`prepare`) and then makes the frame
+at any time between (`frame_at`):
 
   cross_fade  no motion at all: what every other must be better than
   flow        optical flow in both directions, occlusions by their consistency (`flow_interpolation`); no weights

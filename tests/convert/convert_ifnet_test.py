@@ -3,7 +3,6 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from plain_ifnet import ifnet_shapes, plain_ifnet, random_ifnet
 import pytest
@@ -12,7 +11,6 @@ from debir_jax.convert import __main__ as convert_main
 from debir_jax.convert import ifnet_params
 from debir_jax.convert.ifnet import ifnet_path
 from debir_jax.scenes.interpolate import interpolate_pair, interpolator_named
-from debir_jax.weights.weight_file import load_weights
 
 
 @functools.cache

@@ -131,7 +131,7 @@ def _conv(weights, name, image, stride=1):
 
 
 def _transposed_conv(weights, name, image):
-  """4x4 with stride 2: every pixel adds a multiple of the kernel to the result, of which a pixel is cut on all sides."""
+  """4x4 with stride 2: every pixel adds a multiple of the kernel to the result, which loses a pixel on all sides."""
   kernel = weights[f"{name}.weight"]
   _, height, width = image.shape
   result = np.zeros((kernel.shape[1], 2 * height + 2, 2 * width + 2))
