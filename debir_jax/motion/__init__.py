@@ -6,6 +6,7 @@ from debir_jax.motion.flow import FlowEstimator, mean_flow_magnitude
 from debir_jax.motion.lucas_kanade import LucasKanade
 from debir_jax.motion.raft import Raft
 from debir_jax.motion.residual_flow import LocalMotion, find_local_motion
+from debir_jax.motion.sharp_flow import SharpFlow
 
 __all__ = ["FULL_SCALE_PX_PER_S", "FlowEstimator", "LocalMotion", "LucasKanade", "MotionEstimator", "Raft",
-           "WindowedMotion", "develop_previews", "find_local_motion", "find_motion", "mean_flow_magnitude"]
+           "SharpFlow", "WindowedMotion", "develop_previews", "find_local_motion", "find_motion", "mean_flow_magnitude"]

@@ -61,16 +61,16 @@ class LucasKanade:
       ValueError: if the images are not two of the same shape `[H, W, 3]` with sides of at least 4 px.
     """
     del variables  # There are none: {} by convention.
-    _check_images(image1, image2)
-    levels = list(zip(_pyramid(_luminance(image1), self.num_levels), _pyramid(_luminance(image2), self.num_levels)))
+    check_images(image1, image2)
+    levels = list(zip(pyramid(luminance(image1), self.num_levels), pyramid(luminance(image2), self.num_levels)))
     flow = jnp.zeros((*levels[-1][0].shape, 2), image1.dtype)
     for level1, level2 in reversed(levels):
-      flow = _resize_flow(flow, level1.shape)
-      flow = self._refine(flow, gaussian_blur(level1, self.blur_sigma_px), gaussian_blur(level2, self.blur_sigma_px))
+      flow = self.refine(resize_flow(flow, level1.shape), level1, level2)
     return flow
 
-  def _refine(self, flow: jax.Array, template: jax.Array, image: jax.Array) -> jax.Array:
-    """The flow after `num_iterations` steps of this level, smoothed."""
+  def refine(self, flow: jax.Array, level1: jax.Array, level2: jax.Array) -> jax.Array:
+    """The flow after `num_iterations` steps at one level, whose images are `[H, W]`, smoothed."""
+    template, image = (gaussian_blur(level, self.blur_sigma_px) for level in (level1, level2))
     template_gradient = _gradient(template)
 
     def step(_, flow):
@@ -107,19 +107,20 @@ def _gradient(image: jax.Array) -> jax.Array:
   return jnp.stack([padded[1:-1, 2:] - padded[1:-1, :-2], padded[2:, 1:-1] - padded[:-2, 1:-1]], axis=-1) / 2
 
 
-def _luminance(image: jax.Array) -> jax.Array:
+def luminance(image: jax.Array) -> jax.Array:
+  """Luma `[H, W]` of an sRGB image `[H, W, 3]`."""
   return jnp.matmul(image, jnp.asarray(_LUMINANCE, image.dtype), precision=jax.lax.Precision.HIGHEST)
 
 
-def _pyramid(image: jax.Array, num_levels: int) -> list[jax.Array]:
-  """`image` and its halves, finest first, down to `num_levels` or 8 px a side."""
+def pyramid(image: jax.Array, num_levels: int) -> list[jax.Array]:
+  """An image `[H, W]` or `[H, W, c]` and its halves, finest first, down to `num_levels` or 8 px a side."""
   levels = [image]
-  while len(levels) < num_levels and min(levels[-1].shape) >= 2 * _COARSEST_SIDE:
+  while len(levels) < num_levels and min(levels[-1].shape[:2]) >= 2 * _COARSEST_SIDE:
     levels.append(along_both_axes(levels[-1], _decimation_matrix))
   return levels
 
 
-def _resize_flow(flow: jax.Array, shape: tuple[int, int]) -> jax.Array:
+def resize_flow(flow: jax.Array, shape: tuple[int, int]) -> jax.Array:
   """A flow at another size, its vectors in px of that size."""
   if flow.shape[:2] == shape:
     return flow
@@ -136,7 +137,8 @@ def _decimation_matrix(length: int) -> np.ndarray:
   return gaussian_rows(centers, length, _DECIMATION_SIGMA_PX)
 
 
-def _check_images(image1: jax.Array, image2: jax.Array):
+def check_images(image1: jax.Array, image2: jax.Array) -> None:
+  """Raises ValueError unless both are `[H, W, 3]`, of one shape and large enough to be matched."""
   if image1.shape != image2.shape or image1.ndim != 3 or image1.shape[-1] != 3:
     raise ValueError(f"Expected two sRGB images of one shape [H, W, 3], got {image1.shape} and {image2.shape}; "
                      "use jax.vmap for a batch.")

@@ -23,14 +23,12 @@ import jax
 import jax.numpy as jnp
 
 from debir_jax.imaging.resample import gaussian_blur, warp
-from debir_jax.motion import FlowEstimator, LucasKanade
+from debir_jax.motion import FlowEstimator, SharpFlow
 
 _LEAST_WEIGHT = 1e-3  # Of what is certainly wrong: where nothing better is known it counts.
 _TOLERANCE_PX2, _TOLERANCE_SHARE = 0.5, 0.01  # Of squared disagreements of flows: so much, and of their squared length.
 _CONTRAST = 0.04  # Differences of colors that speak against a match, of white.
 _FILL_SIGMAS_PX = (2.0, 8.0, 32.0)  # Reach of what holes in a flow are filled from.
-# Frames are clean where previews are noisy: smaller windows than those of the motion meter keep edges of motion sharp.
-_ESTIMATOR = LucasKanade(num_levels=7, num_iterations=6, window_sigma_px=3.0, blur_sigma_px=0.7)
 
 
 @jax.tree_util.register_dataclass
@@ -74,7 +72,7 @@ class FlowInterpolator:
     flow_at: U of a pair at a time, `carried_flow` or `projected_flow`.
   """
 
-  estimator: FlowEstimator = dataclasses.field(default=_ESTIMATOR, metadata=dict(static=True))
+  estimator: FlowEstimator = dataclasses.field(default=SharpFlow(), metadata=dict(static=True))
   variables: Any = dataclasses.field(default_factory=dict)
   flow_at: Callable[[MatchedPair, jax.Array], jax.Array] = dataclasses.field(
       default=carried_flow, metadata=dict(static=True))
@@ -100,24 +98,35 @@ class FlowInterpolator:
 
 def _trust(frame, other, flow, back) -> jax.Array:
   """Weights `[H, W]` of a flow from `frame` to `other`: of its return, and of the colors at both ends."""
-  returned, _ = warp(back, flow)
   matched, inside = warp(other, flow)
   difference = jnp.mean(jnp.abs(matched - frame), axis=-1)
-  return jnp.maximum(_agreement(flow, -returned) * jnp.exp(-difference / _CONTRAST) * inside, _LEAST_WEIGHT)
+  return jnp.maximum(_agreement(flow, -back, flow) * jnp.exp(-difference / _CONTRAST) * inside, _LEAST_WEIGHT)
 
 
-def _agreement(flow, other) -> jax.Array:
-  """1 where two flows are the same, towards 0 where they are not, `[H, W]`."""
+def _agreement(flow, other, displacement) -> jax.Array:
+  """1 where `flow` is the same as `other` is at p + displacement(p), towards 0 where it is not, `[H, W]`.
+
+  The mean over the four pixels around that place, each compared by itself: a mean of two that move differently would
+  agree with neither.
+  """
+  height, width = flow.shape[:2]
+  left, upper = (jnp.floor(displacement[..., axis]) for axis in (0, 1))
+  shares_right, shares_down = displacement[..., 0] - left, displacement[..., 1] - upper
+  column, row = jnp.arange(width) + left.astype(jnp.int32), jnp.arange(height)[:, None] + upper.astype(jnp.int32)
   squared = lambda vectors: jnp.sum(vectors**2, axis=-1)
-  tolerance = _TOLERANCE_PX2 + _TOLERANCE_SHARE * (squared(flow) + squared(other))
-  return jnp.exp(-squared(flow - other) / tolerance)
+  agreement = 0.0
+  for down, share_down in enumerate((1 - shares_down, shares_down)):
+    for right, share_right in enumerate((1 - shares_right, shares_right)):
+      near = other[jnp.clip(row + down, 0, height - 1), jnp.clip(column + right, 0, width - 1)]
+      tolerance = _TOLERANCE_PX2 + _TOLERANCE_SHARE * (squared(flow) + squared(near))
+      agreement += share_down * share_right * jnp.exp(-squared(flow - near) / tolerance)
+  return agreement
 
 
 def _reading(frame, own_flow, flow, duration) -> tuple[jax.Array, jax.Array]:
   """`frame` read where `flow` leads within `duration`, and how far that is seen there, `[H, W, 1]` in (0, 1]."""
   color, inside = warp(frame, duration * flow, cubic=True)
-  seen_flow, _ = warp(own_flow, duration * flow)
-  return color, jnp.maximum(_agreement(seen_flow, flow) * inside, _LEAST_WEIGHT)[..., None]
+  return color, jnp.maximum(_agreement(flow, own_flow, duration * flow) * inside, _LEAST_WEIGHT)[..., None]
 
 
 def _splat(vectors, displacement, weights) -> jax.Array:

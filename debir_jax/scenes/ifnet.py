@@ -46,8 +46,8 @@ class IFNet(nn.Module):
     return self.encoder(frame)
 
   def __call__(self, first: jax.Array, second: jax.Array, features: tuple[jax.Array, jax.Array],
-               time: jax.Array) -> jax.Array:
-    """The frame `[H, W, 3]` at a time in (0, 1).
+               time: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The frame `[H, W, 3]` at a time in (0, 1), and the flows `[H, W, 4]` from it to the first and to the second.
 
     Args:
       first, second: `[H, W, 3]`, sRGB in [0, 1].
@@ -62,7 +62,7 @@ class IFNet(nn.Module):
       correction, mask, left = block(jnp.concatenate([*moved, times, mask, left], axis=-1), flow)
       flow = flow + correction
     (from_first, from_second), share = _moved((first, second), flow), nn.sigmoid(mask)
-    return share * from_first + (1 - share) * from_second
+    return share * from_first + (1 - share) * from_second, flow
 
 
 class _Encoder(nn.Module):
@@ -173,9 +173,17 @@ class Rife:
 
   def frame_at(self, pair: tuple, time: jax.Array) -> jax.Array:
     """As IFNet makes it."""
+    return self._at(pair, time)[0]
+
+  def flow_at(self, pair: tuple, time: jax.Array) -> jax.Array:
+    """How what is seen at a time moves from the first frame to the second, `[H, W, 2]` px, as IFNet has it."""
+    flows = self._at(pair, time)[1]
+    return flows[..., 2:] - flows[..., :2]
+
+  def _at(self, pair, time):
     padded, features, size = pair
     height, width, _ = size.shape
-    return _apply(self.variables, *padded, features, time)[:height, :width]
+    return [image[:height, :width] for image in _apply(self.variables, *padded, features, time)]
 
 
 def init_ifnet(key: jax.Array) -> Any:

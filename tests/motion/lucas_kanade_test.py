@@ -133,14 +133,14 @@ def test_steps_are_at_most_one_pixel(x64):
 def test_pyramid_levels_share_one_coordinate_frame(x64, shape):
   """A linear ramp, halved, still reads the position of each pixel's centre: halving shifts nothing."""
   ramp = jnp.broadcast_to(jnp.arange(shape[1]) + 0.5, shape)
-  half = lucas_kanade._pyramid(ramp, 2)[1]
+  half = lucas_kanade.pyramid(ramp, 2)[1]
   scale = shape[1] / half.shape[1]
   np.testing.assert_allclose(half[0, 3:-3], (np.arange(half.shape[1])[3:-3] + 0.5) * scale, atol=0.02)
 
 
 def test_small_images_take_fewer_levels():
   """5 levels at 128 and above, 3 at 32, 2 at 16, 1 below: the coarsest keeps at least 8 px a side."""
-  num_levels = [len(lucas_kanade._pyramid(jnp.zeros((side, 2 * side)), 5)) for side in (256, 128, 32, 16, 8)]
+  num_levels = [len(lucas_kanade.pyramid(jnp.zeros((side, 2 * side)), 5)) for side in (256, 128, 32, 16, 8)]
   assert num_levels == [5, 5, 3, 2, 1]
 
 
