@@ -26,6 +26,7 @@ from debir_jax.imaging.resample import gaussian_blur, warp
 from debir_jax.motion import FlowEstimator, SharpFlow
 
 _LEAST_WEIGHT = 1e-3  # Of what is certainly wrong: where nothing better is known it counts.
+_FILL_WEIGHT = 1e-3  # Of what is around: beside flows of the least weight it counts too, as these are rarely right.
 _TOLERANCE_PX2, _TOLERANCE_SHARE = 0.5, 0.01  # Of squared disagreements of flows: so much, and of their squared length.
 _CONTRAST = 0.04  # Differences of colors that speak against a match, of white.
 _FILL_SIGMAS_PX = (2.0, 8.0, 32.0)  # Reach of what holes in a flow are filled from.
@@ -151,5 +152,5 @@ def _filled(sums, weights) -> jax.Array:
   """Means `[H, W, 2]`; where hardly anything arrived, of what did nearby, and farther away if need be."""
   for sigma_px in _FILL_SIGMAS_PX:
     around = gaussian_blur(jnp.concatenate([sums, weights], axis=-1), sigma_px)
-    sums, weights = sums + _LEAST_WEIGHT * around[..., :2], weights + _LEAST_WEIGHT * around[..., 2:]
+    sums, weights = sums + _FILL_WEIGHT * around[..., :2], weights + _FILL_WEIGHT * around[..., 2:]
   return sums / jnp.maximum(weights, jnp.finfo(weights.dtype).tiny)
