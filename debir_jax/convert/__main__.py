@@ -262,8 +262,8 @@ def _next_step(networks: Mapping[str, Any], options: argparse.Namespace) -> str:
   if list(networks) == ["lpips"]:
     return f"Next, add this to any evaluation:\n  --config.evaluation.lpips={options.to}/{LPIPS_FILE}"
   if list(networks) == ["rife"]:
-    return ("Next, interpolate with it, see docs/interpolation.md:\n"
-            f"  interpolator_named(\"rife\", weights=\"{options.to}/{RIFE_FILE}\")")
+    return ("Next, add this to `python -m debir_jax.scenes.prepare`:\n"
+            f"  --interpolator=rife --weights={options.to}/{RIFE_FILE}")
   if not (pathlib.Path(options.to) / RESTORER_FILE).exists():
     return "Next, convert the checkpoint of its restorer into the same folder."
   if "baenet" not in networks:
