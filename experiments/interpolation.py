@@ -33,7 +33,7 @@ from debir_jax.imaging import srgb_to_linear
 from debir_jax.motion.sharp_flow import CLEAN_LUCAS_KANADE
 from debir_jax.runtime.files import write_json, write_text
 from debir_jax.runtime.progress import with_progress
-from debir_jax.scenes import Photo, image_files, photo_folder
+from debir_jax.scenes import Photo, frame_order, image_files, photo_folder
 from debir_jax.scenes.flow_interpolation import FlowInterpolator, projected_flow
 from debir_jax.scenes.interpolate import Interpolator, interpolate_clip, interpolator_named
 from debir_jax.simulator.shutter import integrate_windows
@@ -157,7 +157,7 @@ def on_real_clips(folder: pathlib.Path, methods: Mapping[str, Interpolator], num
 def read_clip(path: pathlib.Path, scale: float) -> list[np.ndarray]:
   """Frames `[176, 320, 3]` uint8 sRGB: the middle of the reduced ones."""
   if path.is_dir():
-    whole = [image_files.read_pixels(file) for file in image_files.image_files(path)]
+    whole = [image_files.read_pixels(file) for file in frame_order.in_order(image_files.image_files(path))]
   else:
     whole = [frame[..., ::-1] for frame in _video_frames(path)]
   found = []
