@@ -55,7 +55,7 @@ def encoding_of(gamma: float | None, chromaticities: tuple[float, ...] | None) -
   if chromaticities is not None and np.allclose(chromaticities, _SRGB_CHROMATICITIES, rtol=0, atol=_SAME_CHROMATICITY):
     chromaticities = None
   if chromaticities is not None:
-    _to_linear_srgb(chromaticities)  # Raises.
+    to_linear_srgb(chromaticities)  # Raises.
   return Encoding(gamma, chromaticities)
 
 
@@ -129,7 +129,7 @@ def _by_encoding(pixels, encoding):
   linear = decoded(values) if encoding.gamma is None else values**(1 / encoding.gamma)
   if pixels.ndim == 2 or encoding.chromaticities is None:
     return byte_of_linear()[_rounded(linear)][pixels]
-  matrix = _to_linear_srgb(encoding.chromaticities).astype(np.float32)
+  matrix = to_linear_srgb(encoding.chromaticities).astype(np.float32)
   light = linear.astype(np.float32)[pixels] @ matrix.T
   return byte_of_linear()[_rounded(light)]
 
@@ -158,7 +158,7 @@ def byte_of_linear() -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=16)
-def _to_linear_srgb(chromaticities):
+def to_linear_srgb(chromaticities):
   """Matrix from linear light in these primaries; white stays white, by Bradford's adaptation."""
   try:
     own, srgb = _to_xyz(chromaticities), _to_xyz(_SRGB_CHROMATICITIES)
