@@ -150,11 +150,23 @@ def split_photos(
     raise ValueError(f"{len(groups)} group(s) of photos cannot be dealt into four splits: restore, bae, validation, "
                      "test. Add photos of other things, at least one for each split; copies of a photo, and photos "
                      "named alike but for _left and _right, are one group.")
-  order = iter([groups[i] for i in np.random.default_rng([seed, 0x5917]).permutation(len(groups))])
-  dealt = {group: split for split, count in _counts(len(groups), fractions).items()
-           for group in itertools.islice(order, count)}
+  dealt = deal_groups(groups, fractions=fractions, seed=seed)
   return PhotoSplits(**{field.name: [photo for photo in photos if dealt[photo.group] == field.name]
                         for field in dataclasses.fields(PhotoSplits)})
+
+
+def deal_groups(groups: Sequence[str], *, fractions: tuple[float, float, float, float] = (0.5, 0.2, 0.1, 0.2),
+                seed: int = 0) -> dict[str, str]:
+  """The split of each group, "restore", "bae", "validation" or "test"; at least one for each, see `split_photos`.
+
+  Args:
+    groups: at least four, sorted.
+    fractions: of the groups, as the fields of `PhotoSplits`; only their ratios count.
+    seed: of the deal.
+  """
+  order = iter([groups[i] for i in np.random.default_rng([seed, 0x5917]).permutation(len(groups))])
+  return {group: split for split, count in _counts(len(groups), fractions).items()
+          for group in itertools.islice(order, count)}
 
 
 def _counts(num_groups, fractions) -> dict[str, int]:
