@@ -50,20 +50,26 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
 
   # Where scenes come from.
   config.data = d(dict(
-      # What training scenes are made of, names joined by "+": "photos" (in motion), "dead_leaves", or one of your own
-      # (debir_jax.config.scenes.register_scenes).
+      # What training scenes are made of, names joined by "+": "photos" (in motion), "dead_leaves", a data set that
+      # `python -m debir_jax.scenes.prepare` made ("gopro_debir", "realblur_debir", "high_fps_video"), or one of your
+      # own (debir_jax.config.scenes.register_scenes).
       source="photos+dead_leaves",
       # The same for the scenes that choices are made on, and for those that results are measured on; None: source
       # without dead leaves, or "clips" for the test where test_clips names a folder.
       validation_source=config_dict.placeholder(str),
       test_source=config_dict.placeholder(str),
+      data_dir="~/debir_data",  # Where prepared data sets are.
+      # Clips of D_BAENet that are validated on in its stead, joined by ",", where a data set has no scenes of its own
+      # for that; None: its last one; "": none, and validation_source is another one.
+      validation_clips=config_dict.placeholder(str),
       photos="",  # Folders with photos, joined by ","; "builtin": scikit-image's seven, for a first look.
       photo_list="",  # Which of them are in which split, see debir_jax/scenes/photo_splits.py; "": dealt by the seed.
       crop_size=256,  # Side of the mosaic, px. [release]
       # Folder with a subfolder of frames, 1920 per second, for every clip: test scenes are windows of these clips, as
       # the paper's are of GoPro's. "": photos in motion.
       test_clips="",
-      test_clips_crop=0,  # Side of what is taken of their frames, from the middle, px; 0: whole frames.
+      # Side of what is taken of their frames, and of those of data sets, from the middle, px; 0: whole frames.
+      test_clips_crop=0,
       num_restore_scenes=4092,  # D_restore. [release; 5,219 with D_BAENet in the paper, Sec. 5.1]
       num_bae_scenes=1127,  # D_BAENet. [release]
       num_validation_scenes=64,  # [ours; the release chooses its checkpoints on the test set]

@@ -4,7 +4,8 @@ Four splits share no photo: two are trained on, by the restorer and by BAENet; c
 are made on the validation scenes; what is reported is measured on the test scenes, on which no choice is made.
 
 `config.data.source` names what training scenes are made of, `validation_source` and `test_source` what the others are;
-several names are joined by "+". A source of your own takes part under a name of its own, see `register_scenes`.
+several names are joined by "+". Data sets that `python -m debir_jax.scenes.prepare` wrote into `config.data.data_dir`
+are sources by their names. A source of your own takes part under a name of its own, see `register_scenes`.
 """
 
 from collections.abc import Callable, Mapping
@@ -43,10 +44,12 @@ from debir_jax.scenes import (
   split_photos,
 )
 from debir_jax.scenes.photo_splits import read_list
+from debir_jax.scenes.prepared import WHERE, PreparedData, PreparedScenes
 from debir_jax.types import BurstTiming
 
 SPLITS = ("restore", "bae", "validation", "test")
 TRAINING_SPLITS = ("restore", "bae")
+PREPARED = tuple(WHERE)  # Data sets that are prepared once.
 _MAX_THREADS = 8  # That make scenes: each has one in the device's memory.
 
 
@@ -138,12 +141,17 @@ def _source_of(data, request):
   names = _names_of(data, request.split)
   if request.num_scenes < 1:
     raise ValueError(f"config.data.num_{request.split}_scenes={request.num_scenes} must be at least 1.")
-  counts = _counts_of(names, request.num_scenes, data.dead_leaves_fraction)
+  sizes = {name: _prepared_data(data, name).size(request.split, _validation_clips(data))
+           for name in names if name in PREPARED}
+  counts = _counts_of(names, request.num_scenes, data.dead_leaves_fraction, sizes)
+  if not any(counts.values()):
+    raise ValueError(f"The data sets {', '.join(sizes)} have no scenes for {request.split}. Name another source: "
+                     f"config.data.{request.split}_source.")
   of_name = lambda name: dataclasses.replace(
       request, num_scenes=counts[name], seed=_seed_of(data.seed, request.split, name))
   made = [_MAKERS[name](data, of_name(name)) for name in names if counts[name]]
   source = made[0] if len(made) == 1 else MixedScenes(made)
-  return CachedScenes(source, use_16_bits=True) if data.cache and names != ["clips"] else source
+  return CachedScenes(source, use_16_bits=True) if data.cache and source.crop_size else source
 
 
 def _seed_of(seed, split, name) -> int:
@@ -170,12 +178,18 @@ def _names_of(data, split) -> list[str]:
   return names
 
 
-def _counts_of(names, num_scenes, dead_leaves_fraction) -> dict[str, int]:
-  """Dead leaves have their fraction of the scenes, all others share the rest evenly."""
+def _counts_of(names, num_scenes, dead_leaves_fraction, sizes) -> dict[str, int]:
+  """Dead leaves have their fraction of the scenes, all others share the rest evenly; data sets share what they get by
+  their sizes, and have no more than these."""
   others = [name for name in names if name != "dead_leaves"]
   num_leaves = (round(dead_leaves_fraction * num_scenes) if others else num_scenes) if others != names else 0
   parts = [(num_scenes - num_leaves + place) // len(others) for place in range(len(others))][::-1]
-  return dict(zip(others, parts)) | {"dead_leaves": num_leaves}
+  counts = dict(zip(others, parts))
+  part, before = min(sum(counts[name] for name in sizes), sum(sizes.values())), 0
+  for name, size in sizes.items():
+    counts[name] = (before + size) * part // sum(sizes.values()) - before * part // sum(sizes.values()) if part else 0
+    before += size
+  return counts | {"dead_leaves": num_leaves}
 
 
 def _photos_by_split(data):
@@ -228,9 +242,28 @@ def _clips(data, request):
       seed=request.seed, unprocessing=unprocessing_of(data))
 
 
+def _prepared_data(data, name) -> PreparedData:
+  return PreparedData(local_path(data.data_dir, "config.data.data_dir"), name)
+
+
+def _validation_clips(data) -> tuple[str, ...] | None:
+  """Clips of "bae" that are validated on in its stead; None: the data set's choice."""
+  return None if data.validation_clips is None else tuple(filter(None, data.validation_clips.split(",")))
+
+
+def _prepared(name, data, request):
+  """Of the test whole frames, or what `test_clips_crop` says; of the others pieces."""
+  crop_size = data.test_clips_crop if request.split == "test" else data.crop_size
+  return PreparedScenes(
+      _prepared_data(data, name).split(request.split, _validation_clips(data)), crop_size=crop_size,
+      num_subframes=request.num_subframes, num_scenes=request.num_scenes, seed=request.seed,
+      unprocessing=unprocessing_of(data))
+
+
 _CAMERA_COLORS = {
     "authors": random_camera_color,
     "authors_code": functools.partial(random_camera_color, draw_ccm=functools.partial(random_release_ccm, count=2),
                                       brightness_cut_std=math.inf),
     "mixed": functools.partial(random_camera_color, draw_ccm=random_ccm)}
-_MAKERS: dict[str, SceneMaker] = dict(photos=_photo_motion, dead_leaves=_dead_leaves, clips=_clips)
+_MAKERS: dict[str, SceneMaker] = dict(photos=_photo_motion, dead_leaves=_dead_leaves, clips=_clips) | {
+    name: functools.partial(_prepared, name) for name in PREPARED}

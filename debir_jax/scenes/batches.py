@@ -21,7 +21,7 @@ import numpy as np
 
 from debir_jax.imaging.bayer import NUM_ORIENTATIONS, reorient, reorient_flow
 from debir_jax.scenes.image_files import UnreadablePhotoError
-from debir_jax.scenes.source import SceneSource
+from debir_jax.scenes.source import SceneSource, scene_in_epoch
 from debir_jax.types import Scene
 
 _ORIENTATION_TAG = 0x0f11b
@@ -169,16 +169,16 @@ class _Reader:
 
   def _scene(self, epoch, index, device):
     with jax.default_device(device):
-      scene = self._readable_scene(index)
+      scene = self._readable_scene(epoch, index)
       if not self._options.reorient:
         return scene
       rng = np.random.default_rng([self._seed, _ORIENTATION_TAG, epoch, index])
       return _reorient(scene, rng.integers(NUM_ORIENTATIONS))
 
-  def _readable_scene(self, index):
+  def _readable_scene(self, epoch, index):
     for offset in range(len(self._source)):
       try:
-        return self._source.scene((index + offset) % len(self._source))
+        return scene_in_epoch(self._source, (index + offset) % len(self._source), epoch)
       except UnreadablePhotoError as error:
         if self._options.on_unreadable == "stop":
           raise

@@ -157,7 +157,7 @@ class ClipScenes:
     for entry, path in zip(radiance, clip.frames[start:start + self.num_subframes]):
       pixels = image_files.read_pixels(path)
       _check_size(path, pixels.shape[:2], clip.size)
-      entry[:] = _packed_raw(pixels[top:top + height, left:left + width], color, self._unprocessing)
+      entry[:] = packed_raw(pixels[top:top + height, left:left + width], color, self._unprocessing)
     return Scene(radiance=jnp.asarray(radiance), color=color, scene_id=jnp.asarray(index, jnp.int32))
 
 
@@ -172,7 +172,7 @@ def _check_one_size(clips, crop_size):
 
 
 @functools.partial(jax.jit, static_argnames="unprocessing")
-def _packed_raw(srgb: jax.Array, color: CameraColor, unprocessing: Unprocessing) -> jax.Array:
-  """What the camera measures of sRGB `[H, W, 3]`, uint8: packed `[H / 2, W / 2, 4]`, in [0, 1]."""
-  linear = srgb_to_linear(srgb.astype(jnp.float32) / 255)
+def packed_raw(srgb: jax.Array, color: CameraColor, unprocessing: Unprocessing) -> jax.Array:
+  """What the camera measures of sRGB `[H, W, 3]`, uint8 or uint16: packed `[H / 2, W / 2, 4]`, in [0, 1]."""
+  linear = srgb_to_linear(srgb.astype(jnp.float32) / jnp.iinfo(srgb.dtype).max)
   return bayer.pack(bayer.mosaic(unprocessing.camera_rgb(linear, color)))

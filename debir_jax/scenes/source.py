@@ -2,7 +2,8 @@
 
 A source may have a method `group(index) -> str`, which says what a scene shows: scenes of one photo or clip are not
 independent of each other, and statistics take them together, see `group_of`. A method `made_of() -> str` tells scenes
-apart from those of other settings, see `scenes_made_of`.
+apart from those of other settings, see `scenes_made_of`. A method `scene_in_epoch(index, epoch) -> Scene` draws crop
+and color anew in every epoch of the training, see `scene_in_epoch`.
 """
 
 from collections.abc import Callable, Sequence
@@ -100,6 +101,11 @@ def group_of(source: SceneSource, index: int) -> str:
   return source.group(index) if hasattr(source, "group") else f"scene {index}"
 
 
+def scene_in_epoch(source: SceneSource, index: int, epoch: int) -> Scene:
+  """A scene as the training sees it in an epoch; `scene(index)` of sources that draw nothing anew."""
+  return source.scene_in_epoch(index, epoch) if hasattr(source, "scene_in_epoch") else source.scene(index)
+
+
 def scenes_made_of(source: SceneSource) -> str:
   """A text that differs where scenes differ, as far as their source says: by a method `made_of() -> str`, or its sizes.
   """
@@ -126,9 +132,9 @@ def scene_key(kind: str, seed: int, index: int) -> jax.Array:
   return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _tag(kind)), index)
 
 
-def scene_rng(kind: str, seed: int, index: int) -> np.random.Generator:
-  """The same for what is drawn on the host."""
-  return np.random.default_rng([seed, _tag(kind), index])
+def scene_rng(kind: str, seed: int, *indices: int) -> np.random.Generator:
+  """The same for what is drawn on the host; of a scene, or of a scene in an epoch."""
+  return np.random.default_rng([seed, _tag(kind), *indices])
 
 
 def _tag(kind):
@@ -151,8 +157,12 @@ class MixedScenes:
 
   def scene(self, index: int) -> Scene:
     source, local = self._at(index)
-    scene = source.scene(local)
-    return dataclasses.replace(scene, scene_id=jnp.asarray(index, jnp.int32))
+    return dataclasses.replace(source.scene(local), scene_id=jnp.asarray(index, jnp.int32))
+
+  def scene_in_epoch(self, index: int, epoch: int) -> Scene:
+    """As its source draws it."""
+    source, local = self._at(index)
+    return dataclasses.replace(scene_in_epoch(source, local, epoch), scene_id=jnp.asarray(index, jnp.int32))
 
   def group(self, index: int) -> str:
     """What its own source says, apart from the groups of other sources."""
