@@ -1,6 +1,8 @@
 """All stages of the paper, one after the other.
 
 python -m debir_jax.main --config=configs/all_stages.py --workdir=runs/paper
+
+on the paper's data sets, as `stage1.py`.
 """
 
 from configs import default
@@ -8,4 +10,4 @@ from configs import default
 
 def get_config(mode: str = ""):
   """See `default.py`."""
-  return default.get_config(mode)
+  return default.on_paper_data(default.get_config(mode), mode)

@@ -232,6 +232,14 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
   return shrunk(config, mode)
 
 
+def on_paper_data(config: ml_collections.ConfigDict, mode: str) -> ml_collections.ConfigDict:
+  """A config whose scenes are those of the paper's data sets, prepared as docs/data.md says; unchanged for a `mode`."""
+  if not mode:
+    config.data.update(dict(source="gopro_debir+realblur_debir", validation_source="gopro_debir",
+                            test_source="gopro_debir"))
+  return config
+
+
 def shrunk(config: ml_collections.ConfigDict, mode: str) -> ml_collections.ConfigDict:
   """A config shrunk to one step of every stage, for `mode` "debug"; unchanged for "".
 

@@ -10,6 +10,6 @@ from configs import default
 
 def get_config(mode: str = ""):
   """See `default.py`."""
-  config = default.get_config(mode)
+  config = default.on_paper_data(default.get_config(mode), mode)
   config.stages = ("stage3",)
   return config

@@ -12,8 +12,8 @@ import pathlib
 from debir_jax.scenes import recordings, shards
 from debir_jax.scenes.windows import Layout
 
-WHERE = ("GOPRO_Large_all is at https://seungjunnah.github.io/Datasets/gopro (about 35 GB, CC BY 4.0). Unpack it and name "
-         "the folder that holds its train and test by --manual_dir. docs/data.md tells how long preparing takes.")
+WHERE = ("GOPRO_Large_all is at https://seungjunnah.github.io/Datasets/gopro (about 35 GB, CC BY 4.0). Unpack it and "
+         "name the folder that holds its train and test by --manual_dir. docs/data.md tells how long preparing takes.")
 RATE_HZ = 240.0
 RESTORE_CLIPS = (
     "GOPR0374_11_00", "GOPR0374_11_01", "GOPR0374_11_02", "GOPR0374_11_03", "GOPR0378_13_00", "GOPR0379_11_00",
@@ -47,5 +47,4 @@ def find_shards(folder: pathlib.Path, settings: shards.Settings) -> list[shards.
   with ThreadPoolExecutor() as pool:  # Folders on network file systems take their time.
     found = list(pool.map(lambda clip: recordings.frame_folder(
         clip[1], name=clip[1].name, group=clip[1].name, rate_hz=RATE_HZ, rate_from="the data set"), clips))
-  return [shards.Shard(split=split, name=clip.name, recordings=(clip,), layout=layouts(settings)[split])
-          for (split, _), clip in zip(clips, found)]
+  return [shards.of_clip(split, clip, layouts(settings)[split], settings) for (split, _), clip in zip(clips, found)]

@@ -26,7 +26,7 @@ def find_shards(folder: pathlib.Path, settings: shards.Settings, rates: recordin
   """
   if not folder.is_dir():
     raise ValueError(f"{folder} is not a folder. {WHERE}")
-  return [shards.Shard(split=split, name=clip.name, recordings=(clip,), layout=layout_of(split, clip.size, settings))
+  return [shards.of_clip(split, clip, layout_of(split, clip.size, settings), settings)
           for split, clips in _by_split(folder, rates, seed).items() for clip in clips]
 
 

@@ -35,6 +35,7 @@ from debir_jax.scenes.subframes import subframes
 from debir_jax.scenes.windows import Layout, WindowCutter
 
 LONG_SUBFRAMES, SHORT_SUBFRAMES = 2 * WINDOW_STRIDE, 230  # With random exposure times of stage 1; within the budget.
+_CONTEXT = 64  # px around the crops that interpolation sees.
 _NUMBERS = ("start", "stretch", "top", "left", "height", "width")
 
 
@@ -74,6 +75,10 @@ class Settings:
     return Layout(num_subframes=LONG_SUBFRAMES if is_long else SHORT_SUBFRAMES, rows=rows, columns=columns,
                   crop_size=self.crop_size, starts=self.starts)
 
+  def reduced(self, size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of frames after the reduction."""
+    return tuple(side // self.reduction for side in size)
+
   @property
   def description(self) -> dict[str, Any]:
     """What sequences depend on, JSON."""
@@ -95,6 +100,15 @@ class Shard:
     readable = "".join(letter if letter.isalnum() else "_" for letter in self.name)[:60]
     facts = [[clip.name, clip.rate_hz, clip.num_frames, list(clip.size)] for clip in self.recordings]
     return f"{self.split}-{readable}-{fingerprint(self.name, facts, dataclasses.asdict(self.layout))}"
+
+
+def of_clip(split: str, clip: Recording, layout: Layout, settings: Settings) -> Shard:
+  """The shard of one clip. Raises ValueError, naming the clip, where its frames do not hold the crops."""
+  try:
+    layout.crops(settings.reduced(clip.size))
+  except ValueError as error:
+    raise ValueError(f"{clip.name}: {error}") from error
+  return Shard(split=split, name=clip.name, recordings=(clip,), layout=layout)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,8 +184,7 @@ def examples(recording: Recording, layout: Layout, settings: Settings, *,
     settings: how.
     counts: gets the number of subframes.
   """
-  size = tuple(side // settings.reduction for side in recording.size)
-  crops, counts = layout.crops(size), {} if counts is None else counts
+  crops, counts = layout.crops(settings.reduced(recording.size)), {} if counts is None else counts
   counts["num_subframes"] = 0
   facts = dict(clip=recording.name, capture_rate_hz=np.float32(recording.rate_hz))
   place = lambda crop: dict(zip(("top", "left", "height", "width"), crop))
@@ -182,10 +195,13 @@ def examples(recording: Recording, layout: Layout, settings: Settings, *,
 
 def _windows(recording, layout, settings, crops, counts):
   """(stretch, start, encoded crops of each subframe)."""
-  frames = ((time_s, _reduced(pixels, settings.reduction), is_captured)
+  rows, columns = _region(crops)
+  frames = ((time_s, _reduced(pixels, settings.reduction)[rows, columns], is_captured)
             for time_s, pixels, is_captured in recording.frames(settings.on_unreadable))
   encoded = lambda pixels, is_captured: [
-      frame_codec.encode(pixels[top:top + height, left:left + width], settings.encoding, is_captured=is_captured)
+      frame_codec.encode(pixels[top - rows.start:top - rows.start + height,
+                                left - columns.start:left - columns.start + width],
+                         settings.encoding, is_captured=is_captured)
       for top, left, height, width in crops]
   if recording.is_static:
     for _, pixels, _ in frames:
@@ -199,6 +215,13 @@ def _windows(recording, layout, settings, crops, counts):
     entry = encoded(subframe.pixels, subframe.is_captured)
     for start, entries in cutter.add(subframe.index, entry, subframe.is_captured):
       yield current, start, entries
+
+
+def _region(crops) -> tuple[slice, slice]:
+  """Rows and columns of what is interpolated: all crops, and what may move into them."""
+  tops, lefts, heights, widths = zip(*crops)
+  return (slice(max(min(tops) - _CONTEXT, 0), max(map(sum, zip(tops, heights))) + _CONTEXT),
+          slice(max(min(lefts) - _CONTEXT, 0), max(map(sum, zip(lefts, widths))) + _CONTEXT))
 
 
 def _between(settings):

@@ -146,8 +146,9 @@ def test_headers_that_lie_about_their_frames_are_believed_in_nothing(fixtures):
 
 def test_transfer_functions_are_those_of_bt2100():
   """Half of HLG's signal is 1/12 of its light, all of it 1; 58.07 % of PQ are 203 cd/m2, 75.18 % 1000."""
-  np.testing.assert_allclose(video_colors.hlg_to_linear(np.array([0, 0.5, 0.75, 1])), [0, 1 / 12, 0.26496, 1], atol=1e-5)
-  np.testing.assert_allclose(video_colors.pq_to_linear(np.array([0, 0.5807, 0.7518, 1])), [0, 0.203, 1, 10], rtol=2e-3)
+  hlg, pq = (np.array(codes) for codes in ([0, 0.5, 0.75, 1], [0, 0.5807, 0.7518, 1]))
+  np.testing.assert_allclose(video_colors.hlg_to_linear(hlg), [0, 1 / 12, 0.26496, 1], atol=1e-5)
+  np.testing.assert_allclose(video_colors.pq_to_linear(pq), [0, 0.203, 1, 10], rtol=2e-3)
 
 
 def test_grey_stays_grey_and_primaries_of_bt2020_are_those_of_bt2087():
