@@ -175,13 +175,11 @@ def _write_png(path, pixels) -> None:
 
 
 def _plot_speeds(path, name, measured) -> None:
-  import matplotlib  # pylint: disable=g-import-not-at-top
-  matplotlib.use("Agg")
-  import matplotlib.pyplot as plt  # pylint: disable=g-import-not-at-top
-  edges = np.geomspace(1, 10_000, 41)
-  figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+  from matplotlib.figure import Figure  # pylint: disable=g-import-not-at-top
+  edges, figure = np.geomspace(1, 10_000, 41), Figure(figsize=(7, 4), layout="constrained")
+  axes = figure.subplots()
   for split, of_split in measured.items():
-    axes.hist(np.clip(of_split.speeds_px_s, edges[0], edges[-1]), edges, histtype="step", density=False,
+    axes.hist(np.clip(of_split.speeds_px_s, edges[0], edges[-1]), edges, histtype="step",
               weights=np.full(len(of_split.speeds_px_s), 1 / len(of_split.speeds_px_s)), label=f"{name} {split}")
   for quantile, speed in GOPRO_QUANTILES.items():
     axes.axvline(speed, color="grey", linestyle=":" if quantile != 50 else "--",
@@ -189,7 +187,6 @@ def _plot_speeds(path, name, measured) -> None:
   axes.set(xscale="log", xlabel="mean speed of a sequence, px/s", ylabel="share of sequences")
   axes.legend(frameon=False, fontsize="small")
   figure.savefig(path, dpi=120)
-  plt.close(figure)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -335,3 +335,67 @@ def test_a_split_without_scenes_is_named(config):
   config.data.num_bae_scenes = 0
   with pytest.raises(ValueError, match="config.data.num_bae_scenes=0 must be at least 1"):
     scene_sources_of(config)
+
+
+class _Entries:
+  """Data sets of the paper's sizes, of which nothing can be read."""
+
+  sizes = dict(gopro_debir=dict(restore=3728, bae=1036, test=532), realblur_debir=dict(restore=364, bae=91))
+
+  def __init__(self, data_dir, name):
+    assert str(data_dir) == "/data"
+    self._sizes = self.sizes[name]
+
+  def size(self, split, validation_groups):
+    held_out = (40 if validation_groups is None else 0) if "test" in self._sizes else 0
+    return dict(validation=held_out, bae=self._sizes["bae"] - held_out).get(split, self._sizes.get(split, 0))
+
+
+@pytest.fixture
+def paper_data(config, makers, monkeypatch):
+  """What is asked of which data set, by split."""
+  asked = {}
+  monkeypatch.setattr(scenes_config, "PreparedData", _Entries)
+  for name in ("gopro_debir", "realblur_debir"):
+    makers[name] = lambda data, request, name=name: asked.setdefault(request.split, {}).update(
+        {name: request.num_scenes}) or Grey(request.num_scenes, request.num_subframes, data.crop_size)
+  config.data.update(dict(source="gopro_debir+realblur_debir", data_dir="/data", num_restore_scenes=4092,
+                          num_bae_scenes=1127, num_validation_scenes=64, num_test_scenes=532))
+  return asked
+
+
+def test_data_sets_have_the_papers_counts(config, paper_data):
+  """4,092 / 1,127 / 532, each data set as many as it has; validation takes a clip of BAENet's unless told otherwise."""
+  config.data.update(dict(validation_clips="", validation_source="photos"))
+  scene_sources_of(config)
+  assert paper_data == dict(restore=dict(gopro_debir=3728, realblur_debir=364),
+                            bae=dict(gopro_debir=1036, realblur_debir=91), test=dict(gopro_debir=532))
+  config.data.update(dict(validation_clips=None, validation_source=None))
+  scene_sources_of(config)
+  assert paper_data["validation"] == dict(gopro_debir=40) and paper_data["bae"]["gopro_debir"] == 996
+
+
+@pytest.mark.parametrize("source, wanted, expected", [
+    ("gopro_debir+realblur_debir", 1023, dict(gopro_debir=932, realblur_debir=91)),
+    ("gopro_debir+realblur_debir", 9999, dict(gopro_debir=3728, realblur_debir=364)),
+    ("gopro_debir+realblur_debir+photos", 300, dict(gopro_debir=182, realblur_debir=18)),
+    ("gopro_debir+dead_leaves", 1000, dict(gopro_debir=750))])
+def test_data_sets_share_by_their_sizes(config, paper_data, source, wanted, expected):
+  """In proportion to what they have, and no more than that; beside what is drawn each name has its part."""
+  config.data.update(dict(source=source, num_restore_scenes=wanted))
+  sources = scene_sources_of(config, dict(bae=Grey(2, 230), validation=Grey(2, 230), test=Grey(2, 230)))
+  assert paper_data["restore"] == expected and len(sources["restore"]) == min(wanted, max(
+      sum(expected.values()), wanted if source.count("+") > 1 or "leaves" in source else 0))
+
+
+def test_a_split_that_no_data_set_has_is_named(config, paper_data):
+  config.data.test_source = "realblur_debir"
+  with pytest.raises(ValueError, match="realblur_debir have no scenes for test.*config.data.test_source"):
+    scene_sources_of(config)
+
+
+def test_missing_data_sets_say_where_they_are_to_be_had(config, tmp_path):
+  """As configs/stage1.py does on a machine that has none."""
+  config.data.update(dict(source="gopro_debir", data_dir=str(tmp_path)))
+  with pytest.raises(ValueError, match="There is no data set gopro_debir in .*--manual_dir=.*CC BY 4.0"):
+    scene_sources_of(config)
