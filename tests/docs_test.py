@@ -117,3 +117,24 @@ def test_commands_of_the_docs_name_what_is_there():
     for name in field.split("."):
       assert name in node, field
       node = node[name]
+
+
+def test_a_data_set_of_ones_own_is_prepared_and_read(in_folder, monkeypatch):
+  """The builder of docs/data.md and what reads it, each below 30 lines."""
+  import cv2
+
+  from debir_jax.config import scenes as scenes_config
+  monkeypatch.setattr(scenes_config, "_MAKERS", dict(scenes_config._MAKERS))
+  frames = np.random.default_rng(0).integers(0, 256, (181, 32, 40, 3)).astype(np.uint8)
+  for clip in ("t1", "x1"):
+    (in_folder / "clips" / clip).mkdir(parents=True)
+    for number, frame in enumerate(frames):
+      cv2.imwrite(str(in_folder / "clips" / clip / f"{number:04d}.png"), frame)
+  builder, use = _blocks("docs/data.md", "## A data set of your own")
+  assert len(builder.splitlines()) + len(use.splitlines()) <= 35 and len(builder.splitlines()) <= 30
+  exec(builder + use, {})
+  config = _debug_config(**{"data.source": "my_clips"})
+  request = scenes_config.SceneRequest(split="restore", num_scenes=9, num_subframes=358, seed=0, timing=None,
+                                       photos=list)
+  source = scenes_config._MAKERS["my_clips"](config.data, request)
+  assert len(source) == 1 and source.scene(0).radiance.shape == (358, 16, 16, 4)

@@ -63,9 +63,8 @@ class SequencesBuilder(tfds.core.DatasetBuilder):
     return []
 
   def _info(self):
-    return self.dataset_info_from_configs(
-        features=shards.features(), metadata=tfds.core.MetadataDict(), description=type(self).__doc__,
-        disable_shuffling=True)
+    return tfds.core.DatasetInfo(builder=self, features=shards.features(), metadata=tfds.core.MetadataDict(),
+                                 description=type(self).__doc__, disable_shuffling=True)
 
   def _download_and_prepare(self, dl_manager, download_config=None):
     del download_config

@@ -229,7 +229,10 @@ class Experiment:
       labels: for the warm-up, maps scenes and step to a batch with pseudo-ground-truth times.
     """
     step_fn = self._step_fn(stage, labels)
-    return lambda state, scenes: step_fn(state, self._as_seen(stage, scenes))
+    if not self.config[stage.name].get("saturation", False):
+      return lambda state, scenes: step_fn(state, self._as_seen(stage, scenes))
+    return lambda state, scenes: step_fn(state, self._as_seen(stage, self.steps.with_saturation(
+        self._stage_key(stage), state.step, scenes)))
 
   def _as_seen(self, stage, scenes):
     """Scenes as a stage sees them: without their motion where the stage aligns frames by what it finds in them."""

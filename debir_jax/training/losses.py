@@ -192,7 +192,8 @@ class Losses:
     return losses, of_draws(psnr).mean(), _per_example_stats(scenes, targets, losses.mean(0))
 
   def _targets(self, scenes):
-    return jax.vmap(lambda radiance: target_of(radiance, self.timing))(scenes.radiance)
+    """Cut at white, which only `with_saturation` goes beyond."""
+    return jax.vmap(lambda radiance: jnp.minimum(target_of(radiance, self.timing), 1))(scenes.radiance)
 
 
 def _per_example_stats(scenes, targets, losses):

@@ -21,6 +21,7 @@ from debir_jax.config.networks import Models
 from debir_jax.config.optimizers import usual_grad_norm
 from debir_jax.policies import BurstPenalty, Policy, is_pytree, random_exposure_times
 from debir_jax.runtime import mesh as mesh_lib
+from debir_jax.scenes.saturation import with_saturation
 from debir_jax.simulator import CaptureConditions, CaptureSetup, sample_conditions
 from debir_jax.training.guard import Limits
 from debir_jax.training.losses import Batch, Given, Losses
@@ -28,6 +29,7 @@ from debir_jax.training.state import TrainState
 from debir_jax.types import Scene
 
 Outputs = dict[str, Any]
+_SATURATION_TAG = 0x5a7
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,6 +77,7 @@ class Steps:
                           restorer_motion_error=options.restorer_motion_error)
     self.conditions = jax.jit(self._conditions, static_argnums=2, out_shardings=mesh_lib.by_example(self._mesh))
     self.random_exposure_times = jax.jit(self._random_exposure_times)
+    self.with_saturation = jax.jit(self._with_saturation, out_shardings=mesh_lib.by_example(self._mesh))
     self._prediction = jax.jit(self._predict)
     self._choice, self._choice_of_function = jax.jit(self._choose), jax.jit(self._choose, static_argnums=0)
     compiled = lambda loss_fn: jax.jit(functools.partial(self._train_step, loss_fn), donate_argnums=0,
@@ -150,6 +153,12 @@ class Steps:
     step_key = jax.random.fold_in(key, step)
     keys = jax.vmap(functools.partial(jax.random.fold_in, step_key))(jnp.arange(num_examples))
     return jax.vmap(sample_conditions, in_axes=(0, None))(keys, self._setup)
+
+  def _with_saturation(self, key, step, scenes):
+    """Of a step; an example's key depends on its place in the global batch, as in `_conditions`."""
+    step_key = jax.random.fold_in(jax.random.fold_in(key, _SATURATION_TAG), step)
+    keys = jax.vmap(functools.partial(jax.random.fold_in, step_key))(jnp.arange(len(scenes.scene_id)))
+    return jax.vmap(with_saturation)(keys, scenes)
 
   def _random_exposure_times(self, conditions):
     return jax.vmap(lambda key: random_exposure_times(key, self._setup.timing, self._models.burst_sizes))(

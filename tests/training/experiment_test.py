@@ -14,7 +14,7 @@ from debir_jax.simulator import IsoNoise
 from debir_jax.training import experiment as experiment_lib
 from debir_jax.training.experiment import Experiment
 from debir_jax.training.losses import Batch
-from debir_jax.training.stages import STAGES
+from debir_jax.training.stages import STAGES, stage_named
 from debir_jax.types import SampledMotion
 from debir_jax.weights.weight_file import BAENET_FILE, RESTORER_FILE, save_weights
 
@@ -237,3 +237,18 @@ def test_a_folder_of_weight_files_stands_for_a_finished_run(experiment, state, t
     for part in files:
       before, after = (getattr(one, f"{part}_variables") for one in (state, found))
       jax.tree.map(lambda x, y: np.testing.assert_allclose(y, x + (part in loaded), rtol=1e-6), before, after)
+
+
+def test_saturation_is_an_option_of_stage_1(experiment, monkeypatch):
+  """Off it changes nothing; on, the first stage alone sees scenes beyond white, others in every step."""
+  seen, state = [], type("State", (), dict(step=7))
+  monkeypatch.setattr(experiment.steps, "with_saturation", lambda key, step, scenes: seen.append(step) or scenes)
+  monkeypatch.setattr(experiment, "_step_fn", lambda stage, labels: lambda state, scenes: None)
+  monkeypatch.setattr(experiment, "_as_seen", lambda stage, scenes: scenes)
+  for is_on, expected in ((False, []), (True, [7])):
+    with experiment.config.unlocked():
+      experiment.config.stage1.saturation = is_on
+    for name in ("stage1", "stage3"):
+      experiment.step_fn(stage_named(name))(state, None)
+    assert seen == expected
+  experiment.config.stage1.saturation = False
