@@ -187,8 +187,15 @@ def _colors_of(data, image, exif) -> dict:
   if "gamma" in image.info or "chromaticity" in image.info:
     return dict(encoding=file_colors.encoding_of(image.info.get("gamma"), image.info.get("chromaticity")))
   by_color_space = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.ColorSpace) == _EXIF_ADOBE_RGB
-  by_index = str(exif.get_ifd(ExifTags.IFD.Interop).get(ExifTags.Interop.InteropIndex, "")).startswith("R03")
+  by_index = str(_interoperability(exif).get(ExifTags.Interop.InteropIndex, "")).startswith("R03")
   return dict(encoding=file_colors.ADOBE_RGB if by_color_space or by_index else file_colors.SRGB)
+
+
+def _interoperability(exif) -> dict:
+  try:
+    return exif.get_ifd(ExifTags.IFD.Interop)
+  except KeyError:  # Of Pillow 12, where a file has none.
+    return {}
 
 
 def _chunk(data, wanted) -> bytes | None:
