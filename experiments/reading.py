@@ -3,7 +3,7 @@
   python -m experiments.reading --photo=../shared/data/photos_clic/FILE.png --to=experiments/results/reading
 
 A photo that moves by 326 px/s, a GoPro's median, is a clip of 1920 frames per second; `debir_jax.scenes.prepare` makes
-eight sequences of 358 subframes and 256x256 px of it in each encoding. Of each are told:
+two sequences of 358 subframes and 256x256 px of it in each encoding. Of each are told:
 
 - size: MiB per sequence;
 - read and decode: CPU seconds per sequence of getting a record and decoding its frames, nothing else: the limit;
@@ -36,16 +36,16 @@ from debir_jax.scenes import batches, frame_codec, image_files, interpolate, pre
 from debir_jax.scenes.batches import BatchOptions
 from debir_jax.scenes.prepared import PreparedData, PreparedScenes
 
-_SIZE, _SPEED = (512, 1024), 326 / 1920  # px; px per subframe.
+_SIZE, _SPEED = (256, 512), 326 / 1920  # px; px per subframe.
 _NUM_FRAMES = 361
 _TARGET, _BETWEEN = 80, 84
 
 
 def moving_photo(path: pathlib.Path) -> np.ndarray:
-  """The frames of the clip, sRGB `[F, 512, 1024, 3]`, uint8."""
+  """The frames of the clip, sRGB `[F, 256, 512, 3]`, uint8."""
   photo = image_files.read_pixels(path)
   if photo.shape[0] < _SIZE[0] + 20 or photo.shape[1] < _SIZE[1] + 56:
-    raise ValueError(f"{path} has {photo.shape[0]}x{photo.shape[1]} px; 532x1080 are needed.")
+    raise ValueError(f"{path} has {photo.shape[0]}x{photo.shape[1]} px; 276x568 are needed.")
   shift = lambda k: np.float32([[1, 0, -k * _SPEED], [0, 1, -0.3 * k * _SPEED]])
   return np.stack([cv2.warpAffine(photo, shift(k), _SIZE[::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
                    for k in range(_NUM_FRAMES)])
@@ -63,7 +63,7 @@ def write_clips(frames: np.ndarray, folder: pathlib.Path) -> None:
   """The clip in restore, and its first crop in the splits that have to be there."""
   for split in ("restore", "bae", "validation", "test"):
     (folder / split / "clip").mkdir(parents=True)
-    for k, frame in enumerate(frames if split == "restore" else frames[:, :256, :512]):
+    for k, frame in enumerate(frames):
       name = folder / split / "clip" / f"{k // 8:06d}_{125 * (k % 8):03d}.png"
       cv2.imwrite(str(name), frame[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
 
@@ -93,13 +93,13 @@ def _cpu_s(function, items) -> float:
 
 
 def _by_the_clock(source, num_threads) -> float:
-  stream = batches(source, 4, 0, options=BatchOptions(num_threads=num_threads, num_prefetched=1))
+  stream = batches(source, 2, 0, options=BatchOptions(num_threads=num_threads, num_prefetched=1))
   next(stream)
   start_s = time.perf_counter()
   for _ in range(3):
     next(stream)
   stream.close()
-  return 12 / (time.perf_counter() - start_s)
+  return 6 / (time.perf_counter() - start_s)
 
 
 def _losses(encoded, frames) -> dict[str, float]:
@@ -178,7 +178,7 @@ def _machine() -> str:
 def _parser() -> argparse.ArgumentParser:
   parser = argparse.ArgumentParser(prog="python -m experiments.reading", description=__doc__,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("--photo", type=pathlib.Path, required=True, help="of 532x1080 px or more")
+  parser.add_argument("--photo", type=pathlib.Path, required=True, help="of 276x568 px or more")
   parser.add_argument("--to", type=pathlib.Path, required=True, help="folder of the results")
   return parser
 

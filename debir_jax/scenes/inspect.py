@@ -9,7 +9,8 @@ four exposures of 8, 24, 40 and 56/1920 s, its frames beside and after each othe
 quantiles of the speed and the share of windows that stand still. Of a folder of clips: what each is, how fast it was
 captured, how many windows it has, its first frame in sheet.png.
 
-Speeds are of OpenCV's DIS flow over 1/30 s, its mean over the crop, in px of the stored frames.
+Speeds are of OpenCV's DIS flow between captured frames, 1/120 s or more apart: its mean over the crop, in px of the
+stored frames.
 """
 
 import argparse
@@ -33,7 +34,7 @@ SPLITS = ("restore", "bae", "validation", "test")
 EXPOSURES = (8, 24, 40, 56)  # Subframes.
 STATIC_PX_S = 5.0  # Slower than this counts as still: noise alone is measured as 1 to 3.
 QUANTILES = (25, 50, 75, 90)
-_TARGET, _FLOW_INTERVAL = 80, 64  # Subframes.
+_TARGET, _FLOW_INTERVAL = 80, 16  # Subframes.
 _GAP = 7  # Subframes between the frames of a burst.
 _TILE = 160  # px of the contact sheet.
 _GIF_MS = 500
@@ -60,18 +61,20 @@ def measure(split: PreparedSplit, num_sequences: int) -> Measured:
   chosen = [split.places[i * len(split.places) // count] for i in range(count)]
   tiles, speeds = [], []
   for place in with_progress(chosen, count, f"sequences of {split.name}"):
-    frames = split.records[place]["frames"]
+    example = split.records[place]
+    frames, rate_hz = example["frames"], float(example["capture_rate_hz"])
     tiles.append(in_8_bits(frame_codec.decode(frames[min(_TARGET, len(frames) - 1)])))
-    speeds.append(speed_px_s([in_8_bits(frame_codec.decode(frames[min(k, len(frames) - 1)]))
-                              for k in (_TARGET, _TARGET + _FLOW_INTERVAL)]) if len(frames) > 1 else 0.0)
+    interval = max(_FLOW_INTERVAL, round(SUBFRAME_RATE_HZ / rate_hz)) if rate_hz else 0
+    speeds.append(speed_px_s([in_8_bits(frame_codec.decode(frames[k])) for k in (_TARGET, _TARGET + interval)],
+                             interval) if interval else 0.0)
   return Measured(tiles, speeds)
 
 
-def speed_px_s(frames: Sequence[np.ndarray]) -> float:
-  """Mean speed between two frames `[H, W, 3]`, uint8, 64 subframes apart."""
+def speed_px_s(frames: Sequence[np.ndarray], interval: int) -> float:
+  """Mean speed between two frames `[H, W, 3]`, uint8, so many subframes apart."""
   grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
   flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(*grey, None)
-  return float(np.linalg.norm(flow, axis=-1).mean() * SUBFRAME_RATE_HZ / _FLOW_INTERVAL)
+  return float(np.linalg.norm(flow, axis=-1).mean() * SUBFRAME_RATE_HZ / interval)
 
 
 def in_8_bits(pixels: np.ndarray) -> np.ndarray:
