@@ -189,9 +189,8 @@ class PreparedScenes:
     return (self.crop_size, self.crop_size) if self.crop_size else (entry["height"], entry["width"])
 
   def _scene(self, index, corner, key) -> Scene:
-    color = self._unprocessing.draw_color(key)
     frames = self._frames(index, corner)
-    radiance = _radiance(frames, color, self._unprocessing)
+    radiance, color = _captured(frames, key, self._unprocessing)
     if len(frames) < self.num_subframes:  # Nothing moves.
       radiance = jnp.broadcast_to(radiance, (self.num_subframes, *radiance.shape[1:]))
     return Scene(radiance=radiance, color=color, scene_id=jnp.asarray(index, jnp.int32))
@@ -205,17 +204,25 @@ class PreparedScenes:
       if len(encoded) < self.num_subframes and not is_static:
         raise ValueError(f"Sequences of {self._kind} have {len(encoded)} subframes, but {self.num_subframes} are asked "
                          "for. Prepare it again, or choose a timing with shorter bursts.")
-      decoded = (frame_codec.decode(data) for data in encoded[:1 if is_static else self.num_subframes])
-      return np.stack([np.ascontiguousarray(pixels[top:top + height, left:left + width]) for pixels in decoded])
+      wanted = encoded[:1 if is_static else self.num_subframes]
+      first = frame_codec.decode(wanted[0])
+      frames = np.empty((len(wanted), height, width, 3), first.dtype)
+      for frame, data in zip(frames, wanted):
+        frame[:] = frame_codec.decode(data)[top:top + height, left:left + width]
+      return frames
     except (RuntimeError, OSError, IndexError, KeyError) as error:
       raise UnreadablePhotoError(f"Record {self._places[index]} of {self._kind} is damaged ({error}). Prepare the data "
                                  "set again.") from error
 
 
 @functools.partial(jax.jit, static_argnames="unprocessing")
-def _radiance(frames: jax.Array, color: CameraColor, unprocessing: Unprocessing) -> jax.Array:
-  """Packed RAW `[F, h, w, 4]` of sRGB `[F, H, W, 3]`, frame after frame, so that RGB in floats never stands in full."""
-  return jax.lax.map(lambda frame: packed_raw(frame, color, unprocessing), frames)
+def _captured(frames: jax.Array, key: jax.Array, unprocessing: Unprocessing) -> tuple[jax.Array, CameraColor]:
+  """Packed RAW `[F, h, w, 4]` of sRGB `[F, H, W, 3]`, and the camera that was drawn for it.
+
+  Frame after frame, so that RGB in floats never stands in full.
+  """
+  color = unprocessing.draw_color(key)
+  return jax.lax.map(lambda frame: packed_raw(frame, color, unprocessing), frames), color
 
 
 @functools.lru_cache(maxsize=16)
