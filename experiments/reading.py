@@ -40,6 +40,11 @@ from debir_jax.scenes.prepared import PreparedData, PreparedScenes
 _SIZE, _SPEED = (256, 512), 326 / 1920  # px; px per subframe.
 _NUM_FRAMES = 361
 _TARGET, _BETWEEN = 80, 84
+_COLUMNS = dict(
+    mib_per_sequence="MiB", read_cpu_s="read, CPU s", decode_cpu_s="decode, CPU s", host_cpu_s="host, CPU s",
+    scene_cpu_s="scene, CPU s", host_over_limit="host over limit", over_limit="scene over limit",
+    sequences_per_s_1_threads="1 thread, 1/s", sequences_per_s_2_threads="2 threads, 1/s",
+    psnr_restored="restored instant, dB", psnr_between="interpolated, dB", psnr_blurred="blur of 32, dB")
 
 
 def moving_photo(path: pathlib.Path) -> np.ndarray:
@@ -150,14 +155,9 @@ def main(argv: list[str]) -> None:
 
 def _write(args, scores) -> None:
   args.to.mkdir(parents=True, exist_ok=True)
-  columns = ["mib_per_sequence", "read_cpu_s", "decode_cpu_s", "host_cpu_s", "scene_cpu_s", "host_over_limit", "over_limit", "sequences_per_s_1_threads",
-             "sequences_per_s_2_threads", "psnr_restored", "psnr_between", "psnr_blurred"]
-  titles = ["", "MiB", "read, CPU s", "decode, CPU s", "host, CPU s", "scene, CPU s", "host over limit", "scene over limit", "1 thread, 1/s",
-            "2 threads, 1/s", "restored instant, dB", "interpolated, dB", "blur of 32, dB"]
-  cell = lambda value: "" if value is None else "lossless" if value >= 119 else f"{value:.3g}"
-  rows = [[name, *(cell(of_one.get(column)) for column in columns)] for name, of_one in scores.items()]
+  rows = [[name, *(_cell(of_one.get(column)) for column in _COLUMNS)] for name, of_one in scores.items()]
   write_text(args.to / "table.md", "\n".join("| " + " | ".join(row) + " |" for row in (
-      titles, ["---"] * len(titles), *rows)) + "\n")
+      ["", *_COLUMNS.values()], ["---"] * (len(_COLUMNS) + 1), *rows)) + "\n")
   write_json(args.to / "scores.json", dict(
       command=f"python -m experiments.reading --photo={args.photo.name}", machine=_machine(), scores=scores))
   figure, ((axes,),) = figure_and_axes(1, 1, (6, 4))
@@ -169,6 +169,10 @@ def _write(args, scores) -> None:
   axes.set_ylabel("CPU s per sequence of 358 x 256 x 256 px")
   axes.legend(frameon=False)
   save(figure, args.to / "reading.png")
+
+
+def _cell(value) -> str:
+  return "" if value is None else "lossless" if value >= 119 else f"{value:.3g}"
 
 
 def _machine() -> str:
