@@ -184,3 +184,23 @@ def test_the_metadata_tells_what_was_done(data_dir):
   assert "240 per second (--fps)" in told["clips"]["test"][0]["description"]
   assert told["sequences"]["restore"][2] == dict(
       clip="restore_clip", group="restore_clip", start=176, stretch=0, top=4, left=4, height=16, width=16)
+
+
+@pytest.mark.slow
+def test_every_stage_trains_on_prepared_clips(tmp_path, monkeypatch):
+  """Two steps of each, by the name of the data set, and the evaluation; crops of 32 px in every split."""
+  import pathlib
+  monkeypatch.syspath_prepend(str(pathlib.Path(__file__).resolve().parents[2]))
+  from configs import quickstart
+  from debir_jax.training.runner import run
+  for seed, (split, num_frames) in enumerate(dict(restore=69, bae=46, validation=46, test=46).items()):
+    write_frames(tmp_path / "clips" / split / "clip", moving(num_frames, (40, 72), seed))
+  prepare.main(["--dataset=high_fps_video", f"--manual_dir={tmp_path / 'clips'}", f"--data_dir={tmp_path / 'data'}",
+                "--fps=240", "--crop_size=32", "--interpolator=cross_fade", "--num_workers=1"])
+  config = quickstart.get_config("debug")
+  config.update_from_flattened_dict({
+      "batch_size": 1, "compilation_cache": "", "comparison.headroom_scenes": 0, "data.source": "high_fps_video",
+      "data.data_dir": str(tmp_path / "data"), "data.cache": False, "data.dead_leaves_fraction": 0.0,
+      **{f"{stage}.num_steps": 2 for stage in ("stage1", "stage2_warmup", "stage2", "stage3")}})
+  run(config, str(tmp_path / "run"))
+  assert "| DEBIR " in (tmp_path / "run" / "results" / "table.md").read_text()
