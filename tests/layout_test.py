@@ -9,7 +9,7 @@ _PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "debir_jax"
 
 # From the ground up; `docs/design.md` tells what each is.
 FLOORS = ("types", "runtime", "kernels", "imaging", "motion", "simulator", "policies", "restoration", "pipeline",
-          "weights", "scenes", "evaluation", "config", "training", "sweep", "convert", "main")
+          "weights", "scenes", "camera", "evaluation", "config", "training", "sweep", "convert", "main")
 
 
 def imported_modules(path: pathlib.Path) -> set[str]:

@@ -25,7 +25,7 @@ _OFFSET = 0.055
 _EXPONENT = 2.4
 
 # Linear sRGB (D65) -> CIE XYZ, IEC 61966-2-1.
-_SRGB_TO_XYZ = np.array([[0.4124564, 0.3575761, 0.1804375],
+SRGB_TO_XYZ = np.array([[0.4124564, 0.3575761, 0.1804375],
                          [0.2126729, 0.7151522, 0.0721750],
                          [0.0193339, 0.1191920, 0.9503041]])
 
@@ -127,7 +127,7 @@ def random_ccm(key: jax.Array) -> jax.Array:
   """
   weights = jax.random.uniform(key, (4, 1, 1), minval=1e-8)  # Never all zero.
   xyz_to_camera = jnp.sum(weights * _XYZ_TO_CAMERA.astype(np.float32), axis=0) / jnp.sum(weights)
-  columns = [jnp.sum(xyz_to_camera * column, axis=1) for column in _SRGB_TO_XYZ.T.astype(np.float32)]
+  columns = [jnp.sum(xyz_to_camera * column, axis=1) for column in SRGB_TO_XYZ.T.astype(np.float32)]
   return jnp.linalg.inv(_normalize_rows(jnp.stack(columns, axis=1)))
 
 
