@@ -1,0 +1,147 @@
+"""Restores a burst of RAW files into one DNG, in full size and bounded memory.
+
+  python -m debir_jax.camera.restore IMG_1.dng IMG_2.dng IMG_3.dng IMG_4.dng --out restored.dng --png
+  python -m debir_jax.camera.restore *.CR2 --out restored.dng --reference=sharpest --noise=camera.json
+  python -m debir_jax.camera.restore *.dng --out restored.dng --exposure_times=0.004,0.012,0.02,0.03
+
+Frames come in the order in which they were taken; what is restored is the first of them, or the sharpest. Exposure
+times and ISO are those of the files, unless --exposure_times gives them, or --plan: the file that
+`debir_jax.camera.meter` wrote and a camera filled in. Needs `pip install -e ".[camera]"`.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+import sys
+import time
+import warnings
+
+from debir_jax.camera.coarse_motion import find_coarse_motion, no_motion
+from debir_jax.camera.dng import check_new, write_dng, write_png, write_tiff
+from debir_jax.camera.frame_noise import doubts, model_noise, noise_of
+from debir_jax.camera.noise_calibration import NoiseCalibration, read_calibration
+from debir_jax.camera.noise_profile import NoiseProfile
+from debir_jax.camera.raw_files import read_raw
+from debir_jax.camera.raw_frame import RawFrame
+from debir_jax.camera.real_burst import MOST_FRAMES, RealBurst, real_burst
+from debir_jax.camera.tile_restoration import TILE_SIZE, check_model, restore_burst
+from debir_jax.runtime.progress import log
+from debir_jax.weights.model import Debir, load
+
+ALIGNMENTS = ("auto", "coarse", "none")
+_SEARCHED_PX = 12.0  # Mean shifts beyond this are aligned coarsely first; below, the search alone is for them.
+
+
+def main(argv: Sequence[str]) -> None:
+  """Reads the options and restores; what is wrong is told in a line, not as a traceback."""
+  options = _parser().parse_args(argv)
+  try:
+    run(options)
+  except (ValueError, OSError, ImportError) as error:
+    sys.exit(f"Error: {error}")
+
+
+def run(options: argparse.Namespace) -> None:
+  """The command.
+
+  Raises:
+    ValueError, OSError, ImportError: with what is wrong, and the way on.
+  """
+  views = _views(options)
+  for path in (options.out, *views):
+    check_new(path, overwrite=options.overwrite)
+  if len(options.frames) > MOST_FRAMES:
+    raise ValueError(f"{len(options.frames)} files are no burst; give one at a time, {MOST_FRAMES} frames at most.")
+  start_s, model = time.monotonic(), load(options.weights)
+  burst = real_burst([read_raw(path) for path in options.frames], exposure_times=options.exposure_times,
+                     reference=options.reference, gap_s=options.frame_gap,
+                     profile_of=profiles_by(options.noise and read_calibration(options.noise)))
+  restored = restore_frames(model, burst, tile_size=options.tile_size, alignment=options.alignment)
+  write_dng(options.out, restored, overwrite=options.overwrite)
+  for path, write in views.items():
+    write(path, restored, overwrite=options.overwrite)
+  height, width = restored.mosaic.shape
+  log(f"{options.out}: {height}x{width} px of {len(burst.frames)} frames, in {time.monotonic() - start_s:.0f} s.")
+
+
+def restore_frames(model: Debir, burst: RealBurst, *, tile_size: int = TILE_SIZE,
+                   alignment: str = "auto") -> RawFrame:
+  """The reference frame of a burst, restored.
+
+  Args:
+    model: with a restorer.
+    burst: of real frames.
+    tile_size: packed px.
+    alignment: "coarse": frames are moved by what reduced frames show before tiles are searched for finer motion;
+      "none": they are not; "auto": where they lie far apart.
+
+  Raises:
+    ValueError: the frames do not fit the networks.
+
+  Warns:
+    UserWarning: the networks were not trained for such frames, by how much.
+  """
+  num_frames = check_model(model, burst)
+  profiles = noise_of(burst, model)
+  for doubt in doubts(burst, profiles, model):
+    warnings.warn(doubt, UserWarning, stacklevel=2)
+  coarse = _coarse_motion(burst, alignment)
+  image = restore_burst(model, burst, model_noise(profiles, num_frames), coarse, tile_size=tile_size)
+  return burst.frames[0].with_packed(image, None)
+
+
+def profiles_by(calibration: NoiseCalibration | None) -> Callable[[RawFrame], NoiseProfile | None]:
+  """The noise of a frame: what it says itself, else what a calibration says of its ISO."""
+  def profile_of(frame: RawFrame) -> NoiseProfile | None:
+    if frame.noise or calibration is None or frame.iso is None:
+      return frame.noise
+    return calibration.profile_at(frame.iso)
+
+  return profile_of
+
+
+def _coarse_motion(burst, alignment):
+  if alignment not in ALIGNMENTS:
+    raise ValueError(f"--alignment={alignment}: there are {', '.join(ALIGNMENTS)}.")
+  if alignment == "none":
+    return no_motion(len(burst.frames))
+  found = find_coarse_motion(burst.frames, burst.scales)
+  if alignment == "auto" and found.largest_px < _SEARCHED_PX:
+    return no_motion(len(burst.frames))
+  log(f"  Frames lie up to {found.largest_px:.0f} packed px apart: aligned coarsely first.")
+  return found
+
+
+def _views(options):
+  """Pictures beside the DNG and how each is written."""
+  stem = options.out.removesuffix(".dng")
+  eight = lambda path, frame, overwrite: write_png(path, frame, bits=8, overwrite=overwrite)
+  asked = {f"{stem}.png": (options.png, eight), f"{stem}.tiff": (options.tiff, write_tiff)}
+  return {path: write for path, (wanted, write) in asked.items() if wanted}
+
+
+def _times(text: str) -> list[float]:
+  return [float(number) for number in text.split(",")]
+
+
+def _parser() -> argparse.ArgumentParser:
+  parser = argparse.ArgumentParser(prog="python -m debir_jax.camera.restore", description=__doc__,
+                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+  add = parser.add_argument
+  add("frames", nargs="+", help="RAW files of one burst, in the order in which they were taken")
+  add("--out", required=True, help="the DNG to write")
+  add("--png", action="store_true", help="also a PNG of 8 bits beside it, developed")
+  add("--tiff", action="store_true", help="also a TIFF of 16 bits beside it, developed")
+  add("--weights", help="a name, folder or file, see debir_jax.load; default: the package's own")
+  add("--noise", help="the file of debir_jax.camera.calibrate, for frames without NoiseProfile")
+  add("--exposure_times", type=_times, help="s, separated by commas, of files that do not say them")
+  add("--frame_gap", type=float, help="s from the end of an exposure to the start of the next; default: the networks'")
+  add("--reference", default="first", help="which frame is restored: first or sharpest")
+  add("--alignment", default="auto", help=", ".join(ALIGNMENTS))
+  add("--tile_size", type=int, default=TILE_SIZE, help="packed px; smaller ones take less memory")
+  add("--overwrite", action="store_true", help="replace results that are there")
+  return parser
+
+
+if __name__ == "__main__":
+  warnings.showwarning = lambda message, *_: log(f"Warning: {message}")
+  main(sys.argv[1:])

@@ -1,0 +1,161 @@
+"""Restores real bursts of any size in bounded memory: tile after tile, each found in every frame first.
+
+Tiles overlap and are blended with weights that sum to 1 (`restoration/tiles.py`). A tile of the reference is read in
+each other frame where the coarse motion says that it is; what is left of the motion is searched for as in simulated
+bursts. So the memory is that of the frames' counts, the image, and one tile.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from debir_jax.camera.coarse_motion import CoarseMotion
+from debir_jax.camera.noise_profile import FrameNoise
+from debir_jax.camera.real_burst import RealBurst
+from debir_jax.imaging.resample import warp
+from debir_jax.pipeline import restore, restorer_inputs
+from debir_jax.restoration.aligned_inputs import found_motion
+from debir_jax.restoration.tiles import tiles_along
+from debir_jax.runtime.progress import with_progress
+from debir_jax.types import Burst
+from debir_jax.weights.model import Debir
+
+TILE_SIZE = 128  # Packed px; what the paper trains on.
+_GRID = 4  # Networks go down to a quarter of the size.
+_COARSE_PX = 2.0  # Shorter shifts are left to the search alone, which is for them.
+_PROGRESS_S = 10.0
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShiftedMotion:
+  """The motion of frames that were cut out at shifted places; of as many times as there are frames, in their order.
+
+  Attributes:
+    middle_s: `[n]`, middles of the exposures, s after the instant that is restored.
+    shifts: `[n, 2]`, coarse motion from the middle of the first exposure until then, (x, y) in packed px.
+    cuts: `[n, 2]`, by how much each cut is shifted; whole px.
+    rest: the motion on top of that; None: not looked for yet.
+  """
+
+  middle_s: jax.Array
+  shifts: jax.Array
+  cuts: jax.Array
+  rest: Any = None
+
+  def at(self, times_s: jax.Array) -> jax.Array:
+    """Flow `[n, h, w, 2]` (x, y) until times `[n]`, from the reference's cut to that of each frame."""
+    return self.rest.at(times_s) + self.between_cuts(times_s)[:, None, None, :]
+
+  def between_cuts(self, times_s: jax.Array) -> jax.Array:
+    """The same without the rest, `[n, 2]`."""
+    places = jnp.concatenate([jnp.zeros(1), jnp.asarray(times_s)])
+    path = path_at(self.middle_s, self.shifts, places)
+    return path[1:] - path[0] - self.cuts
+
+
+def path_at(knots_s: jax.Array, shifts: jax.Array, times_s: jax.Array) -> jax.Array:
+  """Shifts `[m, 2]` at times `[m]`, on straight lines between those at the knots `[n]` and beyond them."""
+  place = jnp.clip(jnp.searchsorted(knots_s, times_s), 1, knots_s.shape[0] - 1)
+  before, after = knots_s[place - 1], knots_s[place]
+  share = ((times_s - before) / jnp.maximum(after - before, 1e-6))[:, None]
+  return shifts[place - 1] + share * (shifts[place] - shifts[place - 1])
+
+
+def restore_burst(model: Debir, burst: RealBurst, noise: FrameNoise, coarse: CoarseMotion, *,
+                  tile_size: int = TILE_SIZE) -> np.ndarray:
+  """The reference frame as it would be without noise and blur, `[h, w, 4]`, packed RAW.
+
+  Args:
+    model: with a restorer.
+    burst: of as many frames as the restorer is for, or fewer.
+    noise: of all frames that the restorer is for.
+    coarse: where the reference is in the other frames.
+    tile_size: packed px, a multiple of 4.
+
+  Raises:
+    ValueError: there is no restorer, it is for fewer frames, or tiles of this size cannot be.
+  """
+  num_frames = check_model(model, burst)
+  if tile_size < 2 * _GRID or tile_size % _GRID:
+    raise ValueError(f"--tile_size={tile_size} must be a multiple of {_GRID} packed px, {2 * _GRID} at least.")
+  size = burst.frames[0].size
+  sides = tuple(min(tile_size, side // _GRID * _GRID) for side in size)
+  image = np.zeros((*size, 4), np.float32)
+  along = [tiles_along(side, tile, tile // 4 // _GRID * _GRID) for side, tile in zip(size, sides)]
+  places = [(top, left, rows[:, None] * columns) for top, rows in zip(*along[0]) for left, columns in zip(*along[1])]
+  times = np.zeros(num_frames, np.float32)
+  times[:len(burst.frames)] = burst.exposure_times
+  start_s = burst.start_s(model.timing.frame_gap_s, num_frames)
+  for top, left, weights in with_progress(places, len(places), "tiles", every_s=_PROGRESS_S):
+    raw, shifts, cuts = cut_tile(burst, coarse, (int(top), int(left)), sides, num_frames)
+    restored = _restore_tile(model.restorer, model.restorer_inputs, model.restorer_variables,
+                             dict(raw=raw, times=times, start_s=start_s, noise=noise, shifts=shifts, cuts=cuts))
+    image[top:top + sides[0], left:left + sides[1]] += weights[..., None] * np.asarray(restored)
+  return image
+
+
+def check_model(model: Debir, burst: RealBurst) -> int:
+  """How many frames the restorer is for. Raises a ValueError where that is fewer than there are."""
+  if model.restorer is None:
+    raise ValueError("These weights hold no restorer. Give others: --weights.")
+  num_frames = model.timing.num_frames
+  if len(burst.frames) > num_frames:
+    raise ValueError(f"These weights are for bursts of {num_frames} frames, got {len(burst.frames)}. Give "
+                     f"{num_frames} of them, or weights for more.")
+  if len(burst.frames) < num_frames and not (model.restorer_inputs.aligned or model.restorer_inputs.frame_mask):
+    raise ValueError(f"These weights are for bursts of {num_frames} frames, none may be left out; got "
+                     f"{len(burst.frames)}.")
+  return num_frames
+
+
+def cut_tile(burst: RealBurst, coarse: CoarseMotion, corner: tuple[int, int], sides: tuple[int, int],
+             num_frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """A tile as every frame shows it, of one brightness.
+
+  Args:
+    burst: the frames.
+    coarse: their motion.
+    corner: (top, left) in the reference, packed px.
+    sides: (height, width).
+    num_frames: of the result; what is not taken is 0.
+
+  Returns:
+    `[n, height, width, 4]`; shifts of its content and of the cuts, each `[n, 2]` (x, y) in packed px.
+  """
+  raw = np.zeros((num_frames, *sides, 4), np.float32)
+  shifts, cuts = np.zeros((num_frames, 2), np.float32), np.zeros((num_frames, 2), np.float32)
+  found = coarse.shifts(*corner, *sides)
+  if np.max(np.linalg.norm(found, axis=-1)) >= _COARSE_PX:
+    shifts[:len(found)] = found
+    shifts[len(found):] = found[-1]
+  for place, (frame, scale) in enumerate(zip(burst.frames, burst.scales)):
+    starts = [int(np.clip(start + np.rint(shift), 0, whole - side)) for start, shift, whole, side in zip(
+        corner, shifts[place, ::-1], frame.size, sides)]
+    raw[place] = scale * frame.packed(*(slice(start, start + side) for start, side in zip(starts, sides)))
+    cuts[place] = starts[1] - corner[1], starts[0] - corner[0]
+  cuts[len(burst.frames):] = shifts[len(burst.frames):]
+  return raw, shifts, cuts
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _restore_tile(restorer, options, variables, tile):
+  burst = Burst(raw=tile["raw"], exposure_times=tile["times"], gains=jnp.ones_like(tile["times"]),
+                frame_mask=tile["times"] > 0, noise_model=tile["noise"], start_s=tile["start_s"])
+  if options.aligned:
+    burst = dataclasses.replace(burst, motion=_motion_of(burst, tile["shifts"], tile["cuts"]))
+  return restore(restorer, variables, restorer_inputs(burst, options))
+
+
+def _motion_of(burst, shifts, cuts) -> ShiftedMotion:
+  """The coarse motion, and what the frames show once they are moved by it."""
+  coarse = ShiftedMotion(middle_s=burst.start_s + burst.exposure_times / 2, shifts=shifts, cuts=cuts)
+  by_coarse = coarse.between_cuts(coarse.middle_s)[:, None, None, :]
+  moved, _ = jax.vmap(functools.partial(warp, cubic=True))(
+      burst.raw, jnp.broadcast_to(by_coarse, (*burst.raw.shape[:3], 2)))
+  rest = found_motion(dataclasses.replace(burst, raw=moved))
+  return dataclasses.replace(coarse, rest=rest)
