@@ -79,13 +79,18 @@ def find_coarse_motion(frames: Sequence[RawFrame], scales: Sequence[float]) -> C
 
 
 def reduced_gray(frame: RawFrame, factor: int) -> np.ndarray:
-  """The mean of the planes over squares of `factor` packed px, `[h', w']`; remainders at the border are dropped."""
+  """The mean of `reduced_planes`, `[h', w']`."""
+  return reduced_planes(frame, factor).mean(-1)
+
+
+def reduced_planes(frame: RawFrame, factor: int) -> np.ndarray:
+  """Means over squares of `factor` packed px, `[h', w', 4]`; remainders at the border are dropped."""
   height, width = (side // factor * factor for side in frame.size)
   step = max(_ROWS // factor, 1) * factor
   strips = []
   for start in range(0, height, step):
-    gray = frame.packed(slice(start, min(start + step, height)), slice(0, width)).mean(-1)
-    strips.append(gray.reshape(-1, factor, width // factor, factor).mean((1, 3)))
+    planes = frame.packed(slice(start, min(start + step, height)), slice(0, width))
+    strips.append(planes.reshape(-1, factor, width // factor, factor, 4).mean((1, 3)))
   return np.concatenate(strips)
 
 
