@@ -32,6 +32,7 @@ class RealBurst:
     noise: of the frames once they are scaled; None of those of whom nobody says.
     measured_scales: `[n]`, what the frames themselves say of `scales`; NaN where they are too dark or clipped.
     gap_s: from the end of an exposure to the start of the next; None: that of the networks' training.
+    starts_s: `[n]`, of the exposures, s after that of the first, where the camera says them; None: by the gap.
   """
 
   frames: tuple[RawFrame, ...]
@@ -40,25 +41,27 @@ class RealBurst:
   noise: tuple[NoiseProfile | None, ...]
   measured_scales: np.ndarray
   gap_s: float | None = None
+  starts_s: np.ndarray | None = None
 
   def start_s(self, default_gap_s: float, num_frames: int) -> np.ndarray:
     """Starts `[num_frames]` of the exposures, s after that of the reference; those of frames not taken are its end."""
     gap_s = default_gap_s if self.gap_s is None else self.gap_s
-    ends = np.cumsum(self.exposure_times + gap_s)
-    starts = np.concatenate([[0.0], ends[:-1], np.full(num_frames - len(self.frames), ends[-1])])
-    return starts.astype(np.float32)
+    following = np.cumsum(self.exposure_times + gap_s)
+    starts = np.concatenate([[0.0], following[:-1]]) if self.starts_s is None else self.starts_s
+    end = starts[-1] + self.exposure_times[-1] + gap_s
+    return np.concatenate([starts, np.full(num_frames - len(self.frames), end)]).astype(np.float32)
 
 
 def real_burst(frames: Sequence[RawFrame], *, exposure_times: Sequence[float] | None = None,
                reference: str = "first", gap_s: float | None = None,
-               profile_of: Profiles = lambda frame: frame.noise) -> RealBurst:
+               starts_s: Sequence[float] | None = None, profile_of: Profiles = lambda frame: frame.noise) -> RealBurst:
   """Checks that frames belong together and says how.
 
   Args:
     frames: in the order in which they were taken.
     exposure_times: s, of files that do not say them.
     reference: "first", or "sharpest".
-    gap_s: see `RealBurst`.
+    gap_s, starts_s: see `RealBurst`; starts hold only where the first frame is the reference.
     profile_of: the noise of a frame, where it is known.
 
   Raises:
@@ -73,7 +76,7 @@ def real_burst(frames: Sequence[RawFrame], *, exposure_times: Sequence[float] | 
   scales = _scales(frames, times, measured)
   noise = tuple(profile and profile.scaled(scale) for profile, scale in zip(map(profile_of, frames), scales))
   return RealBurst(frames=frames, exposure_times=times, scales=scales, noise=noise, measured_scales=measured,
-                   gap_s=gap_s)
+                   gap_s=gap_s, starts_s=_starts(starts_s, times) if first == 0 else None)
 
 
 def measured_scales(frames: Sequence[RawFrame]) -> np.ndarray:
@@ -119,6 +122,17 @@ def _exposure_times(frames, given) -> np.ndarray:
     raise ValueError(f"{missing[0]} does not say its exposure time{others}. Give all of them, in s: --exposure_times="
                      f"{','.join(['0.01'] * len(frames))}")
   return np.array([frame.exposure_time for frame in frames])
+
+
+def _starts(starts_s, times) -> np.ndarray | None:
+  """Relative to the first; as the camera's clock has them, if frames follow each other by it."""
+  if starts_s is None:
+    return None
+  starts = np.asarray(starts_s, np.float64) - starts_s[0]
+  if len(starts) != len(times) or np.any(np.diff(starts) < 0.99 * times[:-1]):
+    raise ValueError(f"Exposures that start at {starts.tolist()} s overlap, or are not {len(times)}: frames of a burst "
+                     "follow each other.")
+  return starts
 
 
 def _reference(frames, times, reference) -> int:

@@ -11,15 +11,19 @@ times and ISO are those of the files, unless --exposure_times gives them, or --p
 
 import argparse
 from collections.abc import Callable, Sequence
+import dataclasses
 import sys
 import time
 import warnings
 
+from debir_jax.camera.cameras import CameraError, capture_starts_s
 from debir_jax.camera.coarse_motion import find_coarse_motion, no_motion
 from debir_jax.camera.dng import check_new, write_dng, write_png, write_tiff
 from debir_jax.camera.frame_noise import doubts, model_noise, noise_of
+from debir_jax.camera.limits import NS_PER_S
 from debir_jax.camera.noise_calibration import NoiseCalibration, read_calibration
 from debir_jax.camera.noise_profile import NoiseProfile
+from debir_jax.camera.plan import CapturePlan, read_plan
 from debir_jax.camera.raw_files import read_raw
 from debir_jax.camera.raw_frame import RawFrame
 from debir_jax.camera.real_burst import MOST_FRAMES, RealBurst, real_burst
@@ -36,7 +40,7 @@ def main(argv: Sequence[str]) -> None:
   options = _parser().parse_args(argv)
   try:
     run(options)
-  except (ValueError, OSError, ImportError) as error:
+  except (ValueError, OSError, ImportError, CameraError) as error:
     sys.exit(f"Error: {error}")
 
 
@@ -52,8 +56,12 @@ def run(options: argparse.Namespace) -> None:
   if len(options.frames) > MOST_FRAMES:
     raise ValueError(f"{len(options.frames)} files are no burst; give one at a time, {MOST_FRAMES} frames at most.")
   start_s, model = time.monotonic(), load(options.weights)
-  burst = real_burst([read_raw(path) for path in options.frames], exposure_times=options.exposure_times,
-                     reference=options.reference, gap_s=options.frame_gap,
+  frames, starts_s = [read_raw(path) for path in options.frames], None
+  if options.plan:
+    plan = read_plan(options.plan)
+    frames, starts_s = frames_by_plan(frames, plan), capture_starts_s(plan)
+  burst = real_burst(frames, exposure_times=options.exposure_times, reference=options.reference,
+                     gap_s=options.frame_gap, starts_s=starts_s,
                      profile_of=profiles_by(options.noise and read_calibration(options.noise)))
   restored = restore_frames(model, burst, tile_size=options.tile_size, alignment=options.alignment)
   write_dng(options.out, restored, overwrite=options.overwrite)
@@ -87,6 +95,20 @@ def restore_frames(model: Debir, burst: RealBurst, *, tile_size: int = TILE_SIZE
   coarse = _coarse_motion(burst, alignment)
   image = restore_burst(model, burst, model_noise(profiles, num_frames), coarse, tile_size=tile_size)
   return burst.frames[0].with_packed(image, None)
+
+
+def frames_by_plan(frames: Sequence[RawFrame], plan: CapturePlan) -> list[RawFrame]:
+  """The frames of the plan's capture, with the exposure times and ISOs that the camera says it used.
+
+  Raises:
+    ValueError: there are more or fewer of them than were taken.
+  """
+  taken = [frame.actual for frame in plan.frames if frame.actual]
+  if len(taken) != len(frames):
+    raise ValueError(f"By --plan {len(taken)} frames were taken (those with `actual` settings), but {len(frames)} files "
+                     "are given. Give the files of the capture, in its order.")
+  return [dataclasses.replace(frame, exposure_time=actual.exposure_time_ns / NS_PER_S, iso=float(actual.iso))
+          for frame, actual in zip(frames, taken)]
 
 
 def profiles_by(calibration: NoiseCalibration | None) -> Callable[[RawFrame], NoiseProfile | None]:
@@ -133,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
   add("--tiff", action="store_true", help="also a TIFF of 16 bits beside it, developed")
   add("--weights", help="a name, folder or file, see debir_jax.load; default: the package's own")
   add("--noise", help="the file of debir_jax.camera.calibrate, for frames without NoiseProfile")
+  add("--plan", help="the capture plan with what the camera did: its exposure times, ISOs and starts count")
   add("--exposure_times", type=_times, help="s, separated by commas, of files that do not say them")
   add("--frame_gap", type=float, help="s from the end of an exposure to the start of the next; default: the networks'")
   add("--reference", default="first", help="which frame is restored: first or sharpest")

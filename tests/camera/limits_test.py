@@ -56,9 +56,9 @@ def test_the_iso_of_a_ladder_is_not_above_what_is_wanted():
 
 
 @pytest.mark.parametrize("wrong", [
-    dict(min_exposure_ns=0), dict(min_exposure_ns=2_000_000_000), dict(row_time_ns=0), dict(isos=()), dict(isos=(200, 100)),
-    dict(isos=(1.5,)), dict(mains_hz=55), dict(warmup_frames=-1), dict(max_exposure_ns=1e9), dict(name=3),
-    dict(continuous_iso=1), dict(row_time_ns=900_000_000, min_exposure_ns=950_000_000)])
+    dict(min_exposure_ns=0), dict(min_exposure_ns=2_000_000_000), dict(row_time_ns=0), dict(isos=()),
+    dict(isos=(200, 100)), dict(isos=(1.5,)), dict(mains_hz=55), dict(warmup_frames=-1), dict(max_exposure_ns=1e9),
+    dict(name=3), dict(continuous_iso=1), dict(row_time_ns=900_000_000, min_exposure_ns=950_000_000)])
 def test_limits_that_make_no_sense_are_refused(wrong):
   """With the field's name or the values."""
   with pytest.raises(ValueError):

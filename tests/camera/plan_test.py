@@ -92,9 +92,10 @@ def test_a_frame_taken_otherwise_is_another_frame():
 def test_other_versions_and_files_are_refused(tmp_path):
   """A newer version by its number; all with the file's name."""
   content, path = plan_json(some_plan()), tmp_path / "a plan.json"
-  for changes, message in ((dict(version=2), "version 2"), (dict(schema="x"), "no capture plan"), (dict(frames=[]), "1 to"),
-                           (dict(frames=[3]), "object"), (dict(limits=None), "camera"), (dict(budget_ns=-1), "budget_ns"),
-                           (dict(more=1), "more")):
+  for changes, message in (
+      (dict(version=2), "version 2"), (dict(schema="x"), "no capture plan"), (dict(frames=[]), "1 to"),
+      (dict(frames=[3]), "object"), (dict(limits=None), "camera"), (dict(budget_ns=-1), "budget_ns"),
+      (dict(more=1), "more")):
     path.write_text(json.dumps(content | changes))
     with pytest.raises(ValueError, match="a plan.json.*" + message):
       read_plan(path)
