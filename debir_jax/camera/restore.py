@@ -105,8 +105,8 @@ def frames_by_plan(frames: Sequence[RawFrame], plan: CapturePlan) -> list[RawFra
   """
   taken = [frame.actual for frame in plan.frames if frame.actual]
   if len(taken) != len(frames):
-    raise ValueError(f"By --plan {len(taken)} frames were taken (those with `actual` settings), but {len(frames)} files "
-                     "are given. Give the files of the capture, in its order.")
+    raise ValueError(f"By --plan {len(taken)} frames were taken (those with `actual` settings), but {len(frames)} "
+                     "files are given. Give the files of the capture, in its order.")
   return [dataclasses.replace(frame, exposure_time=actual.exposure_time_ns / NS_PER_S, iso=float(actual.iso))
           for frame, actual in zip(frames, taken)]
 
