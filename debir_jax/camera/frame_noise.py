@@ -6,19 +6,23 @@ the noise model of the networks' training has as much fine noise (`restoration/n
 
 from collections.abc import Sequence
 
+import jax
 import numpy as np
 
 from debir_jax.camera.noise_profile import FrameNoise, NoiseProfile
 from debir_jax.camera.real_burst import RealBurst
+from debir_jax.camera.tile_restoration import trained_black_level
 from debir_jax.restoration.noise_level import estimated_gains
 from debir_jax.simulator import IsoNoise
 from debir_jax.weights.model import Debir
 
-_PIECE, _PIECES_A_SIDE = 64, 3  # Packed px, and how many pieces of each frame are looked at.
+_PIECE, _PIECES_A_SIDE = 32, 3  # Packed px, and how many pieces of each frame are looked at.
 _TOLERANCE = 1.5  # Noise may be so many times that of training, either way, without a word.
 _BELOW_BLACK = 0.02  # Share of samples, that training which clips at black hardly has.
 _BRIGHTNESS_TOLERANCE = 1.25  # Between metadata and frames.
 _TIME_TOLERANCE = 1.05
+
+_estimated_gains = jax.jit(estimated_gains)
 
 
 def noise_of(burst: RealBurst, model: Debir) -> tuple[NoiseProfile, ...]:
@@ -27,7 +31,7 @@ def noise_of(burst: RealBurst, model: Debir) -> tuple[NoiseProfile, ...]:
     return burst.noise
   noise_model = model.noise_model or IsoNoise()
   pieces = np.concatenate(list(_pieces(burst)), 1)
-  gains = np.asarray(estimated_gains(pieces, np.asarray(burst.exposure_times, np.float32), noise_model))
+  gains = np.asarray(_estimated_gains(pieces, np.asarray(burst.exposure_times, np.float32), noise_model))
   return tuple(known or NoiseProfile.of_model(noise_model, gain) for known, gain in zip(burst.noise, gains))
 
 
@@ -50,7 +54,7 @@ def _pieces(burst):
   side = min(sides)
   for top in places[0]:
     for left in places[1]:
-      yield np.stack([scale * frame.packed(slice(top, top + side), slice(left, left + side))
+      yield np.stack([np.float32(scale) * frame.packed(slice(top, top + side), slice(left, left + side))
                       for frame, scale in zip(burst.frames, burst.scales)])
 
 
@@ -74,11 +78,11 @@ def _noise_doubts(burst, profiles, model):
 
 
 def _black_doubts(burst, model):
-  trained = model.description.get("restorer", {}).get("trained_for", {})
-  below = float(np.mean([np.mean(piece < 0) for piece in _pieces(burst)]))
-  if not trained.get("black_level", 0.0) and below > _BELOW_BLACK:
-    yield (f"{100 * below:.0f} % of the samples lie below black, where the frames that the restorer was trained on "
-           "were clipped: dark parts may come out differently.")
+  below = float(np.mean([np.mean(piece < -trained_black_level(model)) for piece in _pieces(burst)]))
+  if below > _BELOW_BLACK:
+    yield (f"{100 * below:.0f} % of the samples lie further below black than in training, where they were clipped; "
+           "they are clipped here too, which makes noisy dark parts brighter. Weights trained with a black_level keep "
+           "them.")
 
 
 def _brightness_doubts(burst):

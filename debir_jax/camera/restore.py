@@ -27,12 +27,11 @@ from debir_jax.camera.plan import CapturePlan, read_plan
 from debir_jax.camera.raw_files import read_raw
 from debir_jax.camera.raw_frame import RawFrame
 from debir_jax.camera.real_burst import MOST_FRAMES, RealBurst, real_burst
-from debir_jax.camera.tile_restoration import TILE_SIZE, check_model, restore_burst
+from debir_jax.camera.tile_restoration import TILE_SIZE, check_model, check_tile_size, restore_burst
 from debir_jax.runtime.progress import log
 from debir_jax.weights.model import Debir, load
 
 ALIGNMENTS = ("auto", "coarse", "none")
-_SEARCHED_PX = 12.0  # Mean shifts beyond this are aligned coarsely first; below, the search alone is for them.
 
 
 def main(argv: Sequence[str]) -> None:
@@ -80,7 +79,7 @@ def restore_frames(model: Debir, burst: RealBurst, *, tile_size: int = TILE_SIZE
     burst: of real frames.
     tile_size: packed px.
     alignment: "coarse": frames are moved by what reduced frames show before tiles are searched for finer motion;
-      "none": they are not; "auto": where they lie far apart.
+      "none": they are not; "auto": tile by tile, as frames become more alike.
 
   Raises:
     ValueError: the frames do not fit the networks.
@@ -89,11 +88,15 @@ def restore_frames(model: Debir, burst: RealBurst, *, tile_size: int = TILE_SIZE
     UserWarning: the networks were not trained for such frames, by how much.
   """
   num_frames = check_model(model, burst)
+  check_tile_size(tile_size)
+  if alignment not in ALIGNMENTS:
+    raise ValueError(f"--alignment={alignment}: there are {', '.join(ALIGNMENTS)}.")
   profiles = noise_of(burst, model)
   for doubt in doubts(burst, profiles, model):
     warnings.warn(doubt, UserWarning, stacklevel=2)
   coarse = _coarse_motion(burst, alignment)
-  image = restore_burst(model, burst, model_noise(profiles, num_frames), coarse, tile_size=tile_size)
+  image = restore_burst(model, burst, model_noise(profiles, num_frames), coarse, tile_size=tile_size,
+                        choose=alignment == "auto")
   return burst.frames[0].with_packed(image, None)
 
 
@@ -122,14 +125,10 @@ def profiles_by(calibration: NoiseCalibration | None) -> Callable[[RawFrame], No
 
 
 def _coarse_motion(burst, alignment):
-  if alignment not in ALIGNMENTS:
-    raise ValueError(f"--alignment={alignment}: there are {', '.join(ALIGNMENTS)}.")
   if alignment == "none":
     return no_motion(len(burst.frames))
   found = find_coarse_motion(burst.frames, burst.scales)
-  if alignment == "auto" and found.largest_px < _SEARCHED_PX:
-    return no_motion(len(burst.frames))
-  log(f"  Frames lie up to {found.largest_px:.0f} packed px apart: aligned coarsely first.")
+  log(f"  Frames lie up to {found.largest_px:.0f} packed px apart.")
   return found
 
 

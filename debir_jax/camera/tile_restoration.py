@@ -17,8 +17,9 @@ from debir_jax.camera.coarse_motion import CoarseMotion
 from debir_jax.camera.noise_profile import FrameNoise
 from debir_jax.camera.real_burst import RealBurst
 from debir_jax.imaging.resample import warp
+from debir_jax.motion.burst_flow import detail_of
 from debir_jax.pipeline import restore, restorer_inputs
-from debir_jax.restoration.aligned_inputs import found_motion
+from debir_jax.restoration.aligned_inputs import found_motion, frame_precision
 from debir_jax.restoration.tiles import tiles_along
 from debir_jax.runtime.progress import with_progress
 from debir_jax.types import Burst
@@ -27,6 +28,8 @@ from debir_jax.weights.model import Debir
 TILE_SIZE = 128  # Packed px; what the paper trains on.
 _GRID = 4  # Networks go down to a quarter of the size.
 _COARSE_PX = 2.0  # Shorter shifts are left to the search alone, which is for them.
+_SEARCHED_PX = 24.0  # Longer ones are beyond it; between, the frames tell which of both is right.
+_DETAIL_PX = 1.3  # Blur of what is compared for that, against noise.
 _PROGRESS_S = 10.0
 
 
@@ -67,7 +70,7 @@ def path_at(knots_s: jax.Array, shifts: jax.Array, times_s: jax.Array) -> jax.Ar
 
 
 def restore_burst(model: Debir, burst: RealBurst, noise: FrameNoise, coarse: CoarseMotion, *,
-                  tile_size: int = TILE_SIZE) -> np.ndarray:
+                  tile_size: int = TILE_SIZE, choose: bool = True) -> np.ndarray:
   """The reference frame as it would be without noise and blur, `[h, w, 4]`, packed RAW.
 
   Args:
@@ -76,13 +79,14 @@ def restore_burst(model: Debir, burst: RealBurst, noise: FrameNoise, coarse: Coa
     noise: of all frames that the restorer is for.
     coarse: where the reference is in the other frames.
     tile_size: packed px, a multiple of 4.
+    choose: where the coarse motion is within the reach of the search for finer motion, tiles are also aligned without
+      it, and restored from what makes the frames more alike; False: coarse motion always counts.
 
   Raises:
     ValueError: there is no restorer, it is for fewer frames, or tiles of this size cannot be.
   """
   num_frames = check_model(model, burst)
-  if tile_size < 2 * _GRID or tile_size % _GRID:
-    raise ValueError(f"--tile_size={tile_size} must be a multiple of {_GRID} packed px, {2 * _GRID} at least.")
+  check_tile_size(tile_size)
   size = burst.frames[0].size
   sides = tuple(min(tile_size, side // _GRID * _GRID) for side in size)
   image = np.zeros((*size, 4), np.float32)
@@ -92,11 +96,27 @@ def restore_burst(model: Debir, burst: RealBurst, noise: FrameNoise, coarse: Coa
   times[:len(burst.frames)] = burst.exposure_times
   start_s = burst.start_s(model.timing.frame_gap_s, num_frames)
   for top, left, weights in with_progress(places, len(places), "tiles", every_s=_PROGRESS_S):
-    raw, shifts, cuts = cut_tile(burst, coarse, (int(top), int(left)), sides, num_frames)
-    restored = _restore_tile(model.restorer, model.restorer_inputs, model.restorer_variables,
-                             dict(raw=raw, times=times, start_s=start_s, noise=noise, shifts=shifts, cuts=cuts))
+    shifts = coarse.shifts(int(top), int(left), *sides)
+    seen = []
+    for candidate in candidate_shifts(shifts, choose and model.restorer_inputs.aligned):
+      tile = cut_tile(burst, candidate, (int(top), int(left)), sides, num_frames)
+      tile["raw"] = np.maximum(tile["raw"], -trained_black_level(model))
+      seen.append(_inputs_of_tile(model.restorer_inputs, tile | dict(times=times, start_s=start_s, noise=noise)))
+    inputs, _ = max(seen, key=lambda each: float(each[1]))
+    restored = _restore_tile(model.restorer, model.restorer_variables, inputs)
     image[top:top + sides[0], left:left + sides[1]] += weights[..., None] * np.asarray(restored)
   return image
+
+
+def trained_black_level(model: Debir) -> float:
+  """What lies further below black than this, relative to white, the restorer has never seen: it was clipped."""
+  return model.description.get("restorer", {}).get("trained_for", {}).get("black_level", 0.0)
+
+
+def check_tile_size(tile_size: int) -> None:
+  """Raises a ValueError for tiles that cannot be."""
+  if tile_size < 2 * _GRID or tile_size % _GRID:
+    raise ValueError(f"--tile_size={tile_size} must be a multiple of {_GRID} packed px, {2 * _GRID} at least.")
 
 
 def check_model(model: Debir, burst: RealBurst) -> int:
@@ -113,42 +133,55 @@ def check_model(model: Debir, burst: RealBurst) -> int:
   return num_frames
 
 
-def cut_tile(burst: RealBurst, coarse: CoarseMotion, corner: tuple[int, int], sides: tuple[int, int],
-             num_frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def candidate_shifts(shifts: np.ndarray, choose: bool) -> list[np.ndarray]:
+  """Shifts `[n, 2]` by which a tile may be cut out of the frames: by none, by what was found coarsely, or both."""
+  longest = np.max(np.linalg.norm(shifts, axis=-1))
+  if longest < _COARSE_PX:
+    return [np.zeros_like(shifts)]
+  return [shifts, np.zeros_like(shifts)] if choose and longest < _SEARCHED_PX else [shifts]
+
+
+def cut_tile(burst: RealBurst, found: np.ndarray, corner: tuple[int, int], sides: tuple[int, int],
+             num_frames: int) -> dict[str, np.ndarray]:
   """A tile as every frame shows it, of one brightness.
 
   Args:
     burst: the frames.
-    coarse: their motion.
+    found: shift `[n', 2]` of its content in each of them, (x, y) in packed px.
     corner: (top, left) in the reference, packed px.
     sides: (height, width).
     num_frames: of the result; what is not taken is 0.
 
   Returns:
-    `[n, height, width, 4]`; shifts of its content and of the cuts, each `[n, 2]` (x, y) in packed px.
+    "raw" `[n, height, width, 4]`; "shifts" of its content and of the "cuts", each `[n, 2]`.
   """
   raw = np.zeros((num_frames, *sides, 4), np.float32)
   shifts, cuts = np.zeros((num_frames, 2), np.float32), np.zeros((num_frames, 2), np.float32)
-  found = coarse.shifts(*corner, *sides)
-  if np.max(np.linalg.norm(found, axis=-1)) >= _COARSE_PX:
-    shifts[:len(found)] = found
-    shifts[len(found):] = found[-1]
+  shifts[:len(found)] = found
+  shifts[len(found):] = found[-1]
   for place, (frame, scale) in enumerate(zip(burst.frames, burst.scales)):
     starts = [int(np.clip(start + np.rint(shift), 0, whole - side)) for start, shift, whole, side in zip(
         corner, shifts[place, ::-1], frame.size, sides)]
     raw[place] = scale * frame.packed(*(slice(start, start + side) for start, side in zip(starts, sides)))
     cuts[place] = starts[1] - corner[1], starts[0] - corner[0]
   cuts[len(burst.frames):] = shifts[len(burst.frames):]
-  return raw, shifts, cuts
+  return dict(raw=raw, shifts=shifts, cuts=cuts)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _restore_tile(restorer, options, variables, tile):
+@functools.partial(jax.jit, static_argnums=0)
+def _inputs_of_tile(options, tile):
+  """What the restorer sees, and how alike the frames are as they are aligned in it."""
   burst = Burst(raw=tile["raw"], exposure_times=tile["times"], gains=jnp.ones_like(tile["times"]),
                 frame_mask=tile["times"] > 0, noise_model=tile["noise"], start_s=tile["start_s"])
-  if options.aligned:
-    burst = dataclasses.replace(burst, motion=_motion_of(burst, tile["shifts"], tile["cuts"]))
-  return restore(restorer, variables, restorer_inputs(burst, options))
+  if not options.aligned:
+    return restorer_inputs(burst, options), jnp.zeros(())
+  burst = dataclasses.replace(burst, motion=_motion_of(burst, tile["shifts"], tile["cuts"]))
+  return restorer_inputs(burst, options), likeness(burst)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _restore_tile(restorer, variables, inputs):
+  return restore(restorer, variables, inputs)
 
 
 def _motion_of(burst, shifts, cuts) -> ShiftedMotion:
@@ -159,3 +192,18 @@ def _motion_of(burst, shifts, cuts) -> ShiftedMotion:
       burst.raw, jnp.broadcast_to(by_coarse, (*burst.raw.shape[:3], 2)))
   rest = found_motion(dataclasses.replace(burst, raw=moved))
   return dataclasses.replace(coarse, rest=rest)
+
+
+def likeness(burst: Burst) -> jax.Array:
+  """How alike the frames of a burst are along its motion: cross energy over self energy of their detail, at most 1.
+
+  As `motion/burst_flow.py` compares motions; of what all frames see.
+  """
+  detail = detail_of(burst.raw.mean(-1), _DETAIL_PX)
+  read, inside = jax.vmap(warp)(detail, burst.motion.at(burst.start_s + burst.exposure_times / 2))
+  weights = frame_precision(burst)
+  common = jnp.prod(jnp.where(burst.frame_mask[:, None, None], inside, 1), 0)
+  weights = (weights / jnp.sum(weights))[:, None, None] * common
+  cross = jnp.sum(jnp.sum(weights * read, 0)**2) - jnp.sum((weights * read)**2)
+  own = jnp.sum(weights * (jnp.sum(weights, 0) - weights) * read**2)
+  return cross / (own + 1e-12)
