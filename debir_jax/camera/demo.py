@@ -40,13 +40,7 @@ _BORDER = 8  # Packed px that are not measured: there the burst has seen less.
 
 def main(argv: Sequence[str]) -> None:
   """Reads the options and goes all the way; what is wrong is told in a line, not as a traceback."""
-  parser = argparse.ArgumentParser(prog="python -m debir_jax.camera.demo", description=__doc__,
-                                   formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("--out", default="runs/camera_demo", help="a new folder")
-  parser.add_argument("--size", type=int, default=256, help="side of the scene, mosaic px, a multiple of 8")
-  parser.add_argument("--speed", type=float, default=360.0, help="of the camera, mosaic px/s")
-  parser.add_argument("--seed", type=int, default=0)
-  options = parser.parse_args(argv)
+  options = parser().parse_args(argv)
   try:
     run(options)
   except (ValueError, OSError, ImportError, RuntimeError) as error:
@@ -124,6 +118,17 @@ def _write_frames(folder: pathlib.Path, previews: Sequence[RawFrame], capture: C
   for path, frame in zip(files, capture.frames):
     write_dng(path, frame)
   return files
+
+
+def parser() -> argparse.ArgumentParser:
+  """The options of the command."""
+  options = argparse.ArgumentParser(prog="python -m debir_jax.camera.demo", description=__doc__,
+                                    formatter_class=argparse.RawDescriptionHelpFormatter)
+  options.add_argument("--out", default="runs/camera_demo", help="a new folder")
+  options.add_argument("--size", type=int, default=256, help="side of the scene, mosaic px, a multiple of 8")
+  options.add_argument("--speed", type=float, default=360.0, help="of the camera, mosaic px/s")
+  options.add_argument("--seed", type=int, default=0)
+  return options
 
 
 if __name__ == "__main__":

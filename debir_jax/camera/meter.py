@@ -162,15 +162,15 @@ def _check_previews(previews) -> tuple[float, float]:
   if second.exposure_time is None or second.iso is None:
     raise ValueError(f"{second.source} does not say its exposure time and ISO, which the burst is planned by. Give "
                      "them: --exposure_time=0.008 --iso=3200.")
-  if np.array_equal(first.mosaic, second.mosaic):
-    raise ValueError(f"{first.source} and {second.source} hold the very same pixels: motion cannot be seen in one "
-                     "frame that is given twice.")
   planes = second.packed()
   if planes.mean() < _DARK:
     raise ValueError(f"{second.source} is black (mean {planes.mean():.2g} of white). Take brighter previews.")
   if np.mean(planes >= 0.98) > _CLIPPED:
     raise ValueError(f"{second.source} is clipped in {100 * np.mean(planes >= 0.98):.0f} % of its samples. Take darker "
                      "previews.")
+  if np.array_equal(first.mosaic, second.mosaic):
+    raise ValueError(f"{first.source} and {second.source} hold the very same pixels: motion cannot be seen in one "
+                     "frame that is given twice.")
   return second.exposure_time, second.iso
 
 

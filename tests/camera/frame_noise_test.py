@@ -15,6 +15,7 @@ from tests.camera.coarse_motion_test import scene
 from tests.camera.frames import frame
 
 _TIMES = (1 / 120,) * 4
+_PROFILES = [NoiseProfile.of_model(IsoNoise(), 700.0)] * 4
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +54,13 @@ def test_frames_as_in_training_raise_no_doubt(model):
 def test_other_noise_is_told_by_how_much(model, gain, message):
   """Far from the gains of training, either way."""
   burst = taken(gain, profile=True)
-  assert any(re.search(message, doubt) for doubt in doubts(burst, [NoiseProfile.of_model(IsoNoise(), 700.0)] * 4, model))
+  assert any(re.search(message, doubt) for doubt in doubts(burst, burst.noise, model))
 
 
 def test_samples_below_black_are_told(model):
   """A dark scene at a high gain."""
   burst = taken(700.0, level=0.05)
-  told = doubts(burst, [NoiseProfile.of_model(IsoNoise(), 700.0)] * 4, model)
+  told = doubts(burst, _PROFILES, model)
   assert any("% of the samples lie further below black" in doubt for doubt in told)
 
 
@@ -67,9 +68,9 @@ def test_wrong_metadata_is_told(model):
   """A frame twice as bright as it says; times longer than those of training."""
   burst = taken(700.0)
   lying = dataclasses.replace(burst, measured_scales=np.array([1, 0.5, 1, np.nan]))
-  assert any("2.00 times as bright" in doubt for doubt in doubts(lying, [NoiseProfile.of_model(IsoNoise(), 700.0)] * 4, model))
+  assert any("2.00 times as bright" in doubt for doubt in doubts(lying, _PROFILES, model))
   long = dataclasses.replace(burst, exposure_times=np.full(4, 0.5))
-  assert any("2 s in all" in doubt for doubt in doubts(long, [NoiseProfile.of_model(IsoNoise(), 700.0)] * 4, model))
+  assert any("2 s in all" in doubt for doubt in doubts(long, _PROFILES, model))
 
 
 def test_frames_that_were_not_taken_have_some_noise():
