@@ -43,6 +43,7 @@ class LucasKanade:
     blur_sigma_px: standard deviation of the blur of the images before matching, at every level.
     damping: added to the diagonal of the 2x2 system (signal^2/px^2). Larger values report less motion for noise, and
       less motion where there is some.
+    unrolled: iterations one after the other in the place of a loop, for exports that know no loops; the same numbers.
   """
 
   num_levels: int = 5
@@ -50,6 +51,7 @@ class LucasKanade:
   window_sigma_px: float = 8.0
   blur_sigma_px: float = 2.0
   damping: float = 1e-4
+  unrolled: bool = False
 
   name = "lucas_kanade"
   preview_rendering = "binned"
@@ -78,7 +80,7 @@ class LucasKanade:
       gradient = (template_gradient + _gradient(warped)) / 2  # Symmetric in both images: second-order accurate.
       return flow + _least_squares_step(gradient, template - warped, inside, self.window_sigma_px, self.damping)
 
-    flow = jax.lax.fori_loop(0, self.num_iterations, step, flow)
+    flow = jax.lax.fori_loop(0, self.num_iterations, step, flow, unroll=self.unrolled)
     return gaussian_blur(flow, _FLOW_SIGMA_PX)
 
 
