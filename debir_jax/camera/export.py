@@ -3,8 +3,9 @@
   python -m debir_jax.camera.export --out metering.mlir --size 256
   python -m debir_jax.camera.export --out metering.tflite --size 256 --converter /path/to/venv/bin/python
 
-The file runs without this package. StableHLO by `jax.export`; TensorFlow Lite out of that by `litert-converter`, without
-TensorFlow. Its entry point is private and its dependencies older than ours, so it lives in an environment of its own:
+The file runs without this package. StableHLO by `jax.export`; TensorFlow Lite out of that by `litert-converter`,
+without TensorFlow. Its entry point is private and its dependencies older than ours, so it lives in an environment of
+its own:
 
   python -m venv venv && venv/bin/pip install litert-converter==0.5.0 ai-edge-litert==2.3.0 numpy
 

@@ -50,7 +50,7 @@ def work(start: int, stop: int, folder: pathlib.Path) -> None:
   """Reads mutations start to stop; says on standard output what became of each."""
   import resource
   resource.setrlimit(resource.RLIMIT_AS, (1024 * _MOST_BYTES, 1024 * _MOST_BYTES))
-  content, path = dng_bytes(frame(height=16, width=24)), folder / "mutated.dng"
+  content, path = dng_bytes(frame(height=24, width=32)), folder / "mutated.dng"
   for index in range(start, stop):
     path.write_bytes(mutated(random.Random(index), content))
     try:
@@ -77,8 +77,9 @@ def main() -> None:
   end = options.start + options.count
   while index < end:
     stop = min(index + _CHUNK, end)
-    done = subprocess.run([sys.executable, "-m", "experiments.camera.fuzz", "--worker", "--start", str(index), "--count",
-                           str(stop - index), "--to", str(options.to)], capture_output=True, text=True, check=False)
+    worker = [sys.executable, "-m", "experiments.camera.fuzz", "--worker", "--start", str(index),
+              "--count", str(stop - index), "--to", str(options.to)]
+    done = subprocess.run(worker, capture_output=True, text=True, check=False)
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     for number, outcome in rows:
       known = outcome in ("frame", "refused")
@@ -90,8 +91,8 @@ def main() -> None:
       found.append([index, f"crash, exit code {done.returncode}", done.stderr[-300:]])
       index += 1
     write_json(options.to / "fuzz.json", dict(
-        command="python -m experiments.camera.fuzz", num_read=index - options.start, counts=dict(counts), found=found[:200],
-        seconds=time.monotonic() - start_s))
+        command="python -m experiments.camera.fuzz", num_read=index - options.start, counts=dict(counts),
+        found=found[:200], seconds=time.monotonic() - start_s))
   print(dict(counts))
 
 
