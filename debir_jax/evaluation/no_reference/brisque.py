@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from debir_jax.evaluation.no_reference.brisque_opencv import is_opencv, read_opencv
 from debir_jax.evaluation.no_reference.scene_statistics import (
   fit_asymmetric_gaussian,
   fit_gaussian,
@@ -76,11 +77,16 @@ def brisque_features(image: jax.Array, *, border: int = 0) -> jax.Array:
 def load_brisque(model_path: str | os.PathLike, range_path: str | os.PathLike) -> Brisque:
   """The metric from a model of `svm-train` and a range file of `svm-scale`: the release's allmodel and allrange.
 
+  Or from OpenCV's brisque_model_live.yml and brisque_range_live.yml.
+
   Raises:
     FileNotFoundError, ValueError: one is missing, or holds something else.
   """
-  slopes, offsets = _read_range(*_lines(range_path, "range_path"))
-  gamma, rho, coefficients, support_vectors = _read_model(*_lines(model_path, "model_path"))
+  model, ranges = _lines(model_path, "model_path"), _lines(range_path, "range_path")
+  if is_opencv(model[1]):
+    return Brisque(*map(np.asarray, read_opencv(model[0], ranges[0], NUM_FEATURES)))
+  slopes, offsets = _read_range(*ranges)
+  gamma, rho, coefficients, support_vectors = _read_model(*model)
   return Brisque(*map(np.asarray, (slopes, offsets, support_vectors, coefficients, gamma, rho)))
 
 
