@@ -64,7 +64,7 @@ def main() -> None:
   rows = [measure(size, options.count, options.converter) for size in options.sizes]
   options.to.mkdir(parents=True, exist_ok=True)
   write_json(options.to / "export.json", dict(
-      command="python -m experiments.camera.export", cpu=_cpu(), load_average=os.getloadavg(), rows=rows))
+      command="python -m experiments.camera.export", cpu=cpu_name(), load_average=os.getloadavg(), rows=rows))
   lines = ["| preview, packed px | TFLite | largest relative difference of a time | latency, median | p90 |",
            "|---|---|---|---|---|"]
   lines += [f"| {row['size_px']} | {row['tflite_bytes'] / 1e3:.0f} kB | {row['max_relative']:.1e} | "
@@ -73,7 +73,8 @@ def main() -> None:
   print("\n".join(lines))
 
 
-def _cpu() -> str:
+def cpu_name() -> str:
+  """How many cores of which processor."""
   names = [line.partition(":")[2].strip() for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines()
            if line.startswith("model name")]
   return f"{len(names)} x {names[0]}" if names else "unknown"
