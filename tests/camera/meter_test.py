@@ -76,8 +76,8 @@ def test_another_camera_is_told_in_gains_of_training(model):
 
 def test_large_previews_are_reduced(model, monkeypatch):
   """Flow in px of full previews, from small ones."""
-  monkeypatch.setattr(command, "_CROP", 48)
-  plan = meter(model, previews(shift=(8, 0), size=(96, 96)), _LIMITS, policy="bracket")
+  monkeypatch.setattr(command, "_CROP", 64)
+  plan = meter(model, previews(shift=(8, 0), size=(128, 128)), _LIMITS, policy="bracket")
   assert plan.mean_flow_px == pytest.approx(8, abs=2.5)
 
 
