@@ -21,7 +21,7 @@ _PLACEHOLDER, _EXIF = 34664, 34665  # tifffile refuses to write the second one.
 _D65 = 21  # CalibrationIlluminant1: what `xyz_to_camera` is for.
 _BYTE, _ASCII, _SHORT, _LONG, _RATIONAL, _SRATIONAL, _DOUBLE = 1, 2, 3, 4, 5, 10, 12  # Types of TIFF.
 _MOST_ISO = 65535  # Of ISOSpeedRatings; beyond, other tags say it.
-_EXIF_SIZES = {_SHORT: ("H", 2), _LONG: ("I", 4), _RATIONAL: ("II", 8)}
+_EXIF_FORMS = {_ASCII: ("B", 1), _SHORT: ("H", 1), _LONG: ("I", 1), _RATIONAL: ("I", 2)}  # Numbers of a value.
 
 
 def write_dng(path: str | os.PathLike, frame: RawFrame, *, overwrite: bool = False) -> None:
@@ -156,11 +156,17 @@ def _exif_entries(frame: RawFrame) -> list[tuple[int, int, tuple[int, ...]]]:
   entries = []
   if frame.exposure_time is not None:
     entries.append((33434, _RATIONAL, _exposure_ratio(frame.exposure_time)))  # ExposureTime
+  if frame.lens.aperture is not None:
+    entries.append((33437, _RATIONAL, _ratios([frame.lens.aperture])))  # FNumber
   if frame.iso is not None:
     iso = max(1, round(frame.iso))
     entries.append((34855, _SHORT, (min(iso, _MOST_ISO),)))  # ISOSpeedRatings
     entries.append((34864, _SHORT, (2,)))  # SensitivityType: the next one.
     entries.append((34866, _LONG, (iso,)))  # RecommendedExposureIndex
+  if frame.lens.taken_at is not None:
+    entries.append((36867, _ASCII, tuple(frame.lens.taken_at.encode("ascii", "replace") + b"\0")))  # DateTimeOriginal
+  if frame.lens.focal_length_mm is not None:
+    entries.append((37386, _RATIONAL, _ratios([frame.lens.focal_length_mm])))  # FocalLength
   return entries
 
 
@@ -179,11 +185,11 @@ def _with_exif(content: bytes, entries) -> bytes:
   values_at = where + 2 + 12 * len(entries) + 4
   ifd, values = [struct.pack("<H", len(entries))], b""
   for code, kind, numbers in entries:
-    form, size = _EXIF_SIZES[kind]
-    packed = struct.pack(f"<{form}", *numbers)
-    if size > 4:
-      packed, values = struct.pack("<I", values_at + len(values)), values + packed
-    ifd.append(struct.pack("<HHI", code, kind, 1) + packed.ljust(4, b"\0"))
+    form, of_value = _EXIF_FORMS[kind]
+    packed = struct.pack(f"<{len(numbers)}{form}", *numbers)
+    if len(packed) > 4:
+      packed, values = struct.pack("<I", values_at + len(values)), values + packed + b"\0" * (len(packed) % 2)
+    ifd.append(struct.pack("<HHI", code, kind, len(numbers) // of_value) + packed.ljust(4, b"\0"))
   return _pointed(content, where) + b"".join(ifd) + struct.pack("<I", 0) + values
 
 

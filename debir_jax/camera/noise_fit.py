@@ -19,8 +19,8 @@ from debir_jax.camera.noise_profile import NoiseProfile
 _BLOCK = 8  # Samples of one plane, a side: their mean is the signal of all of them, nearly without noise.
 _NUM_BINS = 32
 _LEAST_SAMPLES = 200  # Of a bin.
-_CLIPPED = 0.9  # Signals from here on may be clipped.
-_FLOOR_STD = 4.0  # Signals so close to what a sample cannot fall below, in its standard deviations, are left out.
+_CLIPPED = 0.95  # Signals from here on may be clipped in spite of all.
+_ROOM_STD = 3.0  # Signals so close to where samples are clipped, in their standard deviations, are left out.
 _FLAT_SHARE = 0.5  # Of the blocks of a single frame: those that vary least on a larger scale.
 _MEDIAN_OF_SQUARE = stats.chi2.ppf(0.5, 1)  # Of a squared standard normal number.
 # Variance of the median of n squared normal numbers, relative to its square: (1/4) / (n f(m)^2 m^2).
@@ -149,7 +149,8 @@ def _bins(samples, line):
   Within a group every detail is measured against the line so far, so that groups may be wide.
   """
   expected = np.maximum(line[0] * np.maximum(samples.signals, 0) + line[1], 1e-12)
-  usable = (samples.signals < _CLIPPED) & (samples.signals > samples.floor + _FLOOR_STD * np.sqrt(expected))
+  room = _ROOM_STD * np.sqrt(expected)
+  usable = (samples.signals > samples.floor + room) & (samples.signals < np.minimum(_CLIPPED, 1 - room))
   order = np.flatnonzero(usable)
   order = order[np.argsort(samples.signals[order])]
   per_block = samples.details.shape[1] if samples.details.size else 1

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from debir_jax.camera.raw_frame import LEAST_SIDE, RawFrame, xyz_to_camera_of
+from debir_jax.camera.raw_frame import LEAST_SIDE, LensSettings, RawFrame, xyz_to_camera_of
 from debir_jax.camera.tiff_tags import TiffTags, read_tags
 from debir_jax.runtime.files import check_downloaded, local_path
 
@@ -90,7 +90,17 @@ def _frame_of(raw, tags, path) -> RawFrame:
       mosaic=_mosaic(visible, top, left), black_levels=black, white_level=float(raw.white_level),
       white_balance=_white_balance(raw.camera_whitebalance), xyz_to_camera=_xyz_to_camera(raw, tags),
       exposure_time=exposure_time, iso=iso, noise=tags.noise,
-      orientation=_ORIENTATION_OF_FLIP.get(raw.sizes.flip, 1), camera=tags.camera, source=os.fspath(path), cfa=cfa)
+      orientation=_ORIENTATION_OF_FLIP.get(raw.sizes.flip, 1), camera=tags.camera, source=os.fspath(path), cfa=cfa,
+      lens=_lens(raw.other))
+
+
+def _lens(other) -> LensSettings:
+  """LibRaw has 0 or 1 for what it does not know, and 1970 for the time."""
+  number = lambda value, least: float(value) if least < value < 1e5 else None
+  known = other.timestamp is not None and other.timestamp.year > 1970
+  return LensSettings(aperture=number(other.aperture, 0 if other.focal_length else 1),
+                      focal_length_mm=number(other.focal_length, 0),
+                      taken_at=other.timestamp.strftime("%Y:%m:%d %H:%M:%S") if known else None)
 
 
 def _cfa(raw) -> str:

@@ -18,6 +18,21 @@ LEAST_SIDE = 8  # Mosaic px: what demosaicking and alignment need.
 _WRITTEN_BLACK, _WRITTEN_WHITE = 2048, 65535  # Of frames that are computed: room below black for noise.
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LensSettings:
+  """What a file says of lens and time, carried over into what is made of it; None where it does not.
+
+  Attributes:
+    aperture: f-number.
+    focal_length_mm: of the lens.
+    taken_at: local time, as EXIF writes it: "2026:11:30 12:00:00".
+  """
+
+  aperture: float | None = None
+  focal_length_mm: float | None = None
+  taken_at: str | None = None
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class RawFrame:
   """A frame.
@@ -35,6 +50,7 @@ class RawFrame:
     camera: make and model; "" where nobody says.
     source: file or device, for messages.
     cfa: of the sensor, before rows and columns were cut off to make it RGGB.
+    lens: of lens and time.
   """
 
   mosaic: np.ndarray
@@ -49,6 +65,7 @@ class RawFrame:
   camera: str = ""
   source: str = "a frame"
   cfa: str = "RGGB"
+  lens: LensSettings = LensSettings()
 
   def __post_init__(self):
     height, width = self.mosaic.shape

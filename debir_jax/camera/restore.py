@@ -16,12 +16,15 @@ import sys
 import time
 import warnings
 
+import numpy as np
+
 from debir_jax.camera.cameras import CameraError, capture_starts_s
 from debir_jax.camera.coarse_motion import find_coarse_motion, no_motion
 from debir_jax.camera.dng import check_new, write_dng, write_png, write_tiff
 from debir_jax.camera.frame_noise import doubts, model_noise, noise_of
 from debir_jax.camera.limits import NS_PER_S
 from debir_jax.camera.noise_calibration import NoiseCalibration, read_calibration
+from debir_jax.camera.noise_fit import fit_noise, samples_of_frame
 from debir_jax.camera.noise_profile import NoiseProfile
 from debir_jax.camera.plan import CapturePlan, read_plan
 from debir_jax.camera.raw_files import read_raw
@@ -31,6 +34,7 @@ from debir_jax.camera.tile_restoration import TILE_SIZE, check_model, check_tile
 from debir_jax.runtime.progress import log
 from debir_jax.weights.model import Debir, load
 
+_LOOKED_AT = 512  # Packed px a side, for the noise that is left.
 ALIGNMENTS = ("auto", "coarse", "none")
 
 
@@ -97,7 +101,18 @@ def restore_frames(model: Debir, burst: RealBurst, *, tile_size: int = TILE_SIZE
   coarse = _coarse_motion(burst, alignment)
   image = restore_burst(model, burst, model_noise(profiles, num_frames), coarse, tile_size=tile_size,
                         choose=alignment == "auto")
-  return burst.frames[0].with_packed(image, None)
+  return burst.frames[0].with_packed(image, noise_left(image))
+
+
+def noise_left(image: np.ndarray) -> NoiseProfile | None:
+  """What is left of the noise in the middle of an image `[h, w, 4]`, as far as its finest detail shows; None where
+  nothing can be said."""
+  starts = [max(0, (side - _LOOKED_AT) // 2) for side in image.shape[:2]]
+  middle = image[starts[0]:starts[0] + _LOOKED_AT, starts[1]:starts[1] + _LOOKED_AT]
+  try:
+    return fit_noise(samples_of_frame(middle, 0.0)).profile
+  except ValueError:
+    return None
 
 
 def frames_by_plan(frames: Sequence[RawFrame], plan: CapturePlan) -> list[RawFrame]:

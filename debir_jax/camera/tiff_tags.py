@@ -3,10 +3,13 @@
 tifffile reads them; nothing of a file is executed, and pixels are not touched.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+import contextlib
 import dataclasses
+import logging
 import os
 import pathlib
+import struct
 from typing import Any
 
 import numpy as np
@@ -16,6 +19,8 @@ from debir_jax.camera.noise_profile import NoiseProfile, mean_profile
 _BEGINNINGS = (b"II*\0", b"MM\0*")
 _MOST_PAGES = 16  # Previews and sub-images; a chain of more is no photo.
 _MOST_PLANES = 4
+_MOST_ENTRIES = 512  # Of an Exif IFD.
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 7: 1, 9: 4, 10: 8, 12: 8}  # Bytes of a value, by TIFF's types.
 _D65 = 21  # CalibrationIlluminant of daylight.
 
 
@@ -29,7 +34,7 @@ class TiffTags:
     exposure_time: s.
     iso: ISO, also beyond 65535.
     camera: make and model; "" where they are missing.
-    missing_bytes: how many bytes of pixels lie beyond the end of the file.
+    missing_bytes: how many bytes of pixels and of Exif lie beyond the end of the file.
   """
 
   noise: NoiseProfile | None = None
@@ -47,10 +52,12 @@ def read_tags(path: pathlib.Path) -> TiffTags:
       return TiffTags()
   import tifffile
   try:
-    with tifffile.TiffFile(path) as tiff:
+    with _silent("tifffile"), tifffile.TiffFile(path) as tiff:
       values = {tag.code: tag.value for tag in tiff.pages.first.tags.values() if tag.count <= 2**16}
       pages = [tiff.pages.first, *(tiff.pages.first.pages or ())][:_MOST_PAGES]
-      return _tags_of(values, _missing_bytes(pages, os.path.getsize(path)))
+      ends = [offset + count for page in pages for offset, count in zip(page.dataoffsets, page.databytecounts)]
+      end = max(0, *ends, _exif_end(tiff))
+      return _tags_of(values, max(0, end - os.path.getsize(path)))
   except Exception:  # noqa: BLE001  # A damaged file raises whatever its bytes lead to; LibRaw may still know it.
     return TiffTags()
 
@@ -101,6 +108,35 @@ def _positive(value) -> float | None:
   return float(value) if isinstance(value, (int, float)) and 0 < value < 1e7 else None
 
 
-def _missing_bytes(pages, size) -> int:
-  ends = [offset + count for page in pages for offset, count in zip(page.dataoffsets, page.databytecounts)]
-  return max(0, max(ends, default=0) - size)
+def _exif_end(tiff) -> int:
+  """Where the Exif of a classic TIFF ends, with its values, by its own offsets; 0 without any."""
+  tag = tiff.pages.first.tags.get(34665)
+  if tag is None or tiff.is_bigtiff:
+    return 0
+  order, file = tiff.byteorder, tiff.filehandle
+  at = lambda offset, form: struct.unpack(order + form, _bytes_at(file, offset, struct.calcsize(order + form)))
+  start, = at(tag.offset + 8, "I")
+  count, = at(start, "H")
+  end = start + 2 + 12 * count + 4
+  for entry in range(start + 2, start + 2 + 12 * min(count, _MOST_ENTRIES), 12):
+    _, kind, number, value = at(entry, "HHII")
+    size = number * _SIZES.get(kind, 0)
+    end = max(end, value + size if size > 4 else 0)
+  return end
+
+
+def _bytes_at(file, offset, count) -> bytes:
+  file.seek(offset)
+  return file.read(count)
+
+
+@contextlib.contextmanager
+def _silent(name: str) -> Iterator[None]:
+  """What a library would log about a damaged file is left to the error that follows."""
+  logger = logging.getLogger(name)
+  level = logger.level
+  logger.setLevel(logging.CRITICAL + 1)
+  try:
+    yield
+  finally:
+    logger.setLevel(level)

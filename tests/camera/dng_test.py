@@ -1,6 +1,8 @@
 """What is written as DNG is read again, pixel by pixel and tag by tag, by this package and by LibRaw."""
 
 import dataclasses
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -27,6 +29,7 @@ def test_a_written_frame_is_read_as_it_was(tmp_path):
   np.testing.assert_array_equal(read.mosaic, written.mosaic)
   assert read.black_levels == pytest.approx(written.black_levels, abs=0.5)  # LibRaw has whole levels.
   assert (read.white_level, read.orientation, read.camera, read.iso) == (4095, 6, "Make Model 1", 3200)
+  assert dataclasses.astuple(read.lens) == (pytest.approx(2.8, rel=1e-5), 24, "2026:11:30 12:00:01")
   assert read.white_balance == pytest.approx(written.white_balance, abs=1e-5)
   np.testing.assert_allclose(read.xyz_to_camera, written.xyz_to_camera, atol=1e-6)
   assert read.exposure_time == pytest.approx(written.exposure_time, rel=1e-9)
@@ -48,6 +51,22 @@ def test_what_nobody_knows_is_not_written(tmp_path):
   dng.write_dng(tmp_path / "a.dng", frame(exposure_time=None, iso=None, noise=None, camera=""))
   read = read_raw(tmp_path / "a.dng")
   assert (read.exposure_time, read.iso, read.noise, read.camera) == (None, None, None, "")
+
+
+@pytest.mark.parametrize("command", [
+    ["exiftool", "-validate", "-warning", "-error"], ["rawtherapee-cli", "-Y", "-o", "{out}.jpg", "-c"],
+    ["darktable-cli", "{file}", "{out}.png", "--core", "--configdir", "{out}"]])
+def test_other_readers_open_it(tmp_path, command):
+  """exiftool finds nothing wrong; RAW converters develop it. Where the machine has them."""
+  if not shutil.which(command[0]):
+    pytest.skip(f"no {command[0]} here")
+  file, out = tmp_path / "a.dng", tmp_path / "developed"
+  dng.write_dng(file, frame(height=256, width=256))  # RawTherapee refuses smaller ones.
+  filled = [part.format(file=file, out=out) for part in command]
+  done = subprocess.run(filled if str(file) in filled else [*filled, str(file)], capture_output=True, text=True,
+                        timeout=120, check=False)
+  assert done.returncode == 0, done.stderr
+  assert "Validate                        : OK" in done.stdout or list(tmp_path.glob("developed*.*"))
 
 
 def test_results_are_not_overwritten(tmp_path):
