@@ -8,6 +8,7 @@ standard error over the scenes; differences are paired.
 """
 
 import argparse
+import io
 import pathlib
 import warnings
 
@@ -21,7 +22,7 @@ from debir_jax.camera.meter import meter
 from debir_jax.camera.real_burst import real_burst
 from debir_jax.camera.restore import ALIGNMENTS, restore_frames
 from debir_jax.camera.simulated_camera import SimulatedCamera
-from debir_jax.runtime.files import write_json, write_text
+from debir_jax.runtime.files import write_bytes, write_json, write_text
 from debir_jax.runtime.progress import log
 from debir_jax.simulator import IsoNoise, target_of
 from debir_jax.weights.model import Debir, load
@@ -54,6 +55,22 @@ def summary(rows: list[dict]) -> str:
   return "\n".join(lines) + "\n"
 
 
+def figure(rows: list[dict]) -> bytes:
+  """A PNG: gain over no coarse alignment against how far the frames lie apart, of every scene."""
+  from matplotlib.figure import Figure
+  drawn = Figure(figsize=(5, 3.4), layout="constrained")
+  axes = drawn.subplots()
+  apart = [row["apart_px"] for row in rows]
+  for name, marker in (("coarse", "x"), ("auto", "o")):
+    axes.plot(apart, [row[name] - row["none"] for row in rows], marker, label=name, fillstyle="none")
+  axes.axhline(0, color="grey", linewidth=0.8)
+  axes.set(xscale="log", xlabel="frames apart, packed px", ylabel="PSNR over none, dB")
+  axes.legend()
+  file = io.BytesIO()
+  drawn.savefig(file, dpi=120, format="png")
+  return file.getvalue()
+
+
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--weights")
@@ -74,6 +91,7 @@ def main() -> None:
         restorer=model.description["restorer"]["architecture"], rows=rows))
     if seed:
       write_text(options.to / "table.md", summary(rows))
+      write_bytes(options.to / "alignment.png", figure(rows))
   print(summary(rows))
 
 
