@@ -71,7 +71,7 @@ def test_release_matrix_known_value():
 def test_random_ccm_lies_between_the_cameras():
   """The mean over many draws is close to the mixture with equal weights."""
   drawn = jax.vmap(color.random_ccm)(jax.random.split(jax.random.key(3), 2000))
-  forward = color._XYZ_TO_CAMERA.mean(axis=0) @ color._SRGB_TO_XYZ
+  forward = color._XYZ_TO_CAMERA.mean(axis=0) @ color.SRGB_TO_XYZ
   mixture = forward / forward.sum(axis=1, keepdims=True)
   np.testing.assert_allclose(np.linalg.inv(drawn).mean(axis=0), mixture, atol=0.02)
 
