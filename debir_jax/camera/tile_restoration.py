@@ -17,10 +17,10 @@ from debir_jax.camera.coarse_motion import CoarseMotion
 from debir_jax.camera.noise_profile import FrameNoise
 from debir_jax.camera.real_burst import RealBurst
 from debir_jax.imaging.resample import warp
+from debir_jax.imaging.tiling import tiles_along
 from debir_jax.motion.burst_flow import detail_of
 from debir_jax.pipeline import restore, restorer_inputs
 from debir_jax.restoration.aligned_inputs import found_motion, frame_precision
-from debir_jax.restoration.tiles import tiles_along
 from debir_jax.runtime.progress import with_progress
 from debir_jax.types import Burst
 from debir_jax.weights.model import Debir
