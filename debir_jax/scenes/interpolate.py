@@ -104,6 +104,8 @@ def interpolate_pair(interpolator: Interpolator, first: np.ndarray, second: np.n
       factor below 1.
   """
   _check_pair(first, second, factor)
+  if factor == 1:
+    return np.zeros((0, *first.shape), np.float32)
   height, width = first.shape[:2]
   (tops, rows), (lefts, columns) = (balanced_tiles(side) for side in (height, width))
   if len(tops) == len(lefts) == 1:
