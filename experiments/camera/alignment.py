@@ -1,6 +1,6 @@
 """Where motion between frames breaks restoring, and what coarse alignment changes: PSNR by the speed of the camera.
 
-  python -m experiments.camera.alignment --weights WEIGHTS --to experiments/results/camera_alignment
+  python -m experiments.camera.alignment --weights WEIGHTS --to experiments/results/camera/alignment
 
 Simulated bursts under bracketing of built-in photos in motion, restored by tiles without coarse alignment ("none"),
 always with it ("coarse"), and as the frames say ("auto"), which is what `debir_jax.camera.restore` does. Errors are one

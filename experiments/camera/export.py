@@ -1,6 +1,6 @@
 """The exported metering against the package's own: differences on random previews, sizes, latency.
 
-  python -m experiments.camera.export --converter venv/bin/python --to experiments/results/camera_export
+  python -m experiments.camera.export --converter venv/bin/python --to experiments/results/camera/export
 
 The converter's environment is that of `debir_jax.camera.export`; it also runs the file, by `on_device.py`.
 """

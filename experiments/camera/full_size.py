@@ -1,7 +1,7 @@
 """Time and memory of restoring four frames of 12 MP by the command, on frames made of a real RAW file.
 
   python -m experiments.camera.full_size --raw ../shared/data/raw/Canon__PowerShot_S40__CRW_0101.CRW \
-      --to experiments/results/camera_full_size
+      --to experiments/results/camera/full_size
 
 The RAW of 4 MP is mirrored to 12 MP, cut out at shifted places, and made as noisy as the networks' training.
 """

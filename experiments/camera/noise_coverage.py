@@ -1,6 +1,6 @@
 """How often the intervals of a noise fit hold what is true, and by how much fits err, on simulated frames.
 
-  python -m experiments.camera.noise_coverage --to experiments/results/camera_noise
+  python -m experiments.camera.noise_coverage --to experiments/results/camera/noise
 
 200 trials for each camera and source, as the slow test of `tests/camera/noise_fit_test.py` has them; with the fit of a
 real camera's single frames beside it, where --raw gives some.
