@@ -9,7 +9,7 @@ import pathlib
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_ROOT / ".cache" / "jax"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")  # Thousands of programs of a few ms are alike.
 if os.environ["JAX_PLATFORMS"] == "cpu":  # The same programs in half the time: tests wait for the compiler.
   os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # XLA's newer emitters for CPUs compile twice as long, and small programs a tenth longer in many pieces. JAX 0.10 can do
