@@ -23,7 +23,7 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 
 # Tracing makes many objects and hardly a cycle: fewer searches for cycles take a tenth off a test's time.
-gc.set_threshold(50_000, 50, 100)
+gc.set_threshold(50_000, 10, 10)
 
 # Files whose processes take minutes go first: begun last, one would keep a worker busy while the other has nothing.
 _LONG = ("processes_test.py", "mesh_test.py")
