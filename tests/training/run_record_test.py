@@ -39,6 +39,21 @@ def test_a_list_of_photos_counts_by_its_content_wherever_it_lies(tmp_path):
     start("there", "another list")
 
 
+@pytest.mark.parametrize("field, another", [("stage1.saturation", True), ("data.validation_clips", "some")])
+def test_a_run_from_before_a_field_was_there_goes_on(tmp_path, field, another):
+  """As it did then; with another value it is another run."""
+  config, stage = quickstart.get_config(), stage_named("stage1")
+  check_config(config, stage, tmp_path)
+  record, (section, _, name) = json.loads((tmp_path / "config.json").read_text()), field.partition(".")
+  del record[section][name]
+  (tmp_path / "config.json").write_text(json.dumps(record))
+  check_config(config, stage, tmp_path)
+  check_config(config, stage_named("stage3"), tmp_path / "other")
+  config.update_from_flattened_dict({field: another})
+  with pytest.raises(ValueError, match=f"{field}: .* there, {another} here"):
+    check_config(config, stage, tmp_path)
+
+
 def test_a_record_holds_what_must_stay(tmp_path):
   """How a run is measured may change, so nothing of it is recorded."""
   check_config(quickstart.get_config(), stage_named("stage2"), tmp_path)
