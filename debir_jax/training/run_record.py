@@ -26,9 +26,8 @@ _PACKAGES = ("debir_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", 
 _FREE_FIELDS = ("stages", "init_from", "init_stage", "start_from_scratch", "log_every_steps", "checkpoint_every_steps",
                 "compilation_cache", "compute", "evaluation", "comparison", "parallel", "guard", "profile",
                 "keep_every_steps", "resume_from", "data.data_dir", "data.num_threads", "data.num_prefetched",
-                "data.cache", "data.num_validation_scenes", "data.num_test_scenes", "data.validation_source", "data.test_source",
-                "data.test_clips", "data.test_clips_crop",
-                "data.on_unreadable", "motion.weights")
+                "data.cache", "data.num_validation_scenes", "data.num_test_scenes", "data.validation_source",
+                "data.test_source", "data.test_clips", "data.test_clips_crop", "data.on_unreadable", "motion.weights")
 # Fields that came later, with what runs did before there were any: they go on.
 _LATER_FIELDS = {"data.validation_clips": None, "stage1.saturation": False}
 
@@ -54,7 +53,8 @@ def check_config(config: ml_collections.ConfigDict, stage: Stage, directory: pat
     check_format(found.pop("format", None), f"run in {directory}")
     for name, value in _LATER_FIELDS.items():
       section, _, field = name.rpartition(".")
-      found.get(section, {}).setdefault(field, value)
+      for settings in (found, config):
+        settings.get(section, {}).setdefault(field, value)
     check_compatible(found, config, f"run in {directory}")
   elif processes.is_main():
     directory.mkdir(parents=True, exist_ok=True)
