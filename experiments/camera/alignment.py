@@ -65,6 +65,9 @@ def figure(rows: list[dict]) -> bytes:
     axes.plot(apart, [row[name] - row["none"] for row in rows], marker, label=name, fillstyle="none")
   axes.axhline(0, color="grey", linewidth=0.8)
   axes.set(xscale="log", xlabel="frames apart, packed px", ylabel="PSNR over none, dB")
+  axes.xaxis.set_minor_formatter("")  # Numbers of its own would lie over each other.
+  axes.set_xticks([tick for tick in (2, 5, 10, 20, 50, 100) if min(apart) / 1.5 < tick < 1.5 * max(apart)])
+  axes.xaxis.set_major_formatter("{x:g}")
   axes.legend()
   file = io.BytesIO()
   drawn.savefig(file, dpi=120, format="png")
