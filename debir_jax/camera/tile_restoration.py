@@ -100,8 +100,6 @@ def restore_burst(model: Debir, burst: RealBurst, noise: FrameNoise, coarse: Coa
     seen = []
     for candidate in candidate_shifts(shifts, choose and model.restorer_inputs.aligned):
       tile = cut_tile(burst, candidate, (int(top), int(left)), sides, num_frames)
-      if not model.restorer_inputs.aligned:
-        tile["raw"] = filled_tile(tile)
       tile["raw"] = np.maximum(tile["raw"], -trained_black_level(model))
       seen.append(_inputs_of_tile(model.restorer_inputs, tile | dict(times=times, start_s=start_s, noise=noise)))
     inputs, _ = max(seen, key=lambda each: float(each[1]))
@@ -166,27 +164,8 @@ def cut_tile(burst: RealBurst, found: np.ndarray, corner: tuple[int, int], sides
         corner, shifts[place, ::-1], frame.size, sides)]
     raw[place] = scale * frame.packed(*(slice(start, start + side) for start, side in zip(starts, sides)))
     cuts[place] = starts[1] - corner[1], starts[0] - corner[0]
-  cuts[len(burst.frames):] = np.rint(shifts[len(burst.frames):])
+  cuts[len(burst.frames):] = shifts[len(burst.frames):]
   return dict(raw=raw, shifts=shifts, cuts=cuts)
-
-
-def filled_tile(tile: dict[str, np.ndarray]) -> np.ndarray:
-  """The tile for restorers that take frames to lie on each other: what a frame does not show, the reference shows.
-
-  Cuts end with their frame; where that has moved them, they would show something else.
-  """
-  raw, sides = np.array(tile["raw"]), tile["raw"].shape[1:3]
-  missing = np.rint(tile["shifts"][:, ::-1]).astype(int) - tile["cuts"][:, ::-1].astype(int)  # (y, x)
-  for place in range(1, len(raw)):
-    moved = tuple(missing[place])
-    if not any(moved):
-      continue
-    raw[place] = tile["raw"][0]
-    target = tuple(slice(max(0, -by), side - max(0, by)) for by, side in zip(moved, sides))
-    source = tuple(slice(max(0, by), side - max(0, -by)) for by, side in zip(moved, sides))
-    if all(abs(by) < side for by, side in zip(moved, sides)):
-      raw[place][target] = tile["raw"][place][source]
-  return raw
 
 
 @functools.partial(jax.jit, static_argnums=0)
