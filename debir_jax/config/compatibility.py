@@ -3,7 +3,9 @@
 Networks that are used under other conditions than they were trained for give wrong results without any other sign.
 """
 
+from collections.abc import Mapping
 import json
+import types
 from typing import Any, Iterator
 
 import ml_collections
@@ -22,6 +24,7 @@ from debir_jax.weights.descriptions import (
 _CHOSEN_IN_USE = ("architecture.penalties.",)
 # What a network may not know of itself, where it was converted alone.
 _MAY_BE_UNKNOWN = "trained_for.motion.weights"
+_LATER_CONDITIONS = {f"trained_for.{name}": value for name, value in TRAINED_FOR_DEFAULTS.items()}
 
 
 def compatibility_of(config: ml_collections.ConfigDict, models: Models) -> dict[str, Any]:
@@ -39,12 +42,18 @@ def compatibility_of(config: ml_collections.ConfigDict, models: Models) -> dict[
                trained_for=trained_for | dict(motion=describe_motion(models.motion))))
 
 
-def check_compatible(found: dict[str, Any] | None, wanted: dict[str, Any], where: str) -> None:
-  """Raises a ValueError that lists every field in which two descriptions differ."""
+def check_compatible(found: dict[str, Any] | None, wanted: dict[str, Any], where: str, *,
+                     later: Mapping[str, Any] = types.MappingProxyType(_LATER_CONDITIONS)) -> None:
+  """Raises a ValueError that lists every field in which two descriptions differ.
+
+  Args:
+    found, wanted: nested dictionaries, JSON.
+    where: what was found, for the message.
+    later: fields, dotted, that came later, with what held before there were any.
+  """
   if not found:
     raise ValueError(f"The {where} does not say what it was trained for; it was not written by debir_jax.")
-  later = {f"trained_for.{name}": value for name, value in TRAINED_FOR_DEFAULTS.items()}
-  found, wanted = later | dict(flatten(found)), later | dict(flatten(json.loads(json.dumps(wanted))))
+  found, wanted = dict(later) | dict(flatten(found)), dict(later) | dict(flatten(json.loads(json.dumps(wanted))))
   missing = object()
   different = [name for name in sorted(found | wanted) if not name.startswith(_CHOSEN_IN_USE)
                and found.get(name, missing) != wanted.get(name, missing)

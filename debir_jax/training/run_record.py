@@ -51,11 +51,7 @@ def check_config(config: ml_collections.ConfigDict, stage: Stage, directory: pat
   if record.exists():
     found = read_json(record, "If the settings are the same as before, delete the file and run the same command again.")
     check_format(found.pop("format", None), f"run in {directory}")
-    for name, value in _LATER_FIELDS.items():
-      section, _, field = name.rpartition(".")
-      for settings in (found, config):
-        settings.get(section, {}).setdefault(field, value)
-    check_compatible(found, config, f"run in {directory}")
+    check_compatible(found, config, f"run in {directory}", later=_LATER_FIELDS)
   elif processes.is_main():
     directory.mkdir(parents=True, exist_ok=True)
     write_text(record, json.dumps(dict(format=FORMAT) | config, indent=2))
