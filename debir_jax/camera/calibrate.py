@@ -22,6 +22,7 @@ from debir_jax.camera.noise_calibration import NoiseCalibration, calibrate, cali
 from debir_jax.camera.noise_fit import NoiseFit, NoiseSamples, fit_noise, joined, samples_of_frame, samples_of_pair
 from debir_jax.camera.raw_files import read_raw
 from debir_jax.camera.raw_frame import RawFrame
+from debir_jax.runtime.errors import told_in_a_line
 from debir_jax.runtime.progress import log, with_progress
 
 SOURCES = ("auto", "tags", "pairs", "frames")
@@ -33,10 +34,8 @@ _TAG_ERROR = 0.05  # Relative standard error that a tag is taken to have.
 def main(argv: Sequence[str]) -> None:
   """Reads the options and measures; what is wrong is told in a line, not as a traceback."""
   options = _parser().parse_args(argv)
-  try:
+  with told_in_a_line(ValueError, OSError, ImportError):
     run(options)
-  except (ValueError, OSError, ImportError) as error:
-    sys.exit(f"Error: {error}")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -26,6 +26,7 @@ from debir_jax.camera.raw_frame import RawFrame
 from debir_jax.camera.real_burst import real_burst
 from debir_jax.camera.restore import restore_frames
 from debir_jax.camera.simulated_camera import SimulatedCamera
+from debir_jax.runtime.errors import told_in_a_line
 from debir_jax.runtime.files import local_path
 from debir_jax.runtime.progress import log
 from debir_jax.scenes import MotionStatistics, PhotoMotionScenes, SceneSettings, builtin_photos
@@ -41,10 +42,8 @@ _BORDER = 8  # Packed px that are not measured: there the burst has seen less.
 def main(argv: Sequence[str]) -> None:
   """Reads the options and goes all the way; what is wrong is told in a line, not as a traceback."""
   options = parser().parse_args(argv)
-  try:
+  with told_in_a_line(ValueError, OSError, ImportError, RuntimeError):
     run(options)
-  except (ValueError, OSError, ImportError, RuntimeError) as error:
-    sys.exit(f"Error: {error}")
 
 
 def run(options: argparse.Namespace) -> dict[str, float]:

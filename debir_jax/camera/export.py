@@ -29,6 +29,7 @@ import jax.numpy as jnp
 from debir_jax.camera.dng import check_new, write_new
 from debir_jax.motion import LucasKanade
 from debir_jax.policies import observe
+from debir_jax.runtime.errors import told_in_a_line
 from debir_jax.types import CameraColor
 from debir_jax.weights.model import Debir, load
 
@@ -42,10 +43,8 @@ Metering = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
 def main(argv: Sequence[str]) -> None:
   """Reads the options and exports; what is wrong is told in a line, not as a traceback."""
   options = _parser().parse_args(argv)
-  try:
+  with told_in_a_line(ValueError, OSError):
     run(options)
-  except (ValueError, OSError) as error:
-    sys.exit(f"Error: {error}")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 from debir_jax.camera.limits import NS_PER_S, CameraLimits
 from debir_jax.camera.plan import Expectations, plan_frames
 from debir_jax.policies import observe
+from debir_jax.runtime.errors import told_in_a_line
 from debir_jax.types import CameraColor
 from debir_jax.weights.model import Debir, load
 
@@ -35,10 +36,8 @@ def main(argv: Sequence[str]) -> None:
   parser.add_argument("--count", type=int, default=100, help="how often each stage is run")
   parser.add_argument("--weights", help="a name, folder or file, see debir_jax.load; default: the package's own")
   options = parser.parse_args(argv)
-  try:
+  with told_in_a_line(ValueError, OSError):
     print(table(latencies(load(options.weights), options.size, options.count)))
-  except (ValueError, OSError) as error:
-    sys.exit(f"Error: {error}")
   device = jax.devices()[0]
   print(f"\nOn {device.device_kind} ({device.platform}), {os.cpu_count()} CPU cores, load average "
         f"{os.getloadavg()[0]:.1f}; previews of {options.size} packed px. The paper: {1e3 * _PAPER_S:.0f} ms for "

@@ -29,6 +29,7 @@ from debir_jax.camera.raw_files import read_raw
 from debir_jax.camera.raw_frame import RawFrame
 from debir_jax.motion import develop_previews, mean_flow_magnitude
 from debir_jax.policies import MotionMetering, Policy, bracket, uniform
+from debir_jax.runtime.errors import told_in_a_line
 from debir_jax.runtime.progress import log
 from debir_jax.simulator import IsoNoise
 from debir_jax.types import Observation
@@ -44,10 +45,8 @@ _SPARE_NS = 5 * NS_PER_S  # Of the timeout.
 def main(argv: Sequence[str]) -> None:
   """Reads the options and plans; what is wrong is told in a line, not as a traceback."""
   options = _parser().parse_args(argv)
-  try:
+  with told_in_a_line(ValueError, OSError, ImportError):
     run(options)
-  except (ValueError, OSError, ImportError) as error:
-    sys.exit(f"Error: {error}")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -31,6 +31,7 @@ from debir_jax.camera.raw_files import read_raw
 from debir_jax.camera.raw_frame import RawFrame
 from debir_jax.camera.real_burst import MOST_FRAMES, RealBurst, real_burst
 from debir_jax.camera.tile_restoration import TILE_SIZE, check_model, check_tile_size, restore_burst
+from debir_jax.runtime.errors import told_in_a_line
 from debir_jax.runtime.progress import log
 from debir_jax.weights.model import Debir, load
 
@@ -41,10 +42,8 @@ ALIGNMENTS = ("auto", "coarse", "none")
 def main(argv: Sequence[str]) -> None:
   """Reads the options and restores; what is wrong is told in a line, not as a traceback."""
   options = _parser().parse_args(argv)
-  try:
+  with told_in_a_line(ValueError, OSError, ImportError, CameraError):
     run(options)
-  except (ValueError, OSError, ImportError, CameraError) as error:
-    sys.exit(f"Error: {error}")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -51,6 +51,7 @@ from debir_jax.convert.state_dict import listed
 from debir_jax.convert.torch_files import read_state_dict
 from debir_jax.restoration import Burstormer
 from debir_jax.runtime.command_line import load_config
+from debir_jax.runtime.errors import told_in_a_line
 from debir_jax.runtime.files import local_path
 from debir_jax.weights.weight_file import (
   BAENET_FILE,
@@ -70,15 +71,13 @@ _FILES = dict(restorer=RESTORER_FILE, restorer_stage1=RESTORER_STAGE1_FILE, baen
 def main(argv: Sequence[str]) -> None:
   """Reads the options and converts; what is wrong is told in a few lines, not as a traceback."""
   options = _parser().parse_args(argv)
-  try:
+  with told_in_a_line(ValueError, OSError, ImportError):
     source, folder = local_path(options.source, "--from"), local_path(options.to, "--to")
     options.to, options.config = str(folder), str(local_path(options.config, "--config"))
     config = _config(options.config)
     networks = run_networks(source, config) if source.is_dir() else _convert_file(source, config, options.ignore)
     networks = _as_stage1(networks, source) if options.stage1 else networks
     written = write(networks, folder, overwrite=options.overwrite)
-  except (ValueError, OSError, ImportError) as error:
-    sys.exit(f"Error: {error}")
   for name, (variables, description) in networks.items():
     count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     settings = ", ".join(f"{field} {value}" for field, value in description["architecture"].items())

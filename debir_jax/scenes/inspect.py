@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from debir_jax.runtime.errors import told_in_a_line
 from debir_jax.runtime.files import local_path, write_bytes, write_json
 from debir_jax.runtime.progress import log, with_progress
 from debir_jax.scenes import frame_codec, recordings, windows
@@ -202,7 +203,7 @@ def main(argv: Sequence[str]) -> None:
   parser.add_argument("--fps", default="", help="of the clips of a folder, see debir_jax.scenes.prepare")
   parser.add_argument("--num_sequences", type=int, default=64, help="of each split that are measured (%(default)s)")
   args = parser.parse_args(argv)
-  try:
+  with told_in_a_line(ImportError, OSError, ValueError):
     to = local_path(args.to, "--to")
     if to.exists() and any(to.iterdir()):
       raise FileExistsError(f"{to} is not empty. Choose another folder, or remove it.")
@@ -215,8 +216,6 @@ def main(argv: Sequence[str]) -> None:
       inspect_folder(folder, to, recordings.Rates.parse(args.fps))
     else:
       inspect_data(data, to, args.num_sequences)
-  except (ImportError, OSError, ValueError) as error:
-    sys.exit(f"Error: {error}")
   log(f"Written to {to}.")
 
 

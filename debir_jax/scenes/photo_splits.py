@@ -15,6 +15,7 @@ import hashlib
 import pathlib
 import sys
 
+from debir_jax.runtime.errors import told_in_a_line
 from debir_jax.runtime.files import local_path, read_json, write_json
 from debir_jax.scenes.photos import Photo, PhotoSplits, photo_folder, split_photos
 
@@ -89,14 +90,12 @@ def main(argv: Sequence[str]) -> None:
   parser.add_argument("--to", required=True, metavar="FILE", help="the list; a file that is there is not overwritten")
   parser.add_argument("--seed", type=int, default=0, help="of the deal (%(default)s)")
   args = parser.parse_args(argv)
-  try:
+  with told_in_a_line(OSError, ValueError):
     target = local_path(args.to, "--to")
     if target.exists():
       raise FileExistsError(f"{target} is there already. Choose another name, or remove it.")
     splits = split_photos(_photos_of([local_path(folder, "FOLDER") for folder in args.folders]), seed=args.seed)
     write_list(target, splits, args.seed)
-  except (OSError, ValueError) as error:
-    sys.exit(f"Error: {error}")
   print(f"{target}: " + ", ".join(f"{split} {len(getattr(splits, split))}" for split in _SPLITS))
 
 

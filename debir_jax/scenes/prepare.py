@@ -23,6 +23,7 @@ import pathlib
 import sys
 import time
 
+from debir_jax.runtime.errors import told_in_a_line
 from debir_jax.runtime.files import local_path
 from debir_jax.runtime.progress import log
 from debir_jax.scenes import frame_codec, recordings, shards, windows
@@ -35,10 +36,8 @@ DATASETS = ("gopro_debir", "realblur_debir", "high_fps_video")
 def main(argv: Sequence[str]) -> None:
   """See the module."""
   args = _parser().parse_args(argv)
-  try:
+  with told_in_a_line(ImportError, OSError, ValueError, AssertionError):  # TFDS asserts that folders are there.
     prepare(args)
-  except (ImportError, OSError, ValueError, AssertionError) as error:  # TFDS asserts that folders are there.
-    sys.exit(f"Error: {error}")
 
 
 def prepare(args: argparse.Namespace) -> None:

@@ -23,6 +23,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from debir_jax.runtime import command_line, platform
+from debir_jax.runtime.errors import told_in_a_line
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file with a function sweep().", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", "runs/sweep", "Folder of the trials; an earlier sweep in it goes on.")
@@ -40,15 +41,13 @@ def main(argv: list[str]) -> None:
   from debir_jax.sweep import trials as trials_lib  # After the flags are read, so that --help is quick.
   from debir_jax.training import runner
   config_flag, workdir = flags.FLAGS["config"], pathlib.Path(_WORKDIR.value).expanduser()
-  try:
+  with told_in_a_line(*runner.USER_ERRORS):
     trials = trials_lib.trials_of(config_flags.get_config_filename(config_flag).partition(":")[0])
     trials_lib.check_not_given_twice(trials, config_flags.get_override_values(config_flag))
     sweep = trials_lib.Sweep(_CONFIG.value, trials, workdir)
     if _TRIAL.value is None:
       sys.exit(sweep.run_all([sys.executable, "-m", "debir_jax.sweep", *sys.argv[1:]], _PROCESSES.value, _METHOD.value))
     sys.exit(sweep.run_one(_TRIAL.value))
-  except runner.USER_ERRORS as error:
-    sys.exit(f"Error: {error}")
 
 
 if __name__ == "__main__":
