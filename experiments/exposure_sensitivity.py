@@ -66,7 +66,7 @@ class Capture:
 
 def run(args) -> dict:
   """Computes and writes everything; returns what is in sensitivity.json."""
-  config = scales.config_of(args.scale, args.photos, args.photo_list)
+  config = args.config
   experiment, state = networks.load(config, args.workdir, networks.DEBIR)
   keys = jax.random.split(jax.random.key(args.seed), args.draws)
   capture_of = functools.partial(_capture_at_speed, experiment, state, args.scene)

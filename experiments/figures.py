@@ -69,7 +69,7 @@ def main() -> None:
                       help="restored images of your own for Figure 4, a subfolder for every method")
   args = scales.parse(parser)
   compute = (lambda: of_captures(args.captures, args.workdir)) if args.captures else (
-      lambda: run(scales.config_of(args.scale, args.photos, args.photo_list), args.workdir, args.scenes))
+      lambda: run(args.config, args.workdir, args.scenes))
   scales.report(compute, args.workdir / "figures")
 
 

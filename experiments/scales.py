@@ -65,9 +65,10 @@ def parser(description: str, name: str) -> argparse.ArgumentParser:
 
 
 def parse(options: argparse.ArgumentParser) -> argparse.Namespace:
-  """The options of the command line."""
+  """The options of the command line, and in `config` the config that they name."""
   args = options.parse_args()
   use_locks(not args.nolock_workdir)
+  args.config = config_of(args.scale, args.photos, args.photo_list)
   args.workdir = (args.workdir or pathlib.Path("runs") / args.scale).expanduser()
   return args
 
@@ -76,7 +77,7 @@ def main_of(description: str, name: str, run: Callable[[ml_collections.ConfigDic
   """`main()` of an experiment without options of its own: reads the options and runs `run(config, workdir)`."""
   def main() -> None:
     args = parse(parser(description, name))
-    report(lambda: run(config_of(args.scale, args.photos, args.photo_list), args.workdir), args.workdir / name)
+    report(lambda: run(args.config, args.workdir), args.workdir / name)
 
   return main
 

@@ -99,7 +99,7 @@ def main() -> None:
   parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, metavar="METHOD",
                       help=f"some of {', '.join(METHODS)}; DEBIR always is among them")
   args = scales.parse(parser)
-  config = scales.config_of(args.scale, args.photos, args.photo_list)
+  config = args.config
   scales.report(lambda: run(config, args.workdir, [REFERENCE, *args.methods]), args.workdir / "table1")
 
 

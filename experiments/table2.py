@@ -205,7 +205,7 @@ def main() -> None:
                       help="restored images of your own, a subfolder for every method (simulated captures)")
   args = scales.parse(parser)
   files = Files(args.niqe, args.brisque and tuple(args.brisque), args.topiq)
-  config = scales.config_of(args.scale, args.photos, args.photo_list)
+  config = args.config
   scales.report(lambda: run(config, args.workdir, files, args.captures), args.workdir / "table2")
 
 

@@ -44,7 +44,7 @@ def main() -> None:
   parser.add_argument("--frames", type=int, nargs="+", choices=FRAMES, default=FRAMES, metavar="N",
                       help="burst lengths, some of 2, 4, 6, 8")
   args = scales.parse(parser)
-  config = scales.config_of(args.scale, args.photos, args.photo_list)
+  config = args.config
   scales.report(lambda: run(config, args.workdir, args.frames), args.workdir / "table4")
 
 
