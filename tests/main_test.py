@@ -94,6 +94,7 @@ def test_the_recipe_for_a_gpu_starts_like_any_other(workdir, tmp_path):
   assert _steps(tmp_path / "stage3" / "log.jsonl") == [1]
 
 
+@pytest.mark.slow
 def test_a_restorer_of_aligned_frames_goes_through_the_stages(tmp_path):
   """Aligned by exact motion in stage 1, by motion that is found in the frames in stage 2; one step of each."""
   _run("pretrain_small", tmp_path, "--config.restorer.network=aligned_unet", "--config.restorer_inputs.aligned",
@@ -128,6 +129,7 @@ def test_the_quickstart_ends_with_tables_and_pictures(tmp_path):
     assert (results / picture).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_the_release_trains(tmp_path):
   """Its timing, inputs and metric move both networks; without weights of RAFT, Lucas-Kanade measures the motion."""
   _run("release", tmp_path, "--config.stages=('end_to_end',)")
