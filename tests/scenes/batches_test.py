@@ -94,7 +94,7 @@ def test_scenes_of_a_batch_are_made_side_by_side():
   scene_of = source.scene
 
   def scene(index):
-    both.wait(timeout=600)
+    both.wait(timeout=3600)
     return scene_of(index)
 
   source.scene = scene

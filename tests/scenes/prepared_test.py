@@ -2,7 +2,10 @@
 
 import dataclasses
 import json
+import os
+import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -104,32 +107,37 @@ def test_batches_are_the_same_on_any_devices_and_from_any_step(data):
   resumed.close()
 
 
-_EIGHT_DEVICES = """
-import sys, hashlib, pathlib, jax, numpy as np
-from debir_jax import scenes
-from debir_jax.runtime.mesh import by_example, make_mesh
-from debir_jax.scenes.prepared import PreparedData, PreparedScenes
-data = PreparedData(pathlib.Path(sys.argv[1]), "high_fps_video").split("restore")
-data.places[:], data.entries[:] = data.places * 2, data.entries * 2
-source = PreparedScenes(data, crop_size=16, num_subframes=230)
-for count in (1, 8):
-  stream = scenes.batches(source, 8, 7, start_step=1, sharding=by_example(make_mesh(count)),
-                          options=scenes.BatchOptions(reorient=True))
-  print(hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(next(stream)))).hexdigest())
+_READER = """if True:
+  import hashlib, os, pathlib, signal, sys
+  import jax, numpy as np
+  from debir_jax import scenes
+  from debir_jax.runtime.mesh import by_example, make_mesh
+  from debir_jax.scenes.prepared import PreparedData, PreparedScenes
+  folder, count, start_step, ending = sys.argv[1:]
+  data = PreparedData(pathlib.Path(folder), "high_fps_video").split("restore")
+  data.places[:], data.entries[:] = data.places * 2, data.entries * 2
+  stream = scenes.batches(PreparedScenes(data, crop_size=16, num_subframes=230), 8, 7, start_step=int(start_step),
+                          sharding=by_example(make_mesh(int(count))), options=scenes.BatchOptions(reorient=True))
+  for step in range(int(start_step), 3):
+    leaves = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(next(stream))]
+    print(hashlib.sha256(b"".join(leaves)).hexdigest(), flush=True)
+  if ending == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)  # While the next batches are being read.
   stream.close()
 """
 
 
-def test_eight_devices_see_what_one_sees(data_dir):
-  """In a process that has eight."""
-  import os
-  import pathlib
+def test_eight_devices_go_on_with_what_one_saw_before_it_was_killed(data_dir):
+  """Batches bit for bit, in another process, after kill -9."""
   env = os.environ | dict(XLA_FLAGS=os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8")
-  run = subprocess.run([sys.executable, "-c", _EIGHT_DEVICES, str(data_dir)], env=env, capture_output=True, text=True,
-                       cwd=pathlib.Path(__file__).resolve().parents[2], timeout=300)
-  assert run.returncode == 0, run.stderr[-2000:]
-  one, eight = run.stdout.split()
-  assert one == eight
+  read = lambda *options: subprocess.run(
+      [sys.executable, "-c", _READER, str(data_dir), *options], env=env, capture_output=True, text=True,
+      cwd=pathlib.Path(__file__).resolve().parents[2], timeout=3600)
+  killed = read("1", "0", "killed")
+  assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
+  resumed = read("8", "1", "closed")
+  assert resumed.returncode == 0, resumed.stderr[-2000:]
+  assert killed.stdout.split()[1:] == resumed.stdout.split() and len(set(killed.stdout.split())) == 3
 
 
 def test_a_data_set_that_is_not_there_says_where_it_is_to_be_had(tmp_path):
@@ -189,7 +197,6 @@ def test_the_metadata_tells_what_was_done(data_dir):
 @pytest.mark.slow
 def test_every_stage_trains_on_prepared_clips(tmp_path, monkeypatch):
   """Two steps of each, by the name of the data set, and the evaluation; crops of 32 px in every split."""
-  import pathlib
   monkeypatch.syspath_prepend(str(pathlib.Path(__file__).resolve().parents[2]))
   from configs import quickstart
   from debir_jax.training.runner import run
