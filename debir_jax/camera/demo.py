@@ -29,13 +29,11 @@ from debir_jax.camera.simulated_camera import SimulatedCamera
 from debir_jax.runtime.errors import told_in_a_line
 from debir_jax.runtime.files import local_path
 from debir_jax.runtime.progress import log
-from debir_jax.scenes import MotionStatistics, PhotoMotionScenes, SceneSettings, builtin_photos
+from debir_jax.scenes import builtin_photos, moving_photo
 from debir_jax.simulator import IsoNoise, target_of
-from debir_jax.types import BurstTiming, Scene
 from debir_jax.weights.model import load
 
 _LIMITS = CameraLimits(name="debir_jax simulated", row_time_ns=14_700, isos=(100, 204800), min_exposure_ns=4_000_000)
-_SPARE = 1.05  # Of the budget, for what a camera rounds.
 _BORDER = 8  # Packed px that are not measured: there the burst has seen less.
 
 
@@ -56,7 +54,7 @@ def run(options: argparse.Namespace) -> dict[str, float]:
   if folder.exists() and any(folder.iterdir()):
     raise ValueError(f"{folder} is not empty. Give another folder.")
   start_s, model = time.monotonic(), load()
-  scene = moving_photo(options.size, options.speed, options.seed, model.timing)
+  scene = moving_photo(builtin_photos(), options.size, options.speed, model.timing, seed=options.seed)
   with SimulatedCamera(scene=scene, timing=model.timing, noise_model=IsoNoise(), limits=_LIMITS,
                        seed=options.seed) as camera:
     previews = camera.previews()
@@ -76,16 +74,6 @@ def run(options: argparse.Namespace) -> dict[str, float]:
   log(f"{folder}: the first frame has {scores['frame']:.2f} dB, the restored image {scores['restored']:.2f} dB; "
       f"{time.monotonic() - start_s:.0f} s in all.")
   return scores
-
-
-def moving_photo(size: int, speed_px_s: float, seed: int, timing: BurstTiming) -> Scene:
-  """A built-in photo in motion, long enough for the timing's budget."""
-  statistics = MotionStatistics(static_fraction=0.0, slow_fraction=0.0, median_speed_px_s=speed_px_s)
-  photos = [photo for photo in builtin_photos() if min(photo.size) >= size]
-  num_subframes = timing.num_subframes(timing.budget_s * _SPARE)
-  settings = SceneSettings(crop_size=size, num_subframes=num_subframes, num_scenes=seed + 1, seed=seed,
-                           statistics=statistics)
-  return PhotoMotionScenes(photos, settings).scene(seed)
 
 
 def psnr_inside(image: np.ndarray, truth: np.ndarray) -> float:

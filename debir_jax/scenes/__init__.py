@@ -13,7 +13,7 @@ from debir_jax.scenes.interpolate import (
     interpolator_named,
 )
 from debir_jax.scenes.motion_statistics import MotionStatistics
-from debir_jax.scenes.photo_motion import PhotoMotionScenes
+from debir_jax.scenes.photo_motion import PhotoMotionScenes, moving_photo
 from debir_jax.scenes.photos import Photo, PhotoSplits, builtin_photos, photo_folder, split_photos
 from debir_jax.scenes.source import (
     CachedScenes,
@@ -30,4 +30,4 @@ __all__ = [
     "Interpolator", "MixedScenes", "MotionStatistics", "Photo", "PhotoMotionScenes", "PhotoSplits", "SceneBatches",
     "SceneSettings", "SceneSource", "UnreadablePhotoError", "batches", "builtin_photos", "check_sequence_length",
     "clip_folder", "frame_name", "group_of", "interpolate_clip", "interpolate_pair", "interpolator_named",
-    "photo_folder", "scenes_made_of", "split_photos", "stack_scenes"]
+    "moving_photo", "photo_folder", "scenes_made_of", "split_photos", "stack_scenes"]

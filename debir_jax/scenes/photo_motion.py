@@ -21,10 +21,10 @@ from debir_jax.imaging.bayer import CHANNEL_OF_PLANE
 from debir_jax.imaging.color import Unprocessing
 from debir_jax.scenes import camera_path
 from debir_jax.scenes.camera_path import CameraPath
-from debir_jax.scenes.motion_statistics import draw_parallax
+from debir_jax.scenes.motion_statistics import MotionStatistics, draw_parallax
 from debir_jax.scenes.photos import CANVAS_TO_CROP, SOURCE_DENSITY, Photo, check_large_enough, random_crop_downscale
 from debir_jax.scenes.source import SceneSettings, check_index, made_of, scene_key, scene_rng
-from debir_jax.types import SUBFRAME_RATE_HZ, CameraColor, SampledMotion, Scene
+from debir_jax.types import SUBFRAME_RATE_HZ, BurstTiming, CameraColor, SampledMotion, Scene
 
 _KIND = "photo_motion"
 _NUM_LOBES = 3  # Harmonics 2 to 4 of a layer's outline.
@@ -33,6 +33,7 @@ _LOBE_SIZE = 0.15  # Their standard deviation, relative to the radius.
 _OBJECT_RADIUS, _OBJECT_DISTANCE = (0.15, 0.35), (0.0, 0.4)
 _NEAR_RADIUS, _NEAR_DISTANCE = (0.4, 0.8), (0.5, 0.9)  # It comes in from a side.
 _EDGE_PX = 1.5  # Width of a layer's soft edge.
+_SPARE = 1.05  # Of a budget, for what a camera rounds.
 
 
 @jax.tree_util.register_dataclass
@@ -308,3 +309,30 @@ class PhotoMotionScenes:
     """A photo of another group, if there is one."""
     others = [other for other in self._photos if other.group != photo.group] or self._photos
     return others[rng.integers(len(others))]
+
+
+def moving_photo(photos: Sequence[Photo], crop_size: int, speed_px_s: float, timing: BurstTiming, *,
+                 seed: int = 0) -> Scene:
+  """One photo in motion, long enough for every burst of a timing: to try things out.
+
+  Args:
+    photos: of which the seed chooses one, of those that are large enough.
+    crop_size: side, mosaic px.
+    speed_px_s: of the camera in the median, mosaic px/s; 0: nothing moves.
+    timing: of the bursts.
+    seed: of all that is drawn.
+
+  Raises:
+    ValueError: every photo is smaller than the crop, the speed leaves it, or an argument makes no sense.
+  """
+  if seed < 0:
+    raise ValueError(f"seed={seed} must be 0 or more.")
+  large = [photo for photo in photos if min(photo.size) >= crop_size]
+  if not large:
+    raise ValueError(f"None of {len(photos)} photos has {crop_size} px on both sides. Give larger ones, or a smaller "
+                     "crop.")
+  statistics = MotionStatistics(static_fraction=0.0 if speed_px_s else 1.0, slow_fraction=0.0,
+                                **(dict(median_speed_px_s=speed_px_s) if speed_px_s else {}))
+  settings = SceneSettings(crop_size=crop_size, num_subframes=timing.num_subframes(_SPARE * timing.budget_s),
+                           num_scenes=seed + 1, seed=seed, statistics=statistics)
+  return PhotoMotionScenes(large, settings).scene(seed)

@@ -16,7 +16,7 @@ import numpy as np
 
 from debir_jax.camera.cameras import capture_starts_s, take_burst
 from debir_jax.camera.coarse_motion import find_coarse_motion
-from debir_jax.camera.demo import moving_photo, psnr_inside
+from debir_jax.camera.demo import psnr_inside
 from debir_jax.camera.limits import CameraLimits
 from debir_jax.camera.meter import meter
 from debir_jax.camera.real_burst import real_burst
@@ -24,13 +24,14 @@ from debir_jax.camera.restore import ALIGNMENTS, restore_frames
 from debir_jax.camera.simulated_camera import SimulatedCamera
 from debir_jax.runtime.files import write_bytes, write_json, write_text
 from debir_jax.runtime.progress import log
+from debir_jax.scenes import builtin_photos, moving_photo
 from debir_jax.simulator import IsoNoise, target_of
 from debir_jax.weights.model import Debir, load
 
 
 def measure(model: Debir, speed_px_s: float, seed: int, size: int) -> dict[str, float]:
   """PSNR, dB, of one scene by alignment, of its first frame, and how far its frames lie apart, packed px."""
-  scene = moving_photo(size, speed_px_s, seed, model.timing)
+  scene = moving_photo(builtin_photos(), size, speed_px_s, model.timing, seed=seed)
   camera = SimulatedCamera(scene=scene, timing=model.timing, noise_model=IsoNoise(), limits=CameraLimits(), seed=seed)
   capture = take_burst(camera, meter(model, camera.previews(), camera.limits, policy="bracket"))
   truth = np.asarray(target_of(scene.radiance, model.timing))
