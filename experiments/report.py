@@ -107,7 +107,7 @@ def main() -> None:
   parser = argparse.ArgumentParser(prog="python -m experiments.report", description=__doc__,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--results", type=pathlib.Path, default=pathlib.Path(__file__).parent / "results" / "small",
-                      help="folder with a folder for each experiment of one scale, tiny, small or paper")
+                      help="folder with a folder for each experiment of one scale, tiny, small, medium or paper")
   results = parser.parse_args().results
   try:
     write_text(results / "README.md", page(results))

@@ -7,11 +7,11 @@ from typing import Callable
 
 import ml_collections
 
-from configs import default, quickstart, stage2_tuned
+from configs import default, pretrain_small, quickstart, stage2_tuned
 from debir_jax.runtime.workdir import use_locks
 from debir_jax.training import runner
 
-SCALES = ("tiny", "small", "paper")
+SCALES = ("tiny", "small", "medium", "paper")
 _PAPER_CROP_SIZE = 256
 
 
@@ -19,12 +19,16 @@ def config_of(scale: str, photos: str = "", photo_list: str = "") -> ml_collecti
   """The config of all stages at a scale, without a comparison, with scenes of folders of photos where they are given.
 
   tiny: one small step of each stage, to see that everything runs; its numbers say nothing. small: the quickstart's
-  networks and scenes. paper: the paper's, with the learning rates of `configs/stage2_tuned.py` in stage 2.
+  networks and scenes. medium: those of `configs/pretrain_small.py`, whose stage 1 takes hours: put the workdir of such
+  a run where they look for it, at `<workdir>/networks/restorer`. paper: the paper's, with the learning rates of
+  `configs/stage2_tuned.py` in stage 2.
   """
   if scale == "paper":
     config, tuned = default.get_config(), stage2_tuned.get_config()
     for section in ("bae_optimizer", "stage2_warmup", "stage2"):
       config[section] = tuned[section]
+  elif scale == "medium":
+    config = pretrain_small.get_config()
   else:
     config = quickstart.get_config("debug" if scale == "tiny" else "")
   config.comparison.enabled = False
@@ -54,7 +58,8 @@ def parser(description: str, name: str) -> argparse.ArgumentParser:
   found.add_argument("--workdir", type=pathlib.Path,
                      help="of all experiments of a scale, which share networks (runs/<scale>)")
   found.add_argument("--photos", default="", metavar="FOLDER",
-                     help="photos to make scenes of; --scale=paper wants a few hundred, others bring seven")
+                     help="photos to make scenes of: folders, with commas between them; from medium on a few hundred, "
+                          "others bring seven")
   found.add_argument("--photo_list", default="", metavar="FILE",
                      help="which of them belong to which split, as `python -m debir_jax.scenes.photo_splits` writes it")
   found.add_argument("--nohuge_pages", action="store_true",

@@ -15,12 +15,15 @@ import numpy as np
 import pytest
 from tables_by_hand import check_table, of_scenes, records_by_hand
 
+from configs import pretrain_small
 from debir_jax.evaluation import Method, Record, read_records
 from debir_jax.evaluation.records import records_paths
 from debir_jax.policies import BurstPenalty, bracket
 from debir_jax.simulator import PoissonGaussianNoise, simulate_burst, simulate_previews
 from debir_jax.training.checkpoint import Checkpoints
 from debir_jax.training.experiment import Experiment
+from debir_jax.training.run_record import check_config
+from debir_jax.training.stages import STAGES
 from debir_jax.types import BurstTiming, CameraColor, Observation, Scene
 from experiments import burst_size, report, robustness, scales
 
@@ -124,6 +127,16 @@ def test_the_oracle_is_compared_on_the_captures_of_table1(workdir):
   records = (folder / "records_oracle.jsonl").read_text()
   code, _, errors = _run("oracle", *options)
   assert code == 0 and "oracle: 0 of" not in errors and (folder / "records_oracle.jsonl").read_text() == records
+
+
+def test_the_scale_of_hours_goes_on_with_its_own_config(tmp_path):
+  """Stage 1 of a run of `configs/pretrain_small.py` is accepted at its scale, and not at another."""
+  run = pretrain_small.get_config()
+  run.data.photos = "photos"
+  check_config(run, STAGES["stage1"], tmp_path)
+  check_config(scales.config_of("medium", "elsewhere/photos"), STAGES["stage1"], tmp_path)
+  with pytest.raises(ValueError, match="crop_size"):
+    check_config(scales.config_of("small"), STAGES["stage1"], tmp_path)
 
 
 @pytest.mark.slow
