@@ -9,7 +9,8 @@ _PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "debir_jax"
 
 # From the ground up; `docs/design.md` tells what each is.
 FLOORS = ("types", "runtime", "kernels", "imaging", "motion", "simulator", "policies", "restoration", "pipeline",
-          "weights", "scenes", "camera", "evaluation", "config", "training", "sweep", "convert", "main")
+          "weights", "scenes", "camera", "evaluation", "config", "training", "sweep", "convert", "main",
+          "demo")
 
 
 def imported_modules(path: pathlib.Path) -> set[str]:
@@ -44,4 +45,5 @@ def test_every_folder_has_a_floor():
   """And only the files that tell what the package is stand beside the folders."""
   places = {floor_of(path) for path in _PACKAGE.rglob("*.py")} - {"__init__"}
   assert places <= set(FLOORS)
-  assert {path.name for path in _PACKAGE.glob("*.py")} <= {"__init__.py", "types.py", "pipeline.py", "main.py"}
+  files = {path.name for path in _PACKAGE.glob("*.py")}
+  assert files <= {"__init__.py", "types.py", "pipeline.py", "main.py", "demo.py"}

@@ -11,7 +11,9 @@ Writes restorer, baenet, raft, lpips and rife.safetensors into weights/, those t
 and checked. State dicts are found below the usual names ("state_dict", "model", "params", ..., averaged weights first),
 and what training puts in front of names ("module.", "_orig_mod.", "model.", ...) is left out. A checkpoint does not say
 which timing, noise and inputs it was trained for: --config does, and its networks must be those of the checkpoint. Of a
-run the newest checkpoints are taken, which know what they are for: --config must agree. Then
+run the newest checkpoints are taken, which know what they are for: --config must agree; MODEL_CARD.md then tells how
+they were trained, and --notes=FILE (Markdown) adds where the data is from, its licences, and what they are not for.
+SHA256SUMS beside the files is checked whenever they are loaded. Then
 
   python -m debir_jax.main --config=configs/evaluate.py:release --config.init_from=weights
 
@@ -44,6 +46,7 @@ from debir_jax.convert.burstormer import (
 )
 from debir_jax.convert.ifnet import ifnet_params
 from debir_jax.convert.lpips import lpips_network, lpips_params
+from debir_jax.convert.model_card import CARD_FILE, model_card
 from debir_jax.convert.parts import split_parts
 from debir_jax.convert.raft import raft_params, raft_size
 from debir_jax.convert.run import run_networks
@@ -52,7 +55,8 @@ from debir_jax.convert.torch_files import read_state_dict
 from debir_jax.restoration import Burstormer
 from debir_jax.runtime.command_line import load_config
 from debir_jax.runtime.errors import told_in_a_line
-from debir_jax.runtime.files import local_path
+from debir_jax.runtime.files import local_path, write_text
+from debir_jax.weights.checksums import CHECKSUMS_FILE, write_checksums
 from debir_jax.weights.weight_file import (
   BAENET_FILE,
   LPIPS_FILE,
@@ -75,9 +79,12 @@ def main(argv: Sequence[str]) -> None:
     source, folder = local_path(options.source, "--from"), local_path(options.to, "--to")
     options.to, options.config = str(folder), str(local_path(options.config, "--config"))
     config = _config(options.config)
-    networks = run_networks(source, config) if source.is_dir() else _convert_file(source, config, options.ignore)
+    is_run = source.is_dir()
+    networks = run_networks(source, config) if is_run else _convert_file(source, config, options.ignore)
     networks = _as_stage1(networks, source) if options.stage1 else networks
-    written = write(networks, folder, overwrite=options.overwrite)
+    notes = local_path(options.notes, "--notes").read_text() if options.notes else ""
+    card = model_card(source, networks, notes) if is_run else notes
+    written = write(networks, folder, overwrite=options.overwrite, card=card)
   for name, (variables, description) in networks.items():
     count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     settings = ", ".join(f"{field} {value}" for field, value in description["architecture"].items())
@@ -161,20 +168,25 @@ def _converted_raft(weights):
   return raft_params(weights), {"architecture": {"name": "raft", "size": raft_size(weights)}}
 
 
-def write(networks: Mapping[str, tuple[dict, dict]], folder: pathlib.Path, *, overwrite: bool) -> list[pathlib.Path]:
-  """Writes a file per network; returns their paths.
+def write(networks: Mapping[str, tuple[dict, dict]], folder: pathlib.Path, *, overwrite: bool,
+          card: str = "") -> list[pathlib.Path]:
+  """Writes a file per network, the card where there is one, and checksums of all weights there; returns the paths.
 
   Raises:
     FileExistsError: a file is there already, and not `overwrite`. Then none is written.
   """
   paths = {part: folder / _FILES[part] for part in networks}
-  existing = [str(path) for path in paths.values() if path.exists()]
+  written = [*paths.values(), *([folder / CARD_FILE] if card else [])]
+  existing = [str(path) for path in written if path.exists()]
   if existing and not overwrite:
     raise FileExistsError(f"There is {', '.join(existing)} already. Give another folder, or --overwrite.")
   folder.mkdir(parents=True, exist_ok=True)
   for part, path in paths.items():
     save_weights(path, *networks[part])
-  return list(paths.values())
+  if card:
+    write_text(folder / CARD_FILE, card)
+  write_checksums(folder, [path.name for path in folder.glob("*.safetensors")])
+  return [*written, folder / CHECKSUMS_FILE]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -189,6 +201,8 @@ def _parser() -> argparse.ArgumentParser:
                       help="leave out weights whose names begin like this, e.g. those of a loss")
   parser.add_argument("--stage1", action="store_true",
                       help="the restorer is as stage 1 left it: fixed exposure times are compared under it")
+  parser.add_argument("--notes", default="", metavar="FILE",
+                      help="Markdown for MODEL_CARD.md: data and licences, what the networks are not for")
   parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
   return parser
 

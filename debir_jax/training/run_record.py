@@ -16,7 +16,7 @@ from debir_jax.runtime import processes
 from debir_jax.runtime.files import local_path, read_json, write_text
 from debir_jax.runtime.fingerprint import fingerprint
 from debir_jax.runtime.progress import log
-from debir_jax.runtime.versions import version_of
+from debir_jax.runtime.versions import commit_of_checkout, version_of
 from debir_jax.training.checkpoint import FORMAT, check_format
 from debir_jax.training.stages import STAGES, Stage
 from debir_jax.training.state import TrainState
@@ -70,6 +70,7 @@ def environment() -> dict[str, Any]:
   return dict(
       date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"), command=sys.argv,
       python=platform.python_version(), versions={name: version_of(name) for name in _PACKAGES},
+      commit=commit_of_checkout(),
       platform=platform.platform(), device=device.device_kind, num_devices=jax.device_count(),
       num_processes=jax.process_count())
 

@@ -13,6 +13,7 @@ import safetensors
 import safetensors.numpy
 
 from debir_jax.runtime.files import check_downloaded, write_bytes
+from debir_jax.weights.checksums import check_checksum
 
 # A folder of weights holds one file per network.
 RESTORER_FILE, BAENET_FILE, RAFT_FILE = "restorer.safetensors", "baenet.safetensors", "raft.safetensors"
@@ -43,13 +44,15 @@ def load_weights(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
   Raises:
     FileNotFoundError: there is no such file.
-    ValueError: it is damaged, of another format, or was not written by `save_weights`.
+    ValueError: it is damaged, of another format, was not written by `save_weights`, or is not the file of SHA256SUMS
+      beside it.
   """
   path = pathlib.Path(path)
   if not path.is_file():
     raise FileNotFoundError(f"There are no weights at {path}. `python -m debir_jax.convert --help` tells how to make "
                             "them from a PyTorch checkpoint.")
   check_downloaded(path)
+  check_checksum(path)
   try:
     with safetensors.safe_open(path, framework="numpy") as file:
       header = (file.metadata() or {}).get(_HEADER)

@@ -258,7 +258,9 @@ def test_existing_files_stay_unless_told(tmp_path, weights, config_file):
     _convert(path, folder, config_file)
   assert [(file.name, file.read_text()) for file in folder.iterdir()] == [("raft.safetensors", "mine")]
   _convert(path, folder, config_file, "--overwrite")
-  assert len(list(folder.iterdir())) == 3 and load_weights(folder / "raft.safetensors")
+  assert {file.name for file in folder.iterdir()} == {
+      "restorer.safetensors", "baenet.safetensors", "raft.safetensors", "SHA256SUMS"}
+  assert load_weights(folder / "raft.safetensors")
 
 
 @pytest.mark.parametrize("source, config, message", [

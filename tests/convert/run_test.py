@@ -1,14 +1,18 @@
 """`python -m debir_jax.convert --from=<workdir>`: the networks of a run, as its next stage would load them."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
 
 from configs import quickstart
 from debir_jax.convert.__main__ import write
+from debir_jax.convert.model_card import model_card
 from debir_jax.convert.run import run_networks
 from debir_jax.training.checkpoint import Checkpoints
 from debir_jax.training.experiment import Experiment
+from debir_jax.training.run_record import write_environment
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +47,21 @@ def test_weights_of_a_run_come_back_as_they_were(experiment, saved, tmp_path):
 def test_a_run_without_baenet_gives_a_restorer(saved):
   workdir, _ = saved("stage1", 2.0)
   assert list(run_networks(workdir, quickstart.get_config("debug"))) == ["restorer"]
+
+
+def test_the_card_of_a_run_tells_what_was_done(saved):
+  """Networks, conditions, steps and hours by stage, and the notes; steps that were logged twice count once."""
+  workdir, _ = saved("stage2", 2.0)
+  config = quickstart.get_config("debug")
+  write_environment(config, workdir)
+  lines = [dict(step=100, step_s=18.0), dict(step=200, step_s=18.0), dict(step=200, step_s=36.0)]
+  (workdir / "stage2" / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+  card = model_card(workdir, run_networks(workdir, config), "Photos of mine, CC0.")
+  for text in ("| restorer | burstormer, ", "| baenet | baenet, ", "4 frames, each 8 to 64/1920 s, 128/1920 s in all",
+               "preview gains from 512 to 1024", "| stage2 | 200 steps of 2, 1.50 h |", "| versions | debir_jax",
+               "Photos of mine, CC0."):
+    assert text in card
+  assert str(workdir) not in card
 
 
 def test_other_folders_and_other_configs_are_refused(saved, tmp_path):
