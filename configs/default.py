@@ -21,7 +21,8 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
   config.seed = 0  # Fixes scenes, noise, weights and order.
   config.stages = ("stage1", "stage2_warmup", "stage2", "stage3")  # In this order, into --workdir.
   config.init_from = ""  # Where the first stage starts: the workdir of another run, or a folder of converted weights.
-  config.init_stage = ""  # From which stage there; "": the one that comes before it, e.g. stage2_warmup before stage2.
+  # From which stage there; "": the one before it, e.g. stage2_warmup before stage2; stage1 goes on with stage1.
+  config.init_stage = ""
   config.start_from_scratch = False  # Let a stage start from random weights where the one before it is missing.
   config.batch_size = 4  # [paper]
   config.log_every_steps = 100

@@ -111,6 +111,9 @@ def _all_metrics(config, given, path) -> tuple[dict[str, Metric], list[str]]:
     notes.append(f"NIQE's pristine model was fitted on the true images of {len(pristine)} scenes of training, so its "
                  "values are not comparable with the paper's. With the authors' model: --niqe modelparameters.mat")
   metrics = {**fitted, **given}
+  if "BRISQUE" in metrics and metrics["BRISQUE"].opencv:
+    notes.append("BRISQUE is OpenCV's, whose values are not comparable with the paper's. The authors': --brisque "
+                 "allmodel allrange")
   return ({name: metrics[name] for name in METRICS if name in metrics},
           notes + [text for name, text in _LEFT_OUT.items() if name not in metrics])
 

@@ -27,6 +27,7 @@ from debir_jax.training.run_record import log_parameters, write_environment
 from debir_jax.training.stages import STAGES, Stage, stage_named
 from debir_jax.training.state import TrainState
 from debir_jax.training.warmup_labels import warmup_labels
+from debir_jax.weights.weight_file import RESTORER_FILE
 
 # What a person can mend: shown as one message, without a traceback.
 USER_ERRORS = (ValueError, FileNotFoundError, WorkdirError, StoppedError, CheckpointError,
@@ -109,12 +110,12 @@ def run_stage(experiment: Experiment, stage: Stage, workdir: pathlib.Path, state
 
 
 def start_state(experiment: Experiment, stage: Stage, workdir: pathlib.Path) -> TrainState:
-  """Where the first stage of a run starts from: random weights, or the last checkpoint of the stage before it."""
-  state = experiment.initial_state()
-  if stage.starts_from is None:
+  """Where the first stage of a run starts from: the last checkpoint of the stage before it; of stage 1, random weights,
+  or the restorer of `config.init_from`."""
+  state, source = experiment.initial_state(), _source(experiment, workdir)
+  if stage.starts_from is None and (not experiment.config.init_from or _is_of_others(source)):
     return state
-  source = _source(experiment, workdir)
-  before = stage_named(experiment.config.init_stage or stage.starts_from).name
+  before = stage_named(experiment.config.init_stage or stage.starts_from or stage.name).name
   if experiment.has_stage(before, source):
     return experiment.load_stage(before, source, state)
   if experiment.config.start_from_scratch:
@@ -138,6 +139,11 @@ def trained_state(experiment: Experiment, workdir: pathlib.Path) -> TrainState:
   raise FileNotFoundError(
       f"config.stages is empty, so the networks in {source} are compared, but there are none. Name the workdir of a "
       "run with a BAENet, or a folder that `python -m debir_jax.convert` wrote, with --config.init_from.")
+
+
+def _is_of_others(source: pathlib.Path) -> bool:
+  """Whether a folder of weights holds no restorer, but, for instance, those of RAFT."""
+  return any(source.glob("*.safetensors")) and not (source / RESTORER_FILE).is_file()
 
 
 def _source(experiment: Experiment, workdir: pathlib.Path) -> pathlib.Path:

@@ -22,7 +22,8 @@ class Stage:
     optimizer: which of the three optimizer states it steps; `end_to_end` steps that of BAENet too.
     split: which scenes it sees.
     starts_from: the stage whose last checkpoint it starts from, unless another one stands before it in
-      `config.stages` or `config.init_stage` names one; None: from random weights.
+      `config.stages` or `config.init_stage` names one; None: from random weights, or, where there is
+      `config.init_from`, from its restorer.
   """
 
   name: str

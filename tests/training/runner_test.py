@@ -12,6 +12,7 @@ from debir_jax.evaluation import read_records
 from debir_jax.policies import uniform
 from debir_jax.training import runner
 from debir_jax.training.experiment import Experiment
+from debir_jax.training.stages import STAGES
 
 _STAGES = ("stage1", "stage2", "stage3")
 # Two steps of every stage, both saved.
@@ -57,6 +58,29 @@ def test_statistics_of_a_restorer_of_ones_own_are_trained_and_saved(workdir):
     assert not _same(start, after1) and _same(after1, after2) and not _same(after2, after3)
   assert set(first.restoration_stats) == {"batch_stats"}
   assert not _same(ends[0].bae_params, ends[1].bae_params)
+
+
+@pytest.mark.parametrize("init_stage", ["", "stage3"])
+def test_stage_1_goes_on_with_a_restorer_that_is_named(workdir, tmp_path, init_stage):
+  """`init_from` means stage 1 too: it was ignored there once, and a restorer to be fine-tuned began at random."""
+  first, after1, _, after3 = _states(workdir)
+  config = small_config(**_STEPS, init_from=str(workdir), init_stage=init_stage, start_from_scratch=False)
+  experiment = Experiment(config, restorer=NormedMean(), scenes=wave_scenes())
+  start = runner.start_state(experiment, STAGES["stage1"], tmp_path)
+  assert _same(start.restoration_params, (after3 if init_stage else after1).restoration_params)
+  assert not _same(start.restoration_params, first.restoration_params)
+  if not init_stage:
+    assert _same(start.bae_params, first.bae_params)
+
+
+def test_stage_1_does_not_begin_at_random_where_a_restorer_was_meant(tmp_path):
+  """A folder without one is named; files of another network, such as RAFT's, mean nothing to it."""
+  config = small_config(init_from=str(tmp_path), start_from_scratch=False)
+  experiment = Experiment(config, restorer=NormedMean(), scenes=wave_scenes())
+  with pytest.raises(FileNotFoundError, match="stage1 starts from the last checkpoint of stage1, but there is none"):
+    runner.start_state(experiment, STAGES["stage1"], tmp_path / "run")
+  (tmp_path / "raft.safetensors").write_bytes(b"")
+  assert _same(runner.start_state(experiment, STAGES["stage1"], tmp_path / "run"), experiment.initial_state())
 
 
 def test_a_run_with_such_statistics_goes_on_bit_for_bit(workdir, tmp_path):

@@ -5,7 +5,8 @@ that was trained on people's ratings of distorted images. 0: good, 100: bad; low
 
 The regression is two files of other people's and not part of this package: `allmodel` and `allrange` of the authors'
 release, in the text formats of LIBSVM; `load_brisque` reads them. The release goes through text between its programs
-and rounds features to six digits there; here they are not rounded.
+and rounds features to six digits there; here they are not rounded. OpenCV's two files are another metric, see
+`brisque_opencv.py`.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from debir_jax.evaluation.no_reference.brisque_opencv import is_opencv, read_opencv
+from debir_jax.evaluation.no_reference.brisque_opencv import is_opencv, opencv_features, read_opencv
 from debir_jax.evaluation.no_reference.scene_statistics import (
   fit_asymmetric_gaussian,
   fit_gaussian,
@@ -46,6 +47,7 @@ class Brisque:
     coefficients: of each support vector, `[k]`.
     gamma: of the kernel exp(-gamma |x - y|²).
     rho: subtracted at the end.
+    opencv: features and limits are OpenCV's.
   """
 
   slopes: np.ndarray
@@ -54,6 +56,7 @@ class Brisque:
   coefficients: np.ndarray
   gamma: np.ndarray
   rho: np.ndarray
+  opencv: bool = dataclasses.field(default=False, metadata=dict(static=True))
 
   def __call__(self, image: jax.Array, *, border: int = 0) -> jax.Array:
     """The rating of an image; lower is better. Finite also for an image without any contrast.
@@ -66,6 +69,9 @@ class Brisque:
       ValueError: for another shape, sides below 16 pixels, or (outside of `jit`) another range or numbers that are not
         finite, for which the result inside of `jit` is NaN.
     """
+    if self.opencv:
+      rating = _rating(self, opencv_features(image, border=border, smallest_side=_SMALLEST_SIDE_PX))
+      return jnp.where(jnp.isnan(rating), rating, jnp.clip(rating, 0, 100))
     return _rating(self, brisque_features(image, border=border))
 
 
@@ -77,14 +83,14 @@ def brisque_features(image: jax.Array, *, border: int = 0) -> jax.Array:
 def load_brisque(model_path: str | os.PathLike, range_path: str | os.PathLike) -> Brisque:
   """The metric from a model of `svm-train` and a range file of `svm-scale`: the release's allmodel and allrange.
 
-  Or from OpenCV's brisque_model_live.yml and brisque_range_live.yml.
+  OpenCV's brisque_model_live.yml and brisque_range_live.yml give OpenCV's metric, whose values are others.
 
   Raises:
     FileNotFoundError, ValueError: one is missing, or holds something else.
   """
   model, ranges = _lines(model_path, "model_path"), _lines(range_path, "range_path")
   if is_opencv(model[1]):
-    return Brisque(*map(np.asarray, read_opencv(model[0], ranges[0], NUM_FEATURES)))
+    return Brisque(*map(np.asarray, read_opencv(model[0], ranges[0], NUM_FEATURES)), opencv=True)
   slopes, offsets = _read_range(*ranges)
   gamma, rho, coefficients, support_vectors = _read_model(*model)
   return Brisque(*map(np.asarray, (slopes, offsets, support_vectors, coefficients, gamma, rho)))

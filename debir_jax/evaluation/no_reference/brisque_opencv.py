@@ -1,12 +1,29 @@
-"""BRISQUE's regression in the files of OpenCV's quality module: brisque_model_live.yml and brisque_range_live.yml.
+"""BRISQUE as OpenCV's quality module has it: brisque_model_live.yml, brisque_range_live.yml, and features of its own.
 
-They hold the authors' LIVE model; OpenCV reads its own YAML. Features are scaled to [-1, 1] by their ranges.
+Its regression is not the authors': as many support vectors of the same ratings (774), but other numbers (rho is -149.6
+instead of -153.6), trained on features that OpenCV takes in its own way. The image is halved by a bicubic filter
+without antialiasing; edge pixels go on beyond the edge; a pixel at the edge has no neighbour beyond it, instead of the
+one at the opposite edge; and the shape of the coefficients themselves is that of an asymmetric distribution too. The
+one's regression under the other's features is off by up to tens of points on photos.
 """
 
 import pathlib
 
+import jax
+from jax import lax
+import jax.numpy as jnp
 import numpy as np
 
+from debir_jax.evaluation.no_reference.scene_statistics import (
+  fit_asymmetric_gaussian,
+  gamma_ratio,
+  grey_levels,
+  normalized,
+)
+
+_LUMA = (0.299, 0.587, 0.114)
+_SHARPNESS = -0.75  # Of its cubic kernel.
+_NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (-1, 1))  # Rows down, columns to the right.
 _MOST_BYTES = 2**24
 _KERNEL = ("EPS_SVR", "RBF")
 
@@ -59,3 +76,53 @@ def _read(path, read):
     return read(storage)
   except (cv2.error, SystemError) as error:  # OpenCV raises the second one from a constructor.
     raise ValueError(f"{path} is damaged: OpenCV cannot read its YAML.") from error
+
+
+def opencv_features(image: jax.Array, *, border: int = 0, smallest_side: int = 1) -> jax.Array:
+  """The 36 features of `QualityBRISQUE.computeFeatures` of an sRGB image `[h, w, 3]` in [0, 1]; raises as `grey_levels`
+  does."""
+  return _features(grey_levels(image, border=border, smallest_side=smallest_side, luma=_LUMA))
+
+
+@jax.jit
+def _features(grey):
+  return jnp.concatenate([_of_scale(grey), _of_scale(_halved(grey))])
+
+
+def _of_scale(grey):
+  coefficients, _ = normalized(grey, padding="edge")
+  shape, left, right = fit_asymmetric_gaussian(coefficients)
+  of_pairs = [jnp.stack([shape, (left**2 + right**2) / 2])]
+  for down, across in _NEIGHBOURS:
+    shape, left, right = fit_asymmetric_gaussian(coefficients * _neighbour(coefficients, down, across))
+    mean = (right - left) * gamma_ratio(shape, 2, 1) * jnp.sqrt(gamma_ratio(shape, 1, 3))
+    of_pairs.append(jnp.stack([shape, mean, left**2, right**2]))
+  return jnp.concatenate(of_pairs)
+
+
+def _neighbour(plane, down, across):
+  """Each pixel's neighbour, 0 beyond the edge."""
+  height, width = plane.shape
+  padded = jnp.pad(plane, 1)
+  return lax.dynamic_slice(padded, (1 + down, 1 + across), (height, width))
+
+
+def _halved(grey):
+  """`cv2.resize` to half the sides, rounded down, by the cubic kernel of two pixels on either side."""
+  for axis in (0, 1):
+    length = grey.shape[axis]
+    half = length // 2
+    position = (np.arange(half) + 0.5) * (length / half) - 0.5
+    first = np.floor(position).astype(int) - 1
+    weights = _cubic(position - np.floor(position))
+    weights = jnp.asarray(weights[..., None] if axis == 0 else weights[:, None], grey.dtype)
+    tap = lambda number: jnp.take(grey, np.clip(first + number, 0, length - 1), axis)
+    grey = sum(weight * tap(number) for number, weight in enumerate(weights))
+  return grey
+
+
+def _cubic(share: np.ndarray) -> np.ndarray:
+  """Weights `[4, n]` of the pixels around places that lie so far behind the second of them."""
+  near = lambda x: ((_SHARPNESS + 2) * x - (_SHARPNESS + 3)) * x**2 + 1
+  far = lambda x: _SHARPNESS * (((x - 5) * x + 8) * x - 4)
+  return np.stack([far(1 + share), near(share), near(1 - share), far(2 - share)])

@@ -19,7 +19,7 @@ from scipy import special
 from debir_jax.evaluation.value_range import check_unit_range
 
 # MATLAB's rgb2gray: first row of the inverse of its matrix from YIQ to RGB.
-_LUMA = (0.298936021293775, 0.587043074451121, 0.114020904255103)
+LUMA = (0.298936021293775, 0.587043074451121, 0.114020904255103)
 
 # Mittal et al., TIP 2012: windows of 7x7 pixels, three deviations wide on each side, of unit sum.
 _WINDOW_RADIUS_PX = 3
@@ -31,10 +31,12 @@ _SHAPES = np.linspace(0.2, 10, 9801)  # Where both metrics look for the shape of
 _NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))  # Rows down, columns to the right: the four pairs of each pixel.
 
 
-def grey_levels(image: jax.Array, *, border: int = 0, smallest_side: int = 1) -> jax.Array:
+def grey_levels(image: jax.Array, *, border: int = 0, smallest_side: int = 1,
+                luma: tuple[float, float, float] = LUMA) -> jax.Array:
   """sRGB `[h, w, 3]` in [0, 1] -> `[h, w]`, whole grey levels from 0 to 255, less the border.
 
-  As MATLAB's rgb2gray gives them for an image of 8 bits: rounded to 8 bits before and after.
+  As MATLAB's rgb2gray gives them for an image of 8 bits: rounded to 8 bits before and after; or with other weights of
+  R, G and B (`luma`).
 
   Raises:
     ValueError: for another shape, less than the smallest side, or, outside of `jit`, another range or numbers that are
@@ -50,7 +52,7 @@ def grey_levels(image: jax.Array, *, border: int = 0, smallest_side: int = 1) ->
   if not isinstance(image, jax.core.Tracer) and not np.isfinite(image).all():
     raise ValueError("The image holds numbers that are not finite; whatever restored it has diverged.")
   bytes_ = jnp.round(255 * jnp.clip(jnp.asarray(image)[border:border + height, border:border + width], 0, 1))
-  return jnp.round(sum(weight * bytes_[..., channel] for channel, weight in enumerate(_LUMA)))
+  return jnp.round(sum(weight * bytes_[..., channel] for channel, weight in enumerate(luma)))
 
 
 def normalized(grey: jax.Array, *, padding: str) -> tuple[jax.Array, jax.Array]:
@@ -60,7 +62,8 @@ def normalized(grey: jax.Array, *, padding: str) -> tuple[jax.Array, jax.Array]:
 
   Args:
     grey: `[h, w]`, grey levels.
-    padding: what is beyond the edge, see `jnp.pad`; "edge" for NIQE, "constant" (black) for BRISQUE.
+    padding: what is beyond the edge, see `jnp.pad`; "edge" for NIQE and OpenCV's BRISQUE, "constant" (black) for the
+      authors' BRISQUE.
   """
   offsets = np.arange(-_WINDOW_RADIUS_PX, _WINDOW_RADIUS_PX + 1)
   weights = np.exp(-offsets**2 / (2 * _WINDOW_SIGMA_PX**2))
