@@ -3,9 +3,10 @@
 nice -n 19 python -m debir_jax.main --config=configs/pretrain_small.py --config.data.photos=FOLDER,FOLDER \
     --workdir=runs/pretrain_small
 
-Resumable at any moment by the same command. docs/training.md says where to get the photos of its list; others:
---config.data.photo_list="" and a folder of a few hundred. The networks are those of `quickstart.py`, at larger crops
-and for longer. `experiments/pretraining` has what is known of its results.
+About six hours of 2 free CPU cores and 10 GB of memory, half of it stage 1 (0.4 s a step). Resumable at any moment by
+the same command. docs/training.md says where to get the photos of its list; others: --config.data.photo_list="" and a
+folder of a few hundred. The networks are those of `quickstart.py`, at larger crops and for longer.
+`experiments/pretraining` has what is known of its results.
 """
 
 from configs import default, quickstart
@@ -19,7 +20,7 @@ def get_config(mode: str = ""):
   config.data.update(dict(
       source="photos", photos="", photo_list="experiments/pretraining/photo_splits.json", crop_size=96,
       num_restore_scenes=1000, num_bae_scenes=1000, num_validation_scenes=64, num_test_scenes=128))
-  config.stage1.update(dict(num_steps=60_000, final_learning_rate=1e-5, lr_warmup_steps=200, motion_error=0.1))
+  config.stage1.update(dict(num_steps=24_000, final_learning_rate=1e-5, lr_warmup_steps=200, motion_error=0.1))
   config.stage2_warmup.num_steps = 3000
   config.stage2.num_steps = 2000
   config.stage3.update(dict(num_steps=1000, final_learning_rate=1e-6))

@@ -2,21 +2,24 @@
 
   python -m debir_jax.camera.export --out metering.mlir --size 256
   python -m debir_jax.camera.export --out metering.tflite --size 256 --converter /path/to/venv/bin/python
+  python -m debir_jax.camera.export --out metering.onnx --size 256 --converter /path/to/venv/bin/python
 
 The file runs without this package. StableHLO by `jax.export`; TensorFlow Lite out of that by `litert-converter`,
-without TensorFlow. Its entry point is private and its dependencies older than ours, so it lives in an environment of
-its own:
+without TensorFlow; ONNX by `jax2onnx`, which takes minutes. Both converters want older dependencies than ours, so each
+lives in an environment of its own:
 
-  python -m venv venv && venv/bin/pip install litert-converter==0.5.0 ai-edge-litert==2.3.0 numpy
+  python -m venv venv && venv/bin/pip install litert-converter==0.5.0 ai-edge-litert==2.3.0 numpy     # .tflite
+  python -m venv venv && venv/bin/pip install jax2onnx==0.17.1 safetensors onnxruntime                # .onnx
 
 Inputs, float32: previews `[2, size, size, 4]` (packed RAW, R Gr Gb B, in [0, 1] after black level, the earlier one
 first), preview_gain `[1]`, white_balance `[3]`, ccm `[3, 3]`. Output: exposure times `[n]`, s.
-`experiments/camera/on_device.py` runs such a file in 30 lines.
+`experiments/camera/on_device.py` and `on_device_onnx.py` run such a file in 30 lines.
 """
 
 import argparse
 from collections.abc import Callable, Sequence
 import dataclasses
+import os
 import pathlib
 import subprocess
 import sys
@@ -33,8 +36,8 @@ from debir_jax.runtime.errors import told_in_a_line
 from debir_jax.types import CameraColor
 from debir_jax.weights.model import Debir, load
 
-_CONVERTER = pathlib.Path(__file__).with_name("to_tflite.py")
-_TIMEOUT_S = 600
+_TO_TFLITE, _TO_ONNX = (pathlib.Path(__file__).with_name(name) for name in ("to_tflite.py", "to_onnx.py"))
+_TIMEOUT_S = 3600
 _GRID = 32  # Packed px: networks halve the size five times.
 
 Metering = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
@@ -54,10 +57,13 @@ def run(options: argparse.Namespace) -> None:
     ValueError, OSError: with what is wrong, and the way on.
   """
   path = check_new(options.out, overwrite=options.overwrite)
-  if path.suffix not in (".mlir", ".tflite"):
-    raise ValueError(f"--out={path} must end with .mlir (StableHLO) or .tflite.")
-  text = stablehlo_text(load(options.weights), options.size)
-  content = text.encode() if path.suffix == ".mlir" else tflite_bytes(text, options.converter)
+  if path.suffix not in (".mlir", ".tflite", ".onnx"):
+    raise ValueError(f"--out={path} must end with .mlir (StableHLO), .tflite or .onnx.")
+  if path.suffix == ".onnx":
+    content = onnx_bytes(options.weights, options.size, options.converter)
+  else:
+    text = stablehlo_text(load(options.weights), options.size)
+    content = text.encode() if path.suffix == ".mlir" else tflite_bytes(text, options.converter)
   write_new(path, content, overwrite=options.overwrite)
   print(f"Written: {path}, {len(content) / 1e3:.0f} kB")
 
@@ -83,15 +89,25 @@ def metering_function(model: Debir) -> Metering:
   return metering
 
 
+def metering_shapes(size: int) -> dict[str, jax.ShapeDtypeStruct]:
+  """The function's arguments by name, in order, for square previews of a size in packed px.
+
+  Raises:
+    ValueError: there is no such size.
+  """
+  if size < _GRID or size % _GRID:
+    raise ValueError(f"--size={size} must be a multiple of {_GRID} packed px.")
+  shapes = dict(previews=(2, size, size, 4), preview_gain=(1,), white_balance=(3,), ccm=(3, 3))
+  return {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
+
+
 def stablehlo_text(model: Debir, size: int) -> str:
   """The function for square previews of a size in packed px, as text of StableHLO, weights and all.
 
   Raises:
     ValueError: there is no such function, or no such size.
   """
-  if size < _GRID or size % _GRID:
-    raise ValueError(f"--size={size} must be a multiple of {_GRID} packed px.")
-  shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((2, size, size, 4), (1,), (3,), (3, 3))]
+  shapes = metering_shapes(size).values()
   return jax.export.export(jax.jit(metering_function(model)), platforms=["cpu"])(*shapes).mlir_module()
 
 
@@ -105,15 +121,40 @@ def tflite_bytes(text: str, python: str | None) -> bytes:
   Raises:
     ValueError: there is none, or it failed; with its last words.
   """
-  if python is None:
-    raise ValueError("TensorFlow Lite needs litert-converter in an environment of its own: "
-                     "--converter=venv/bin/python; --help says how to make one.")
   with tempfile.TemporaryDirectory() as folder:
-    source, target = pathlib.Path(folder, "metering.mlir"), pathlib.Path(folder, "metering.tflite")
+    source = pathlib.Path(folder, "metering.mlir")
     source.write_text(text)
+    return _converted(python, _TO_TFLITE, [str(source)])
+
+
+def onnx_bytes(weights: str | None, size: int, python: str | None) -> bytes:
+  """A file of ONNX.
+
+  Args:
+    weights: see `debir_jax.load`.
+    size: side of the previews, packed px.
+    python: of the environment that `jax2onnx` is in.
+
+  Raises:
+    ValueError: there is no such function or size, or no converter, or it failed; with its last words.
+    FileNotFoundError: there are no such weights.
+  """
+  metering_shapes(size)
+  metering_function(load(weights))
+  return _converted(python, _TO_ONNX, [weights or "", str(size)])
+
+
+def _converted(python, script, arguments) -> bytes:
+  """What a script writes into the file that its last argument names, in the converter's environment."""
+  if python is None:
+    raise ValueError("TensorFlow Lite and ONNX need their converter in an environment of its own: "
+                     "--converter=venv/bin/python; --help says how to make one.")
+  environment = os.environ | dict(PYTHONPATH=str(pathlib.Path(__file__).resolve().parents[2]), JAX_PLATFORMS="cpu")
+  with tempfile.TemporaryDirectory() as folder:
+    target = pathlib.Path(folder, "metering")
     try:
-      done = subprocess.run([python, str(_CONVERTER), str(source), str(target)], capture_output=True, text=True,
-                            timeout=_TIMEOUT_S, check=False)
+      done = subprocess.run([python, str(script), *arguments, str(target)], capture_output=True, text=True,
+                            timeout=_TIMEOUT_S, check=False, env=environment)
     except subprocess.TimeoutExpired as error:
       raise ValueError(f"The converter was not done after {_TIMEOUT_S} s.") from error
     if done.returncode or not target.exists():
@@ -125,10 +166,10 @@ def _parser() -> argparse.ArgumentParser:
   parser = argparse.ArgumentParser(prog="python -m debir_jax.camera.export", description=__doc__,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   add = parser.add_argument
-  add("--out", required=True, help="the file to write, .mlir or .tflite")
+  add("--out", required=True, help="the file to write, .mlir, .tflite or .onnx")
   add("--size", type=int, default=256, help="side of the previews, packed px")
   add("--weights", help="a name, folder or file, see debir_jax.load; default: the package's own")
-  add("--converter", help="python of the environment with litert-converter")
+  add("--converter", help="python of the environment with litert-converter or jax2onnx")
   add("--overwrite", action="store_true", help="replace a file that is there")
   return parser
 

@@ -75,12 +75,16 @@ class LucasKanade:
     template, image = (gaussian_blur(level, self.blur_sigma_px) for level in (level1, level2))
     template_gradient = _gradient(template)
 
-    def step(_, flow):
+    def step(flow):
       warped, inside = warp(image, flow)
       gradient = (template_gradient + _gradient(warped)) / 2  # Symmetric in both images: second-order accurate.
       return flow + _least_squares_step(gradient, template - warped, inside, self.window_sigma_px, self.damping)
 
-    flow = jax.lax.fori_loop(0, self.num_iterations, step, flow, unroll=self.unrolled)
+    if self.unrolled:
+      for _ in range(self.num_iterations):
+        flow = step(flow)
+    else:
+      flow = jax.lax.fori_loop(0, self.num_iterations, lambda _, flow: step(flow), flow)
     return gaussian_blur(flow, _FLOW_SIGMA_PX)
 
 
