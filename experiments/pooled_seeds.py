@@ -6,8 +6,8 @@
   python -m experiments.pooled_seeds runs/quickstart_0 runs/quickstart_1 runs/quickstart_2 --to=runs/quickstart_pooled
 
 The runs must have measured the same scenes with the same noise: differences are taken within scene, draw and seed, and
-their intervals are over both photos and seeds. Writes table.md and table.json, as a comparison does, and what
-differences such a test can show at all.
+their intervals are over both photos and seeds. Writes table.md and table.json, as a comparison does, what differences
+such a test can show at all, and by_condition.png: where DEBIR is ahead, by motion and gain.
 """
 
 import argparse
@@ -16,9 +16,11 @@ import json
 import pathlib
 import sys
 
+from debir_jax.evaluation import plots
 from debir_jax.evaluation.records import Record, read_records, records_paths
 from debir_jax.evaluation.summary import MethodSummary, format_table, json_fields, summarize
 from debir_jax.runtime.files import write_text
+from debir_jax.training.comparison import FINETUNED_COLUMN
 
 _OURS = "DEBIR"
 _SHOWN = 1.96 + 0.84  # Standard errors: what four of five tests find at a confidence of 95 % (normal quantiles).
@@ -62,12 +64,15 @@ def main(argv: list[str]) -> None:
   parser.add_argument("--to", type=pathlib.Path, required=True, metavar="FOLDER", help="where the table goes")
   args = parser.parse_args(argv)
   try:
-    summaries = {column: summarize(records, reference=_OURS) for column, records in pooled(args.workdirs).items()}
+    records = pooled(args.workdirs)
+    summaries = {column: summarize(rows, reference=_OURS) for column, rows in records.items()}
   except (ValueError, FileNotFoundError) as error:
     raise SystemExit(f"pooled_seeds: {error}") from error
   args.to.mkdir(parents=True, exist_ok=True)
   write_text(args.to / "table.json", json.dumps(
       {column: list(map(json_fields, rows)) for column, rows in summaries.items()}, indent=2) + "\n")
+  shown = records.get(FINETUNED_COLUMN) or next(iter(records.values()))
+  plots.differences_by_condition(args.to / "by_condition.png", shown, reference=_OURS)
   power = power_in_words(summaries)
   write_text(args.to / "table.md", f"{format_table(summaries, reference=_OURS, markdown=True)}\n\n{power}\n")
   print(f"{format_table(summaries, reference=_OURS)}\n\n{power}")

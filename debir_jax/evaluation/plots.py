@@ -16,6 +16,7 @@ from debir_jax.evaluation.canvas import save as _save
 from debir_jax.evaluation.correlation import correlate
 from debir_jax.evaluation.evaluate import Example
 from debir_jax.evaluation.records import Record, by_method
+from debir_jax.evaluation.statistics import Units, mean_and_error
 from debir_jax.evaluation.summary import MethodSummary
 from debir_jax.types import SUBFRAME_RATE_HZ
 
@@ -153,6 +154,55 @@ def differences(path: str | os.PathLike, groups: Mapping[str, Sequence[MethodSum
     axis.tick_params(labelsize=8)
   axes[0, 0].invert_yaxis()
   _save(figure, path)
+
+
+def differences_by_condition(path: str | os.PathLike, records: Iterable[Record], *, reference: str = "DEBIR",
+                             num_bins: int = 4) -> None:
+  """PSNR of each method less that of the reference, against measured motion and gain: where a method pays.
+
+  Captures are put into bins of equal numbers; a point is the mean of one, with one standard error over what scenes show
+  (and over training seeds where there are several).
+
+  Args:
+    path: of the PNG.
+    records: from `Evaluator.evaluate`.
+    reference: the method that differences are taken to.
+    num_bins: of each axis; fewer where there are fewer than two captures for each.
+
+  Raises:
+    ValueError: the reference is missing, or there is no other method.
+  """
+  of_methods = by_method(list(records))
+  if reference not in of_methods or len(of_methods) < 2:
+    raise ValueError(f"Differences to {reference!r} need its records and those of another method; there are "
+                     f"{', '.join(map(repr, of_methods))}.")
+  ours = of_methods.pop(reference)
+  conditions = {"measured motion, of full scale": [record.motion_magnitude for record in ours],
+                "preview gain": [record.preview_gain for record in ours]}
+  figure, axes = _figure(1, len(conditions), (2 * _PANEL_INCHES[0] + 2.4, 1.3 * _PANEL_INCHES[1]), sharey=True)
+  for axis, (name, values) in zip(axes[0], conditions.items()):
+    order = np.argsort(values, kind="stable")
+    bins = np.array_split(order, max(1, min(num_bins, len(order) // 2)))
+    for method, others in of_methods.items():
+      points = [_difference([ours[place] for place in chosen], [others[place] for place in chosen]) for chosen in bins]
+      means, errors = np.transpose(points)
+      axis.errorbar([np.mean(np.asarray(values)[chosen]) for chosen in bins], means, yerr=np.nan_to_num(errors),
+                    marker="o", markersize=3, linewidth=1, capsize=2, label=method)
+    axis.axhline(0, color="black", linewidth=0.8)
+    axis.set_xlabel(name, fontsize=9)
+    axis.grid(alpha=0.25)
+    axis.tick_params(labelsize=8)
+  axes[0, 0].set_ylabel(f"PSNR less that of {reference}, dB", fontsize=9)
+  figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+  figure.suptitle(f"{len(ours)} captures, {len(bins)} bins of equal numbers, ± one standard error", fontsize=10)
+  _save(figure, path)
+
+
+def _difference(ours: Sequence[Record], others: Sequence[Record]) -> tuple[float, float]:
+  """Mean of the others' PSNR less ours, and its standard error."""
+  units = Units([record.group or f"scene {record.scene_id}" for record in ours],
+                [record.training_seed or 0 for record in ours])
+  return mean_and_error(np.array([other.psnr - own.psnr for own, other in zip(ours, others)]), units)
 
 
 def _captions(example: Example) -> list[str]:

@@ -123,3 +123,24 @@ def test_bad_input_is_refused(tmp_path):
     lines = [dict(stage="a", step=1, loss=1), dict(stage="a", step=2)]
     plots.training_curves(path, [_log(tmp_path / "bad.jsonl", lines)])
   assert not path.exists()
+
+
+def test_differences_by_condition_are_means_of_bins(tmp_path, figures):
+  """By hand: four bins of two captures along each axis, with the error over scenes."""
+  records = [dataclasses.replace(record, psnr=record.psnr + (0.1 * record.scene_id**2 if record.method == "bracket"
+                                                             else 0)) for record in _records(8)]
+  plots.differences_by_condition(tmp_path / "by_condition.png", records)
+  by_motion, by_gain = figures[-1].axes
+  line = by_motion.containers[0][0]
+  np.testing.assert_allclose(np.asarray(line.get_xdata(), float), [0.05, 0.25, 0.45, 0.65])
+  np.testing.assert_allclose(np.asarray(line.get_ydata(), float), 0.1 * np.array([0.5, 6.5, 20.5, 42.5]), atol=1e-6)
+  assert by_gain.containers[0].get_label() == "bracket" and (tmp_path / "by_condition.png").stat().st_size > 1000
+  segment, *_ = by_motion.containers[0][2][0].get_segments()
+  assert np.ptp(segment[:, 1]) == pytest.approx(2 * 0.05, rel=1e-3)  # Two scenes, 0.1 dB apart.
+
+
+def test_differences_by_condition_need_two_methods(tmp_path):
+  with pytest.raises(ValueError, match="'oracle'"):
+    plots.differences_by_condition(tmp_path / "a.png", _records(), reference="oracle")
+  with pytest.raises(ValueError, match="another method"):
+    plots.differences_by_condition(tmp_path / "a.png", _records()[:8])
