@@ -1,8 +1,10 @@
 """Mutated RAW files against the reader: every one is a frame or an UnreadableRawError, and the process survives.
 
   python -m experiments.camera.fuzz --count 100000 --to runs/camera_fuzz
+  python -m experiments.camera.fuzz --raw FILE.CRW --count 1000 --to runs/camera_fuzz_crw
 
-Works in processes of its own, so that a crash inside LibRaw is seen, counted and kept as a file.
+mutates a small DNG of our own, or a file of a camera. Works in processes of its own, so that a crash inside LibRaw is
+seen, counted and kept as a file.
 """
 
 import argparse
@@ -27,8 +29,10 @@ def mutated(rng: random.Random, content: bytes) -> bytes:
   """Some bytes changed, mostly among the tags; sometimes cut, doubled in parts, or with a number that is extreme."""
   data = bytearray(content)
   tags = len(data) // 50 if rng.random() < 0.2 else 1200  # Where a small DNG has them.
+  at_end = content[6:14] == b"HEAPCCDR" and rng.random() < 0.7  # A CRW has them behind its pixels.
   for _ in range(rng.choice((1, 1, 2, 4, 16))):
     place = rng.randrange(min(tags, len(data)))
+    place = len(data) - 1 - place if at_end else place
     kind = rng.random()
     if kind < 0.4:
       data[place] = rng.randrange(256)
@@ -46,11 +50,12 @@ def mutated(rng: random.Random, content: bytes) -> bytes:
   return bytes(data)
 
 
-def work(start: int, stop: int, folder: pathlib.Path) -> None:
+def work(start: int, stop: int, folder: pathlib.Path, raw: pathlib.Path | None) -> None:
   """Reads mutations start to stop; says on standard output what became of each."""
   import resource
   resource.setrlimit(resource.RLIMIT_AS, (1024 * _MOST_BYTES, 1024 * _MOST_BYTES))
-  content, path = dng_bytes(frame(height=24, width=32)), folder / "mutated.dng"
+  content = raw.read_bytes() if raw else dng_bytes(frame(height=24, width=32))
+  path = folder / f"mutated{raw.suffix if raw else '.dng'}"
   for index in range(start, stop):
     path.write_bytes(mutated(random.Random(index), content))
     try:
@@ -68,10 +73,11 @@ def main() -> None:
   parser.add_argument("--count", type=int, default=100_000)
   parser.add_argument("--start", type=int, default=0)
   parser.add_argument("--to", type=pathlib.Path, required=True)
+  parser.add_argument("--raw", type=pathlib.Path, metavar="FILE", help="what is mutated (a small DNG of our own)")
   parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
   options = parser.parse_args()
   if options.worker:
-    return work(options.start, options.start + options.count, options.to)
+    return work(options.start, options.start + options.count, options.to, options.raw)
   options.to.mkdir(parents=True, exist_ok=True)
   counts, found, index, start_s = collections.Counter(), [], options.start, time.monotonic()
   end = options.start + options.count
@@ -79,6 +85,7 @@ def main() -> None:
     stop = min(index + _CHUNK, end)
     worker = [sys.executable, "-m", "experiments.camera.fuzz", "--worker", "--start", str(index),
               "--count", str(stop - index), "--to", str(options.to)]
+    worker += ["--raw", str(options.raw)] if options.raw else []
     done = subprocess.run(worker, capture_output=True, text=True, check=False)
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     for number, outcome in rows:
