@@ -4,7 +4,8 @@ Such a folder has a subfolder for every method, whose images of one name show th
 
   captures/DEBIR/street.png    captures/bracketing/street.png    ...
 
-PNG or JPEG; names and sizes are the same in all subfolders.
+PNG or JPEG; names and sizes are the same in all subfolders. One called `reference` holds the true images, where
+somebody has them.
 """
 
 import pathlib
@@ -21,6 +22,8 @@ from debir_jax.simulator import CaptureConditions, target_of
 from debir_jax.training.experiment import Experiment
 from debir_jax.types import Observation, Scene
 from experiments import networks, scales
+
+REFERENCE = "reference"
 
 
 def first_of(scene: Scene, experiment: Experiment) -> tuple[CaptureConditions, Observation]:

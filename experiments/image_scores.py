@@ -13,7 +13,7 @@ import numpy as np
 from debir_jax.evaluation.statistics import Units, interval_of_mean, mean_and_error
 from experiments.tables import comparison_in_words
 
-HIGHER_IS_BETTER = {"PSNR": True, "NIQE": False, "BRISQUE": False, "TOPIQ": True}
+HIGHER_IS_BETTER = {"PSNR": True, "LPIPS": False, "NIQE": False, "BRISQUE": False, "TOPIQ": True}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

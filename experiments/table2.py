@@ -8,7 +8,9 @@
 The paper's camera system being the authors', captures are simulated: test scenes of the paper's size at the speeds
 of training, by DEBIR, bracketing and the longest uniform exposure, each with its fine-tuned restorer. There the true
 image is known, so PSNR stands beside the metrics and tells whether they agree. `--captures` measures a folder of your
-own instead, with a subfolder for every method (see experiments/captures.py).
+own instead, with a subfolder for every method (see experiments/captures.py); where one of them is called `reference`,
+its images are the true ones, and PSNR stands beside the metrics there too. --lpips adds LPIPS where the true image is
+known.
 
 NIQE, BRISQUE and TOPIQ rest on other people's files, see debir_jax/evaluation/no_reference. Without --niqe a
 pristine model is fitted on the true images of scenes of training, of photos that no test scene shows (and kept as
@@ -27,7 +29,7 @@ import ml_collections
 import numpy as np
 
 from debir_jax.config.scenes import scene_sources_of
-from debir_jax.evaluation import Method, fit_niqe, load_brisque, load_niqe, load_topiq, save_niqe
+from debir_jax.evaluation import Method, fit_niqe, load_brisque, load_lpips, load_niqe, load_topiq, psnr, save_niqe
 from debir_jax.evaluation.statistics import MIN_GROUPS
 from debir_jax.imaging import view
 from debir_jax.runtime.files import write_json, write_text
@@ -43,7 +45,7 @@ METRICS = ("NIQE", "BRISQUE", "TOPIQ")
 _TRUTH = "true image"
 _NUM_PRISTINE = 64  # Scenes for NIQE's pristine model, at most; its authors took 125 photos.
 _STRIDE_PX = 16  # Of its blocks: scenes have few.
-_DIGITS = {"TOPIQ": 3}
+_DIGITS = {"TOPIQ": 3, "LPIPS": 3}
 _LEFT_OUT = {
     "BRISQUE": "BRISQUE is left out. It needs two files of its authors' release: --brisque allmodel allrange",
     "TOPIQ": "TOPIQ is left out. It needs pyiqa, not for commercial use: pip install pyiqa, then --topiq"}
@@ -58,15 +60,17 @@ class Files:
   niqe: pathlib.Path | None = None
   brisque: tuple[pathlib.Path, pathlib.Path] | None = None
   topiq: bool = False
+  lpips: pathlib.Path | None = None
 
 
 def run(config: ml_collections.ConfigDict, workdir: pathlib.Path, files: Files, folder: pathlib.Path | None) -> str:
   """Trains what is missing, unless there is a folder of captures; measures, writes the results; returns the table."""
   given = _given(files)  # A wrong file is told before hours of training.
+  lpips = load_lpips(files.lpips) if files.lpips else None
   methods = [] if folder else _methods(config, workdir)
   with locked(str(workdir / "table2")) as path:
     metrics, notes = _all_metrics(config, given, path)
-    rows = _of_captures(folder, metrics) if folder else _of_simulated(config, methods, metrics)
+    rows = _of_captures(folder, metrics, lpips) if folder else _of_simulated(config, methods, metrics, lpips)
     reference, known = rows[0].method, [name for name in HIGHER_IS_BETTER if name in rows[0].scores]
     summaries = {name: summarize_scores(rows, name, reference=reference) for name in known}
     agreements = {name: agreement(rows, name) for name in metrics if "PSNR" in known}
@@ -118,29 +122,46 @@ def _all_metrics(config, given, path) -> tuple[dict[str, Metric], list[str]]:
           notes + [text for name, text in _LEFT_OUT.items() if name not in metrics])
 
 
-def _of_simulated(config, methods, metrics) -> list[ImageScores]:
+def _of_simulated(config, methods, metrics, lpips) -> list[ImageScores]:
   rows, shown, border = [], jax.jit(view), 2 * config.evaluation.border
   source = scene_sources_of(scales.for_viewing(config))["test"]
   for of_capture in captures.simulated(config, methods, num_draws=config.evaluation.num_draws):
     first = of_capture[0]
     group = group_of(source, first.scene_id)
+    truth = np.asarray(shown(first.target, first.color))
     if not first.draw:
       log(f"measuring scene {first.scene_id} ...")
-      truth = np.asarray(shown(first.target, first.color))
       of_truth = ImageScores(method=_TRUTH, image=f"scene {first.scene_id}", group=group,
                              scores=_scores(truth, metrics, border))
     for example in of_capture:
-      scores = _scores(np.asarray(shown(example.restored, example.color)), metrics, border)
+      image = np.asarray(shown(example.restored, example.color))
+      scores = {"PSNR": example.psnr, **_perceived(image, truth, lpips, border), **_scores(image, metrics, border)}
       rows.append(ImageScores(method=example.method, image=f"scene {example.scene_id}", draw=example.draw,
-                              group=group, scores={"PSNR": example.psnr, **scores}))
+                              group=group, scores=scores))
     if not first.draw:
       rows.append(of_truth)
   return rows
 
 
-def _of_captures(folder, metrics) -> list[ImageScores]:
-  return [ImageScores(method=method, image=name, scores=_scores(image, metrics, 0))
-          for name, images in captures.read(folder) for method, image in images.items()]
+def _of_captures(folder, metrics, lpips) -> list[ImageScores]:
+  rows = []
+  for name, images in captures.read(folder):
+    truth = images.pop(captures.REFERENCE, None)
+    if not images:
+      raise ValueError(f"--captures={folder} holds true images alone. It needs a subfolder for every method beside "
+                       f"{captures.REFERENCE}/.")
+    for method, image in images.items():
+      known = {} if truth is None else {"PSNR": float(psnr(image, truth)), **_perceived(image, truth, lpips, 0)}
+      rows.append(ImageScores(method=method, image=name, scores=known | _scores(image, metrics, 0)))
+    if truth is not None:
+      rows.append(ImageScores(method=_TRUTH, image=name, scores=_scores(truth, metrics, 0)))
+  return rows
+
+
+def _perceived(image, truth, lpips, border) -> dict[str, float]:
+  """LPIPS where its weights were given."""
+  inside = (slice(border, -border or None),) * 2
+  return {} if lpips is None else {"LPIPS": float(lpips(image[inside], truth[inside]))}
 
 
 def _scores(image, metrics, border) -> dict[str, float]:
@@ -204,10 +225,12 @@ def main() -> None:
   parser.add_argument("--brisque", type=pathlib.Path, nargs=2, metavar=("MODEL", "RANGE"),
                       help="allmodel and allrange of the authors' release (BRISQUE is left out)")
   parser.add_argument("--topiq", action="store_true", help="with your own installation of pyiqa (left out)")
+  parser.add_argument("--lpips", type=pathlib.Path, metavar="FILE",
+                      help="weights that `python -m debir_jax.convert` made (LPIPS is left out)")
   parser.add_argument("--captures", type=pathlib.Path, metavar="DIR",
                       help="restored images of your own, a subfolder for every method (simulated captures)")
   args = scales.parse(parser)
-  files = Files(args.niqe, args.brisque and tuple(args.brisque), args.topiq)
+  files = Files(args.niqe, args.brisque and tuple(args.brisque), args.topiq, args.lpips)
   config = args.config
   scales.report(lambda: run(config, args.workdir, files, args.captures), args.workdir / "table2")
 

@@ -1,6 +1,7 @@
 """Folders of real captures: read, refused with what is wrong, measured and drawn; nothing is trained for them."""
 
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from skimage import data
 
 from debir_jax.evaluation import niqe_of, save_niqe
+from debir_jax.scenes import image_files
 from experiments import captures, figures, scales, table2
 
 
@@ -70,6 +72,27 @@ def test_table2_and_figure4_of_real_captures(folder, tmp_path):
   for picture in (results / "differences.png", tmp_path / "figures" / "figure4.png"):
     assert picture.read_bytes().startswith(b"\x89PNG")
   assert not (tmp_path / "networks").exists()
+
+
+def test_captures_beside_true_images_have_psnr(folder, tmp_path):
+  """By hand; the true images are no method, and alone they are nothing to measure."""
+  save_niqe(tmp_path / "model.npz", niqe_of(np.linspace(0, 2, 36), np.diag(np.linspace(0.1, 1, 36))))
+  files = table2.Files(niqe=tmp_path / "model.npz")
+  shutil.copytree(folder / "DEBIR", folder / "reference")
+  names = sorted(path.name for path in (folder / "reference").iterdir())
+  for name in names:
+    truth = 0.9 * image_files.read_pixels(folder / "DEBIR" / name) / 255
+    _write(folder / "reference" / name, truth)
+  table2.run(scales.config_of("tiny"), tmp_path, files, folder)
+  rows = [json.loads(line) for line in (tmp_path / "table2" / "images.jsonl").read_text().splitlines()]
+  assert [row["method"] for row in rows[:3]] == ["DEBIR", "bracketing", "true image"]
+  truth, ours = (image_files.read_pixels(folder / kind / names[0]) / 255 for kind in ("reference", "DEBIR"))
+  assert rows[0]["scores"]["PSNR"] == pytest.approx(-10 * np.log10(np.mean((truth - ours)**2)), abs=1e-3)
+  assert "PSNR" not in rows[2]["scores"] and "NIQE" in rows[2]["scores"]
+  for method in ("DEBIR", "bracketing"):
+    shutil.rmtree(folder / method)
+  with pytest.raises(ValueError, match="holds true images alone"):
+    table2.run(scales.config_of("tiny"), tmp_path, files, folder)
 
 
 def test_files_of_metrics_are_checked_before_anything_is_trained(tmp_path):
