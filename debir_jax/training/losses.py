@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from debir_jax.config.networks import Models
 from debir_jax.evaluation.metrics import psnr
-from debir_jax.motion.uncertain import with_error
+from debir_jax.motion.uncertain import error_of_search, with_error
 from debir_jax.pipeline import capture, observe_scene, restorer_inputs
 from debir_jax.policies import BurstPenalty
 from debir_jax.restoration import apply_in_training
@@ -77,8 +77,8 @@ class Losses:
     clamp: see `restoration_loss`.
     noise_draws: bursts that BAENet's times are judged by in `exposure`; they differ in their noise only.
     penalties: what bursts add to the loss of `exposure`.
-    motion_error, restorer_motion_error: of the motion that scenes tell, in `exposure` and in `restoration`: see
-      `with_error`; 0: frames are aligned exactly.
+    motion_error, restorer_motion_error: of the motion that scenes tell, in `exposure` and in `restoration`, relative, at
+      the shortest exposure times: see `error_of_search`; 0: frames are aligned exactly.
   """
 
   models: Models
@@ -168,7 +168,8 @@ class Losses:
     def inputs_of_one(scene, conditions, times):
       motion = scene.motion
       if motion is not None and motion_error:
-        motion = with_error(jax.random.fold_in(conditions.burst_key, _MOTION_TAG), motion, motion_error)
+        error = error_of_search(motion_error, times, self.timing.min_exposure_s)
+        motion = with_error(jax.random.fold_in(conditions.burst_key, _MOTION_TAG), motion, error)
       burst = capture(conditions.burst_key, scene.radiance, times, conditions.preview_gain, conditions.noise_model,
                       self.timing, black_level=conditions.black_level, motion=motion)
       return restorer_inputs(burst, self.models.restorer_inputs)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from debir_jax.motion.uncertain import with_error
+from debir_jax.motion.uncertain import error_of_search, with_error
 from debir_jax.types import SampledMotion
 
 _TIMES_S = jnp.array([0.004, 0.02, 0.06])
@@ -51,3 +51,15 @@ def test_gradients_see_the_error_grow(x64):
   slope = jax.jacobian(lambda time: uncertain.at(time[None])[0, 0, 0])(jnp.asarray(0.02))
   assert slope[0] == pytest.approx(50 + float(uncertain.velocity_error_px_s[0]))
   assert slope[1] == pytest.approx(float(uncertain.velocity_error_px_s[1]))
+
+
+def test_longer_exposures_are_searched_less_well(x64):
+  """As the root of the mean exposure time of the frames that are taken; by finite differences in the times too."""
+  shortest = 8 / 1920
+  times = jnp.array([8.0, 24.0, 40.0, 0.0]) / 1920
+  assert float(error_of_search(0.14, jnp.full(4, shortest), shortest)) == pytest.approx(0.14)
+  assert float(error_of_search(0.14, times, shortest)) == pytest.approx(0.14 * 3**0.5)
+  slope, step = jax.grad(lambda times: error_of_search(0.14, times, shortest))(times), 1e-7
+  for frame in range(3):
+    ahead, behind = (error_of_search(0.14, times.at[frame].add(sign * step), shortest) for sign in (1, -1))
+    assert float(slope[frame]) == pytest.approx(float(ahead - behind) / (2 * step), rel=1e-6)
