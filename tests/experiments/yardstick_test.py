@@ -1,6 +1,7 @@
 """The yardstick: what its table says follows from the scores, and it runs."""
 
 import pathlib
+import sys
 
 import numpy as np
 import pytest
@@ -35,12 +36,13 @@ def test_the_table_tells_shares_laws_and_headroom():
 
 
 @pytest.mark.slow
-def test_it_measures_a_run(tmp_path):
+def test_it_measures_a_run(tmp_path, monkeypatch):
   """Networks of one step: tables and scores are there, also with exact motion and at half the gains."""
   config_file = str(pathlib.Path(yardstick.__file__).parents[1] / "configs" / "pretrain_small.py:debug")
   config = load_config(config_file)
   config.stages, config.comparison.enabled = ("stage1",), False
   run(config, str(tmp_path))
+  monkeypatch.setattr(sys, "argv", ["yardstick", "--nohuge_pages"])  # Where `prepare_memory` looks.
   common = [f"--config={config_file}", f"--from={tmp_path}", "--scenes=2", "--draws=1", "--nohuge_pages"]
   yardstick.main(common)
   yardstick.main([*common, "--exact_motion", "--min_gain=256", "--max_gain=512", "--speed=100"])
