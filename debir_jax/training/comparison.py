@@ -180,7 +180,8 @@ def _draw(experiment, methods, records, workdir) -> None:
   plots.comparison_sheet(results / "comparison.png", examples)
   if OURS in {method.name for method in methods}:
     plots.exposure_scatter(results / "exposure_times.png", records, method=OURS)
-    plots.differences_by_condition(results / "by_condition.png", records, reference=OURS)
+    if len(methods) > 1:
+      plots.differences_by_condition(results / "by_condition.png", records, reference=OURS)
   logs = [path for name in experiment.config.stages if (path := workdir / name / "log.jsonl").exists()]
   if logs:
     plots.training_curves(results / "training.png", logs)

@@ -24,7 +24,9 @@ class TensorBoardWriter:
 
   def __init__(self, directory: pathlib.Path):
     from tensorboardX import SummaryWriter  # Imported here: only training needs it.
-    self._writer = SummaryWriter(str(directory))
+    # Files are named by the second: one that was begun in the same one would be written over.
+    number = len(list(directory.glob("events.out.tfevents.*")))
+    self._writer = SummaryWriter(str(directory), filename_suffix=f".{number}")
 
   def write_scalars(self, step: int, scalars: dict[str, float]) -> None:
     """One curve per name."""

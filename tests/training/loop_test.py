@@ -182,8 +182,9 @@ def test_a_checkpoint_that_is_not_there_is_not_chosen(tmp_path):
     _train(tmp_path / "run", num_steps=9, config=toy_config(resume_from="run/5"))
 
 
-def test_event_files_have_every_step_once_after_going_back(tmp_path):
-  """What TensorBoard shows of later steps is dropped where the run writes them again."""
+def test_event_files_have_every_step_once_after_going_back(tmp_path, monkeypatch):
+  """What TensorBoard shows of later steps is dropped where the run writes them again, within the same second too."""
+  monkeypatch.setattr("time.time", lambda: 1.8e9)
   _train(tmp_path / "run", num_steps=9)
   _train(tmp_path / "run", num_steps=9, config=toy_config(resume_from="run/6"))
   steps = [step for step, tag in _scalars(tmp_path / "run" / "tensorboard") if tag == "loss"]
