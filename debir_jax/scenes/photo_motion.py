@@ -331,8 +331,8 @@ def moving_photo(photos: Sequence[Photo], crop_size: int, speed_px_s: float, tim
   if not large:
     raise ValueError(f"None of {len(photos)} photos has {crop_size} px on both sides. Give larger ones, or a smaller "
                      "crop.")
-  statistics = MotionStatistics(static_fraction=0.0 if speed_px_s else 1.0, slow_fraction=0.0,
-                                **(dict(median_speed_px_s=speed_px_s) if speed_px_s else {}))
+  statistics = MotionStatistics(static_fraction=float(speed_px_s == 0), slow_fraction=0.0,
+                                median_speed_px_s=speed_px_s or 1.0)  # Of no scene, where nothing moves.
   settings = SceneSettings(crop_size=crop_size, num_subframes=timing.num_subframes(_SPARE * timing.budget_s),
                            num_scenes=seed + 1, seed=seed, statistics=statistics)
   return PhotoMotionScenes(large, settings).scene(seed)

@@ -19,13 +19,12 @@ import numpy as np
 
 from debir_jax.evaluation.no_reference.brisque_opencv import is_opencv, opencv_features, read_opencv
 from debir_jax.evaluation.no_reference.scene_statistics import (
-  fit_asymmetric_gaussian,
   fit_gaussian,
-  gamma_ratio,
   grey_levels,
   halved,
   neighbour_products,
   normalized,
+  pair_features,
 )
 from debir_jax.runtime.files import check_downloaded, local_path
 
@@ -186,8 +185,7 @@ def _features(grey):
   features = []
   for _ in range(_SCALES):
     coefficients, _ = normalized(grey, padding="constant")
-    shape, left, right = jax.vmap(fit_asymmetric_gaussian)(neighbour_products(coefficients))
-    means = (right - left) * gamma_ratio(shape, 2, 1) * jnp.sqrt(gamma_ratio(shape, 1, 3))
-    features += [jnp.stack(fit_gaussian(coefficients)), jnp.stack([shape, means, left**2, right**2], -1).ravel()]
+    of_pairs = jax.vmap(pair_features)(neighbour_products(coefficients))
+    features += [jnp.stack(fit_gaussian(coefficients)), of_pairs.ravel()]
     grey = halved(grey)
   return jnp.concatenate(features)

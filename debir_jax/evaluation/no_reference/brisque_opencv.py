@@ -16,9 +16,9 @@ import numpy as np
 
 from debir_jax.evaluation.no_reference.scene_statistics import (
   fit_asymmetric_gaussian,
-  gamma_ratio,
   grey_levels,
   normalized,
+  pair_features,
 )
 
 _LUMA = (0.299, 0.587, 0.114)
@@ -92,12 +92,8 @@ def _features(grey):
 def _of_scale(grey):
   coefficients, _ = normalized(grey, padding="edge")
   shape, left, right = fit_asymmetric_gaussian(coefficients)
-  of_pairs = [jnp.stack([shape, (left**2 + right**2) / 2])]
-  for down, across in _NEIGHBOURS:
-    shape, left, right = fit_asymmetric_gaussian(coefficients * _neighbour(coefficients, down, across))
-    mean = (right - left) * gamma_ratio(shape, 2, 1) * jnp.sqrt(gamma_ratio(shape, 1, 3))
-    of_pairs.append(jnp.stack([shape, mean, left**2, right**2]))
-  return jnp.concatenate(of_pairs)
+  of_pairs = [pair_features(coefficients * _neighbour(coefficients, *steps)) for steps in _NEIGHBOURS]
+  return jnp.concatenate([jnp.stack([shape, (left**2 + right**2) / 2]), *of_pairs])
 
 
 def _neighbour(plane, down, across):

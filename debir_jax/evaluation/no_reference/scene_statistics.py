@@ -123,6 +123,13 @@ def fit_asymmetric_gaussian(samples: jax.Array) -> tuple[jax.Array, jax.Array, j
   return _nearest_shape(ratio * asymmetry, _moment_ratios()), left, right
 
 
+def pair_features(products: jax.Array) -> jax.Array:
+  """BRISQUE's four features of products of neighbours `[h, w]`: shape, mean and both variances, `[4]`."""
+  shape, left, right = fit_asymmetric_gaussian(products)
+  mean = (right - left) * gamma_ratio(shape, 2, 1) * jnp.sqrt(gamma_ratio(shape, 1, 3))
+  return jnp.stack([shape, mean, left**2, right**2])
+
+
 def gamma_ratio(shape: jax.Array, over: int, under: int) -> jax.Array:
   """Gamma(over / shape) / Gamma(under / shape)."""
   return jnp.exp(jax.scipy.special.gammaln(over / shape) - jax.scipy.special.gammaln(under / shape))
