@@ -5,8 +5,8 @@ nice -n 19 python -m debir_jax.main --config=configs/pretrain_small.py --config.
 
 About six hours of 2 free CPU cores and 10 GB of memory, half of it stage 1, as estimated from 0.4 s a step there: it
 has not been run to its end. Resumable at any moment by the same command. docs/training.md says where to get the photos
-of its list; others: --config.data.photo_list="" and a folder of a few hundred. The networks are those of `quickstart.py`,
-at larger crops and for longer. `experiments/pretraining` has what is known of its results.
+of its list; others: --config.data.photo_list="" and a folder of a few hundred. The networks are those of
+`quickstart.py`, at larger crops and for longer. `experiments/pretraining` has what is known of its results.
 """
 
 from configs import default, quickstart
