@@ -255,7 +255,7 @@ def shrunk(config: ml_collections.ConfigDict, mode: str) -> ml_collections.Confi
         batch_size=2, log_every_steps=1, checkpoint_every_steps=1, start_from_scratch=True,
         data=dict(photos="builtin", photo_list="", crop_size=32, num_restore_scenes=4, num_bae_scenes=4,
                   num_validation_scenes=2, num_test_scenes=2, dead_leaves_fraction=0.5, static_fraction=0.3,
-                  cache=True),
+                  held_out_static_fraction=0.3, cache=True),
         restorer=dict(network="burstormer", num_features=8, blocks_per_level=0, fusion_blocks=0, deform_groups=1,
                       identity_alignment=True),
         restorer_inputs=dict(aligned=False),

@@ -110,7 +110,6 @@ def test_restorers_of_table1_are_one_step_of_fine_tuning_behind_stage_1(workdir,
   assert 0.9 * rate < max(moved) < 1.1 * rate
 
 
-@pytest.mark.slow
 def test_the_oracle_is_compared_on_the_captures_of_table1(workdir):
   """Regret of every method, by hand; scenes that were searched are not searched again."""
   options, folder = ("--scale=tiny", f"--workdir={workdir}"), workdir / "oracle"

@@ -26,7 +26,7 @@ def on_devices():
 
 @pytest.mark.parametrize("case", [
     "restoration, eight", "restoration, eight, sharded state", "warmup, eight",
-    "exposure, eight, sharded state", "warmup, eight, microbatches", "Burstormer restoration, eight"])
+    "exposure, eight, sharded state", "warmup, eight, microbatches", "alignment, restoration, eight"])
 def test_the_first_gradient_does_not_depend_on_the_number_of_devices(on_devices, case):
   """To 1e-10 in float64, with BatchNorm over the whole batch and dropout by example; outputs too, in order."""
   found = on_devices["differences"][case]

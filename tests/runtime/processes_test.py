@@ -60,7 +60,7 @@ _OPTIONS = ("--config.stage2.num_steps=2", "--config.bae.dropout_rate=0.2", "--c
 
 # All stages and a comparison take minutes to compile in every process.
 @pytest.mark.parametrize("num_processes, stages, compare", [
-    (2, ("stage1",), False),
+    (2, ("stage1",), True),
     pytest.param(4, ("stage1", "stage2_warmup", "stage2"), True, marks=pytest.mark.slow)])
 def test_processes_together_train_as_one_does(tmp_path, num_processes, stages, compare):
   """Each makes its own part of every batch; losses, labels, results and headroom are those of one process."""
