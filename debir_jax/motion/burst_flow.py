@@ -32,11 +32,13 @@ _MEDIAN_SPEED, _LOG_SPEED_STD = 1.5, 0.9
 _ACCELERATION, _TURN, _ZOOM = 0.15, 0.1, 0.06
 _NUM_DRAWN, _NUM_STILL = 3000, 1
 
-# Rounds of drawing around the best: how much frames are blurred (px), and how many are kept.
-_ROUNDS = ((2.5, 24), (2.5, 24), (2.5, 24), (1.3, 10), (1.3, 10), (1.3, 10))
+# Rounds of drawing around the best: how much frames are blurred (px), how many are kept, how far is drawn.
+_ROUNDS = tuple((sigma, count, 0.6**number) for number, (sigma, count) in enumerate(3 * ((2.5, 24),) + 3 * ((1.3, 10),)))
 _CHILDREN = 12  # Drawn around each.
 _SPREAD = np.array([0.35, 0.35, 0.12, 0.12, 0.12, 0.08])  # vx, vy, ax, ay, turn, zoom; turn and zoom at half a side.
-_SPREAD_FALL = 0.6  # By round.
+# Where the windows around have been searched.
+_NUM_NEAR, _NUM_DRAWN_LATE = 4, 800
+_LATE_ROUNDS = ((2.5, 24, 0.6), (2.5, 16, 0.36), (1.3, 10, 0.2), (1.3, 10, 0.08))
 _BACKGROUND_PX = 6.0  # What varies more slowly is light, not detail.
 _FIRST_STRIDE, _STRIDE = 4, 2  # Not every px is needed of blurred images.
 _STILL_SHARE = 0.97  # Frames that are nearly as alike without any motion stand still: noise fits some motion better.
@@ -88,36 +90,83 @@ def find_motion(raw: jax.Array, times_s: jax.Array, weights: jax.Array) -> Windo
     raise ValueError(f"Expected frames [n, h, w, 4] of one burst with times [n] and weights [n], got {raw.shape}, "
                      f"{times_s.shape} and {weights.shape}.")
   raw, times_s, weights = jax.lax.stop_gradient((raw, times_s, weights))
-  rows, columns = (_window_starts(side) for side in raw.shape[1:3])
-  sides = tuple(min(side, _WINDOW) for side in raw.shape[1:3])
-  gray = raw.mean(-1)
-
-  def search_at(place):
-    window = jax.lax.dynamic_slice(gray, (0, *place), (gray.shape[0], *sides))
-    return _search(window, times_s / UNIT_S, weights / jnp.sum(weights))
-
-  places = jnp.stack(jnp.meshgrid(rows, columns, indexing="ij"), -1)
-  parameters = jax.lax.map(search_at, places.reshape(-1, 2))
-  return WindowedMotion(parameters=parameters.reshape(len(rows), len(columns), 6), size=raw.shape[1:3])
+  burst = _Burst(gray=raw.mean(-1), elapsed=times_s / UNIT_S, weights=weights / jnp.sum(weights))
+  size = raw.shape[1:3]
+  if max(size) <= _WINDOW:
+    parameters = _searched(burst, (0, 0), size, 1)[None, None]
+  else:
+    parameters = _refined_windows(burst, size)
+  return WindowedMotion(parameters=parameters, size=size)
 
 
-def _search(frames, elapsed, weights):
-  """Parameters `[6]` of one window `[n, h, w]`."""
-  draw_key, *round_keys = jax.random.split(jax.random.key(0), 1 + len(_ROUNDS))
-  half_side = max(frames.shape[1:]) / 2
-  to_parameters = lambda drawn: drawn / jnp.array([1, 1, 1, 1, half_side, half_side])
-  detail = {sigma: detail_of(frames, sigma) for sigma in {s for s, _ in _ROUNDS}}
-  first_sigma = _ROUNDS[0][0]
-  drawn = _draw_candidates(draw_key)
-  scores = _ratios(detail[first_sigma], to_parameters(drawn), elapsed, weights, _FIRST_STRIDE)
-  for number, (key, (sigma, count)) in enumerate(zip(round_keys, _ROUNDS)):
+class _Burst:
+  """Frames without noise and light, by the blur; `elapsed` and `weights` `[n]`, see `find_motion`."""
+
+  def __init__(self, gray, elapsed, weights):
+    self.detail = {sigma: detail_of(gray, sigma) for sigma in sorted({round[0] for round in _ROUNDS + _LATE_ROUNDS})}
+    self.elapsed, self.weights = elapsed, weights
+
+  def ratios(self, sigma, parameters, corner, sides, stride):
+    """How alike the frames are along each candidate in a window."""
+    return _ratios(self.detail[sigma], parameters, self.elapsed, self.weights, stride, corner, sides)
+
+
+def _refined_windows(burst, size):
+  """Parameters `[rows, columns, 6]` of the windows of a large image.
+
+  A camera that moves moves all of the image: windows twice as large, side by side, are searched fully. Every window
+  then begins from those around it, and from fewer draws, for what moves by itself.
+  """
+  large = tuple(min(side, 2 * _WINDOW) for side in size)
+  starts = [_window_starts(side, window, window) for side, window in zip(size, large)]
+  corners = jnp.stack(jnp.meshgrid(*starts, indexing="ij"), -1).reshape(-1, 2)
+  coarse = jax.lax.map(lambda corner: _searched(burst, corner, large, 2), corners)
+  middles = corners + (jnp.array(large) - 1) / 2
+
+  sides = tuple(min(side, _WINDOW) for side in size)
+  rows, columns = (_window_starts(side) for side in size)
+
+  def refined(corner):
+    from_middles = (corner + (jnp.array(sides) - 1) / 2 - middles)[:, ::-1]  # (x, y)
+    near = jax.lax.top_k(-jnp.sum(from_middles**2, -1), min(_NUM_NEAR, coarse.shape[0]))[1]
+    around, offset = coarse[near], from_middles[near]
+    velocity = around[:, :2] + around[:, 5:] * offset + around[:, 4:5] * _quarter_turn(offset)
+    around = jnp.concatenate([velocity, around[:, 2:]], -1)
+    begin = jnp.concatenate([around, around.mean(0, keepdims=True)])
+    return _closer(burst, corner, sides, 1, begin, _NUM_DRAWN_LATE, _LATE_ROUNDS)
+
+  corners = jnp.stack(jnp.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
+  return jax.lax.map(refined, corners).reshape(len(rows), len(columns), 6)
+
+
+def _searched(burst, corner, sides, coarseness):
+  """Parameters `[6]` of one window of which nothing is known."""
+  return _closer(burst, corner, sides, coarseness, jnp.zeros((0, 6)), _NUM_DRAWN, _ROUNDS)
+
+
+def _closer(burst, corner, sides, coarseness, begin, num_drawn, rounds):
+  """Parameters `[6]` of one window: the best of some to begin with, of draws, and of rounds of draws around the best.
+
+  Args:
+    burst: what is compared.
+    corner, sides: of the window, (y, x), packed px.
+    coarseness: px are looked at so many times as far from each other as in small windows.
+    begin: `[m, 6]`, parameters.
+    num_drawn: how many are drawn from the prior.
+    rounds: see `_ROUNDS`.
+  """
+  draw_key, *round_keys = jax.random.split(jax.random.key(0), 1 + len(rounds))
+  unit = jnp.array([1, 1, 1, 1, max(sides) / 2, max(sides) / 2])
+  ratios = lambda sigma, drawn, stride: burst.ratios(sigma, drawn / unit, corner, sides, coarseness * stride)
+  drawn = jnp.concatenate([_draw_candidates(draw_key)[:num_drawn], begin * unit])
+  scores = ratios(rounds[0][0], drawn, _FIRST_STRIDE)
+  for key, (sigma, count, spread) in zip(round_keys, rounds):
     best = drawn[jax.lax.top_k(scores, count)[1]]
-    spread = jnp.asarray(_SPREAD, jnp.float32) * _SPREAD_FALL**number
-    children = best[:, None] + spread * jax.random.normal(key, (count, _CHILDREN, 6))
+    children = best[:, None] + jnp.asarray(spread * _SPREAD, jnp.float32) * jax.random.normal(key, (count, _CHILDREN, 6))
     drawn = jnp.concatenate([best, children.reshape(-1, 6)])
-    scores = _ratios(detail[sigma], to_parameters(drawn), elapsed, weights)
-  still = _ratios(detail[_ROUNDS[-1][0]], jnp.zeros((1, 6)), elapsed, weights)[0]
-  return jnp.where(still > _STILL_SHARE * jnp.max(scores), 0.0, to_parameters(drawn[jnp.argmax(scores)]))
+    scores = ratios(sigma, drawn, _STRIDE)
+  still = ratios(rounds[-1][0], jnp.zeros((1, 6)), _STRIDE)[0]
+  return jnp.where(still > _STILL_SHARE * jnp.max(scores), 0.0, drawn[jnp.argmax(scores)] / unit)
 
 
 def _draw_candidates(key):
@@ -139,12 +188,14 @@ def detail_of(frames: jax.Array, sigma_px: float) -> jax.Array:
   return jax.vmap(of_one)(frames)
 
 
-def _ratios(detail, parameters, elapsed, weights, stride=_STRIDE):
-  """How alike the frames `[n, h, w]` are along each candidate `[m, 6]`: `[m]`, at most 1."""
+def _ratios(detail, parameters, elapsed, weights, stride=_STRIDE, corner=(0, 0), sides=None):
+  """How alike the frames `[n, h, w]` are along each candidate `[m, 6]` in a window, by default the image: `[m]`, at
+  most 1. Where motion leads out of the window they are read there."""
   height, width = detail.shape[1:]
-  y, x = jnp.meshgrid(jnp.arange(0, height, stride), jnp.arange(0, width, stride), indexing="ij")
-  place = jnp.stack([x, y], -1).astype(detail.dtype)
-  relative = place - jnp.array([(width - 1) / 2, (height - 1) / 2])
+  sides = sides or (height, width)
+  y, x = jnp.meshgrid(*(jnp.arange(0, side, stride) for side in sides), indexing="ij")
+  relative = jnp.stack([x, y], -1) - jnp.array([(sides[1] - 1) / 2, (sides[0] - 1) / 2], detail.dtype)
+  place = jnp.stack([corner[1] + x, corner[0] + y], -1).astype(detail.dtype)
 
   def ratio(candidate):
     velocity, acceleration, turn, zoom = candidate[:2], candidate[2:4], candidate[4], candidate[5]
@@ -166,10 +217,10 @@ def _quarter_turn(place):
   return jnp.stack([-place[..., 1], place[..., 0]], -1)
 
 
-def _window_starts(side):
-  """Where windows begin along an axis, evenly spread, half a window from one to the next or less."""
-  count = 1 if side <= _WINDOW else 1 + -(-(side - _WINDOW) // (_WINDOW // 2))
-  return np.round(np.linspace(0, max(side - _WINDOW, 0), count)).astype(np.int32)
+def _window_starts(side, window=_WINDOW, step=_WINDOW // 2):
+  """Where windows begin along an axis, evenly spread, `step` from one to the next or less."""
+  count = 1 if side <= window else 1 + -(-(side - window) // step)
+  return np.round(np.linspace(0, max(side - window, 0), count)).astype(np.int32)
 
 
 def _blending(side):

@@ -8,6 +8,7 @@ from debir_jax.simulator.noise import NoiseModel
 
 _GAINS = np.geomspace(1.0, 8192.0, 105)  # Of the first frame, an eighth of a stop apart.
 _MEDIAN_OF_NORMAL = 0.6745  # Of the absolute value, in standard deviations.
+_MOST_CELLS = 256  # Of 2x2 px along a side, that are looked at: a median needs no more.
 
 
 def estimated_gains(raw: jax.Array, exposure_times: jax.Array, noise_model: NoiseModel) -> jax.Array:
@@ -24,14 +25,29 @@ def estimated_gains(raw: jax.Array, exposure_times: jax.Array, noise_model: Nois
   """
   taken = exposure_times > 0
   relative = jnp.where(taken, exposure_times[0] / jnp.where(taken, exposure_times, 1), 1)
-  height, width = (side // 2 * 2 for side in raw.shape[1:3])
-  a, b, c, d = (raw[:, y:height:2, x:width:2] for y in (0, 1) for x in (0, 1))
-  detail, brightness = jnp.abs(a - b - c + d) / 2, jnp.maximum((a + b + c + d) / 4, 0)
+  return _fitted(raw, taken, relative, noise_model)
 
-  def typical_ratio(gain):
-    variance = noise_model.variance(brightness, (gain * relative)[:, None, None, None])
+
+@jax.jit
+def _fitted(raw, taken, relative, noise_model):
+  height, width = (side // 2 * 2 for side in raw.shape[1:3])
+  down, right = (2 * max(side // (2 * _MOST_CELLS), 1) for side in (height, width))
+  a, b, c, d = (raw[:, y:height:down, x:width:right] for y in (0, 1) for x in (0, 1))
+  detail, brightness = jnp.abs(a - b - c + d) / 2, jnp.maximum((a + b + c + d) / 4, 0)
+  gains = jnp.asarray(_GAINS, raw.dtype)
+
+  def typical_ratio(index):
+    variance = noise_model.variance(brightness, (gains[index] * relative)[:, None, None, None])
     ratios = jnp.where(taken[:, None, None, None], detail / jnp.sqrt(variance), jnp.nan)
     return jnp.nanmedian(ratios)
 
-  ratios = jax.lax.map(typical_ratio, jnp.asarray(_GAINS, raw.dtype))  # They fall with the gain.
-  return jnp.asarray(_GAINS, raw.dtype)[jnp.argmin(jnp.abs(ratios - _MEDIAN_OF_NORMAL))] * relative
+  def halve(_, between):
+    low, high = between
+    middle = (low + high) // 2
+    above = typical_ratio(middle) > _MEDIAN_OF_NORMAL  # Ratios fall with the gain.
+    return jnp.where(above, middle, low), jnp.where(above, high, middle)
+
+  num_halvings = int(np.ceil(np.log2(len(_GAINS) - 1)))
+  both = jnp.stack(jax.lax.fori_loop(0, num_halvings, halve, (0, len(_GAINS) - 1)))
+  distance = jnp.abs(jax.lax.map(typical_ratio, both) - _MEDIAN_OF_NORMAL)
+  return gains[both[jnp.argmin(distance)]] * relative

@@ -18,23 +18,27 @@ def _parameters(**values):
   return jnp.array([[[values.get(name, 0.0) for name in order]]])
 
 
-def _motion(**values):
-  return WindowedMotion(parameters=_parameters(**values), size=(_SIDE, _SIDE))
+def _motion(side=_SIDE, **values):
+  return WindowedMotion(parameters=_parameters(**values), size=(side, side))
 
 
 def _frames(motion, noise=0.0, seed=0):
-  """A random texture as it is seen along a motion, `[4, 40, 40, 4]`."""
-  wide = gaussian_blur(jax.random.normal(jax.random.key(seed), (2 * _SIDE, 2 * _SIDE)), 1.5)
-  canvas, middle = 0.3 + 0.4 * wide, slice(_SIDE // 2, 3 * _SIDE // 2)
-  # What is seen at p at t came from q with q + flow(q) = p: a few steps towards the fixed point.
-  padded = WindowedMotion(parameters=motion.parameters, size=(2 * _SIDE, 2 * _SIDE))
-  def frame(flow):
-    back = -flow
+  """A random texture as it is seen along a motion of one window, `[4, side, side, 4]`."""
+  side = motion.size[0]
+  vx, vy, ax, ay, turn, zoom = motion.parameters[0, 0]
+  wide = gaussian_blur(jax.random.normal(jax.random.key(seed), (2 * side, 2 * side)), 1.5)
+  canvas, middle = 0.3 + 0.4 * wide, slice(side // 2, 3 * side // 2)
+  y, x = jnp.meshgrid(*2 * (jnp.arange(2 * side) - side + 0.5,), indexing="ij")
+  linear = jnp.stack([vx + zoom * x - turn * y, vy + zoom * y + turn * x], -1)
+
+  def frame(time):
+    flow = time * linear + time**2 / 5 * jnp.array([ax, ay])
+    back = -flow  # What is seen at p at t came from q with q + flow(q) = p: a few steps towards the fixed point.
     for _ in range(4):
       back = -jax.vmap(lambda plane: warp(plane, back)[0], 2, 2)(flow)
     return warp(canvas, back)[0][middle, middle]
-  frames = jax.vmap(frame)(padded.at(_TIMES_S))
-  frames = jnp.repeat(frames[..., None], 4, -1)
+
+  frames = jnp.repeat(jax.vmap(frame)(_TIMES_S / 0.01)[..., None], 4, -1)
   return frames + noise * jax.random.normal(jax.random.key(seed + 1), frames.shape)
 
 
@@ -100,6 +104,20 @@ def test_the_gradient_passes_through_time_not_through_the_search():
   of_times, of_frames = jax.jit(jax.grad(last_flow, argnums=(0, 1)))(_TIMES_S, frames)
   np.testing.assert_array_equal(of_times[:3], 0)
   assert abs(of_times[3]) > 1 and not of_frames.any()
+
+
+def test_windows_of_a_large_image_find_its_motion():
+  """They begin from a search through larger windows; a turn is a velocity of its own in the middle of each.
+
+  What leaves a window is read outside of it: frames move by a quarter of one.
+  """
+  side, turn = 120, 0.01
+  found = _find(_frames(_motion(side, vx=4.0, vy=-3.0, turn=turn), noise=0.05), _TIMES_S, jnp.ones(4))
+  assert found.parameters.shape == (2, 2, 6)
+  for row, y in enumerate((-12, 12)):
+    for column, x in enumerate((-12, 12)):
+      np.testing.assert_allclose(found.parameters[row, column, :2], [4 - turn * y, -3 + turn * x], atol=0.1)
+      np.testing.assert_allclose(found.parameters[row, column, 4], turn, atol=0.003)
 
 
 def test_large_images_have_several_windows():
