@@ -3,8 +3,8 @@
 python -m debir_jax.main --config=configs/evaluate.py --config.init_from=weights --workdir=runs/evaluate
 
 `init_from` is a folder that `python -m debir_jax.convert` wrote, or the workdir of a run. What its networks were made
-for stands behind the config file: ":release" (the default), ":default" (the paper), ":pretrained" (the weights inside
-the package), ":pretrain", ":pretrain_small" or ":quickstart", for instance
+for stands behind the config file: ":release" (the default), ":default" (the paper), ":quickstart" (also the weights
+inside the package), ":pretrain" or ":pretrain_small", for instance
 
 python -m debir_jax.main --config=configs/evaluate.py:quickstart --config.init_from=runs/quickstart --workdir=runs/again
 
@@ -16,9 +16,9 @@ windows of clips (`--config.data.test_clips=<folder>`). With the release's netwo
 `--config.data.num_test_scenes=8` is for a first look, at about half a minute per scene on 2 busy CPU cores.
 """
 
-from configs import default, pretrain, pretrain_small, pretrained, quickstart, release
+from configs import default, pretrain, pretrain_small, quickstart, release
 
-_SETTINGS = dict(release=release, default=default, quickstart=quickstart, pretrained=pretrained,
+_SETTINGS = dict(release=release, default=default, quickstart=quickstart,
                  pretrain=pretrain, pretrain_small=pretrain_small)
 
 

@@ -15,7 +15,7 @@ for every set of options, with table.md and scores.json.
 
 Other restorers on the same scenes, here the one inside the package:
 
-  python -m experiments.yardstick --config=configs/pretrain_small.py --restorer_of=configs/pretrained.py \
+  python -m experiments.yardstick --config=configs/pretrain_small.py --restorer_of=configs/quickstart.py \
       --from=debir_jax/weights/small --to=runs/shipped --photos=FOLDER
 """
 

@@ -80,13 +80,6 @@ def test_the_tuned_stage_2_starts_from_the_same_restorer(workdir, tmp_path):
   assert config["stage2"]["learning_rate"] == 1e-3 and config["bae_optimizer"]["clip_norm"] == 1.0
 
 
-def test_the_training_of_the_shipped_weights_starts_like_any_other(workdir, tmp_path):
-  """Its stage 3 starts where any other does."""
-  _run("pretrained", tmp_path, "--config.start_from_scratch=False", f"--config.init_from={workdir}",
-       "--config.stages=('stage3',)", "--config.comparison.enabled=False")
-  assert _steps(tmp_path / "stage3" / "log.jsonl") == [1]
-
-
 def test_the_recipe_for_a_gpu_starts_like_any_other(workdir, tmp_path):
   """Its stage 3 starts where any other does; in float32, whose programs are compiled already."""
   _run("pretrain", tmp_path, "--config.start_from_scratch=False", f"--config.init_from={workdir}",

@@ -33,7 +33,7 @@ _ACCELERATION, _TURN, _ZOOM = 0.15, 0.1, 0.06
 _NUM_DRAWN, _NUM_STILL = 3000, 1
 
 # Rounds of drawing around the best: how much frames are blurred (px), how many are kept, how far is drawn.
-_ROUNDS = tuple((sigma, count, 0.6**number) for number, (sigma, count) in enumerate(3 * ((2.5, 24),) + 3 * ((1.3, 10),)))
+_ROUNDS = (*((2.5, 24, 0.6**number) for number in range(3)), *((1.3, 10, 0.6**number) for number in range(3, 6)))
 _CHILDREN = 12  # Drawn around each.
 _SPREAD = np.array([0.35, 0.35, 0.12, 0.12, 0.12, 0.08])  # vx, vy, ax, ay, turn, zoom; turn and zoom at half a side.
 # Where the windows around have been searched.
@@ -44,7 +44,7 @@ _FIRST_STRIDE, _STRIDE = 4, 2  # Not every px is needed of blurred images.
 _STILL_SHARE = 0.97  # Frames that are nearly as alike without any motion stand still: noise fits some motion better.
 _LEAST_SHARE = 0.45  # Of the window that the frames must have in common to be trusted fully.
 
-_WINDOW = 96  # Largest side of a window that one set of parameters describes, packed px.
+_WINDOW, _STEP = 96, 64  # Largest side of a window that one set of parameters describes, and to the next, packed px.
 
 
 @jax.tree_util.register_dataclass
@@ -162,8 +162,8 @@ def _closer(burst, corner, sides, coarseness, begin, num_drawn, rounds):
   scores = ratios(rounds[0][0], drawn, _FIRST_STRIDE)
   for key, (sigma, count, spread) in zip(round_keys, rounds):
     best = drawn[jax.lax.top_k(scores, count)[1]]
-    children = best[:, None] + jnp.asarray(spread * _SPREAD, jnp.float32) * jax.random.normal(key, (count, _CHILDREN, 6))
-    drawn = jnp.concatenate([best, children.reshape(-1, 6)])
+    steps = jnp.asarray(spread * _SPREAD, jnp.float32) * jax.random.normal(key, (count, _CHILDREN, 6))
+    drawn = jnp.concatenate([best, (best[:, None] + steps).reshape(-1, 6)])
     scores = ratios(sigma, drawn, _STRIDE)
   still = ratios(rounds[-1][0], jnp.zeros((1, 6)), _STRIDE)[0]
   return jnp.where(still > _STILL_SHARE * jnp.max(scores), 0.0, drawn[jnp.argmax(scores)] / unit)
@@ -217,7 +217,7 @@ def _quarter_turn(place):
   return jnp.stack([-place[..., 1], place[..., 0]], -1)
 
 
-def _window_starts(side, window=_WINDOW, step=_WINDOW // 2):
+def _window_starts(side, window=_WINDOW, step=_STEP):
   """Where windows begin along an axis, evenly spread, `step` from one to the next or less."""
   count = 1 if side <= window else 1 + -(-(side - window) // step)
   return np.round(np.linspace(0, max(side - window, 0), count)).astype(np.int32)

@@ -19,7 +19,7 @@ def estimated_gains(raw: jax.Array, exposure_times: jax.Array, noise_model: Nois
   deviation at the local brightness. Of images that are all detail the gain comes out too high.
 
   Args:
-    raw: `[n, h, w, 4]`, packed, sides of at least 2.
+    raw: `[n, h, w, 4]`, packed. A side of 1 px shows no noise: the lowest gain.
     exposure_times: `[n]`, s; 0 where a frame is left out, any but the first.
     noise_model: of the camera.
   """
@@ -30,6 +30,7 @@ def estimated_gains(raw: jax.Array, exposure_times: jax.Array, noise_model: Nois
 
 @jax.jit
 def _fitted(raw, taken, relative, noise_model):
+  raw = jnp.pad(raw, ((0, 0), *((0, max(2 - side, 0)) for side in raw.shape[1:3]), (0, 0)), "edge")
   height, width = (side // 2 * 2 for side in raw.shape[1:3])
   down, right = (2 * max(side // (2 * _MOST_CELLS), 1) for side in (height, width))
   a, b, c, d = (raw[:, y:height:down, x:width:right] for y in (0, 1) for x in (0, 1))

@@ -105,9 +105,7 @@ class Debir:
     burst = self._burst(raw, exposure_times, gains)
     tile_size = _tile_size(burst.raw.shape[1:3], tile_size)
     height, width = burst.raw.shape[1:3]
-    padded = [max(-(-side // _GRID) * _GRID, tile_size) - side for side in (height, width)]
-    raw = jnp.pad(burst.raw, ((0, 0), (0, padded[0]), (0, padded[1]), (0, 0)), "symmetric")
-    burst = dataclasses.replace(burst, raw=raw)
+    burst = dataclasses.replace(burst, raw=_padded(burst.raw, [-(-side // _GRID) * _GRID for side in (height, width)]))
     image = _restore(self.restorer, self.restorer_inputs, tile_size, self.restorer_variables, burst)
     return image[:height, :width]
 
@@ -175,7 +173,14 @@ def _restore(restorer, options, tile_size, variables, burst) -> jax.Array:
   whole: Callable[[jax.Array], jax.Array] = lambda inputs: restore(restorer, variables, inputs)
   if not tile_size:
     return whole(inputs)
+  inputs = _padded(inputs, [max(side, tile_size) for side in inputs.shape[1:3]])
   return restore_in_tiles(whole, inputs, tile_size=tile_size, overlap=tile_size // 4 // _GRID * _GRID)
+
+
+def _padded(frames, sides):
+  """Frames `[n, h, w, c]`, mirrored to the right and below to these sides."""
+  right, below = (to - side for to, side in zip(sides[::-1], frames.shape[2:0:-1]))
+  return jnp.pad(frames, ((0, 0), (0, below), (0, right), (0, 0)), "symmetric")
 
 
 def _tile_size(sides, tile_size) -> int:

@@ -15,9 +15,9 @@ _SHIPPED = {
 def list_weights() -> tuple[str, ...]:
   """Names of the weights inside the package, the default first.
 
-  "small": a restorer of 158,048 parameters, fine-tuned under BAENet's exposure times, and a BAENet of 63,221, for
-  bursts of four frames. "small_stage1": the same BAENet, with the restorer as it was before that, trained on exposure
-  times at random: compare fixed exposure times under this one.
+  "small": a restorer (`AlignedUNet`) of 596,788 parameters, fine-tuned under BAENet's exposure times, and a BAENet of
+  63,221, for bursts of four frames. "small_stage1": the same BAENet, with the restorer as it was before that, trained
+  on exposure times at random: compare fixed exposure times under this one.
   """
   return tuple(_SHIPPED)
 

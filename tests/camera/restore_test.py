@@ -1,6 +1,8 @@
 """The command: from RAW files to a DNG and pictures, by metadata or plan; or one line that says what is wrong."""
 
+import dataclasses
 import json
+import types
 import warnings
 
 import numpy as np
@@ -14,6 +16,8 @@ from debir_jax.camera.plan import ActualSettings, plan_json
 from debir_jax.camera.raw_files import read_raw
 from debir_jax.camera.real_burst import real_burst
 from debir_jax.camera.restore import profiles_by, restore_frames
+from debir_jax.camera.tile_restoration import check_model
+from debir_jax.restoration import RestorerInputs
 from tests.camera.coarse_motion_test import scene, seen
 from tests.camera.frames import frame
 from tests.camera.plan_test import some_plan
@@ -50,7 +54,7 @@ def test_files_become_a_dng_and_pictures(files, tmp_path):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("options, message", [
     (["{0}"], "2 frames or more"), (["{0}", "{1}", "none.dng"], "no file none.dng"), (["{0}"] * 65, "65 files"),
-    (["{0}", "{1}", "{2}"], "none may be left out"), (["{0}", "{1}", "{2}", "{3}", "--tile_size=3"], "--tile_size"),
+    (["{0}", "{1}", "{2}", "{3}", "--tile_size=3"], "--tile_size"),
     (["{0}", "{1}", "{2}", "{3}", "--alignment=maybe"], "--alignment"),
     (["{0}", "{1}", "{2}", "{3}", "--exposure_times=1,2"], "--exposure_times"),
     (["{0}", "{1}", "{2}", "{3}", "--weights=none"], "no weights"),
@@ -60,6 +64,15 @@ def test_what_is_wrong_is_said_in_a_line(files, tmp_path, options, message):
   with pytest.raises(SystemExit, match=message):
     restore.main([option.format(*files) for option in options] + ["--out", str(tmp_path / "restored.dng")])
   assert not (tmp_path / "restored.dng").exists()
+
+
+def test_a_frame_may_be_left_out_where_the_restorer_knows_it(files, tmp_path):
+  """Those that align frames do; others are refused."""
+  restore.main([*files[:3], "--out", str(tmp_path / "of_three.dng")])
+  assert read_raw(tmp_path / "of_three.dng").size == (60, 72)
+  other = dataclasses.replace(debir_jax.load(), restorer_inputs=RestorerInputs())
+  with pytest.raises(ValueError, match="bursts of 4 frames, none may be left out; got 3"):
+    check_model(other, types.SimpleNamespace(frames=files[:3]))
 
 
 def test_a_plans_actual_settings_count(files):

@@ -7,7 +7,7 @@ from debir_jax.config.check import check_values
 
 
 @pytest.mark.parametrize("path", ("default", "quickstart", "release", "all_stages", "stage1", "stage2", "stage2_tuned",
-                                  "stage3", "pretrained", "pretrain", "pretrain_small"))
+                                  "stage3", "pretrain", "pretrain_small"))
 @pytest.mark.parametrize("mode", ("", "debug"))
 def test_every_config_of_the_package_passes(path, mode):
   """Whatever is refused is not what we ship."""
