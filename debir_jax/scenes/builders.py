@@ -69,6 +69,7 @@ class SequencesBuilder(tfds.core.DatasetBuilder):
   def _download_and_prepare(self, dl_manager, download_config=None):
     del download_config
     wanted = self.find_shards(pathlib.Path(dl_manager.manual_dir))
+    self._check_lengths(wanted)
     self.unfinished.mkdir(parents=True, exist_ok=True)
     made = self._make_shards(wanted, self.settings, self.unfinished)
     by_split = {}
@@ -81,12 +82,24 @@ class SequencesBuilder(tfds.core.DatasetBuilder):
         sequences={split: [entry for part in parts for entry in part.sequences] for split, parts in by_split.items()},
         clips={split: [clip for part in parts for clip in part.clips] for split, parts in by_split.items()})
 
+  def _check_lengths(self, wanted):
+    """Raises ValueError, before hours of work, where no clip of a split has the frames of a window."""
+    by_split = {}
+    for shard in wanted:
+      by_split.setdefault(shard.split, []).extend(shard.recordings)
+    for split, recordings in by_split.items():
+      if not any(one.is_static or shards.num_subframes(one) >= shards.LONG_SUBFRAMES for one in recordings):
+        self._refuse(split, [one.name for one in recordings])
+
+  def _refuse(self, split, names):
+    raise ValueError(f"{self.name}: no sequence for the split {split}. A window needs {shards.LONG_SUBFRAMES} subframes, "
+                     f"0.19 s without a gap, and {', '.join(names)} gave none. Put a longer clip there.")
+
   def _collected(self, split, written):
     """Shards with a sequence in them under TFDS's names."""
     filled = [part for part in written if part.sequences]
     if not filled:
-      raise ValueError(f"{self.name}: no sequence for the split {split}. A window needs 358 subframes, 0.19 s without "
-                       f"a gap, and {', '.join(clip['name'] for part in written for clip in part.clips)} gave none.")
+      self._refuse(split, [clip["name"] for part in written for clip in part.clips])
     template = self._get_filename_template(split_name=split)
     for place, part in enumerate(filled):
       _link(part.path, pathlib.Path(template.sharded_filepath(shard_index=place, num_shards=len(filled))))

@@ -33,6 +33,7 @@ from debir_jax.scenes.clips import WINDOW_STRIDE
 from debir_jax.scenes.recordings import Recording
 from debir_jax.scenes.subframes import subframes
 from debir_jax.scenes.windows import Layout, WindowCutter
+from debir_jax.types import SUBFRAME_RATE_HZ
 
 LONG_SUBFRAMES, SHORT_SUBFRAMES = 2 * WINDOW_STRIDE, 230  # With random exposure times of stage 1; within the budget.
 _CONTEXT = 64  # px around the crops that interpolation sees.
@@ -100,6 +101,11 @@ class Shard:
     readable = "".join(letter if letter.isalnum() else "_" for letter in self.name)[:60]
     facts = [[clip.name, clip.rate_hz, clip.num_frames, list(clip.size)] for clip in self.recordings]
     return f"{self.split}-{readable}-{fingerprint(self.name, facts, dataclasses.asdict(self.layout))}"
+
+
+def num_subframes(clip: Recording) -> int:
+  """How many subframes a clip gives at most, where all of its frames can be read and none is missing."""
+  return int((clip.num_frames - 1) * SUBFRAME_RATE_HZ / clip.rate_hz) + 1
 
 
 def of_clip(split: str, clip: Recording, layout: Layout, settings: Settings) -> Shard:

@@ -262,8 +262,10 @@ def test_clips_too_short_for_a_window_are_told(tmp_path, capsys):
   _prepare("high_fps_video", tmp_path / "clips", tmp_path / "data", "--fps=240")
   assert "short gives none: 153 subframes, a window needs 358" in capsys.readouterr().err
   shutil.rmtree(tmp_path / "clips" / "restore" / "restore")
+  capsys.readouterr()
   with pytest.raises(SystemExit, match="no sequence for the split restore.*short gave none"):
     _prepare("high_fps_video", tmp_path / "clips", tmp_path / "other", "--fps=240")
+  assert " of " not in capsys.readouterr().err  # Nothing was begun.
 
 
 def test_several_processes_make_the_same(downloads, data_dir, tmp_path):
