@@ -92,8 +92,8 @@ class SequencesBuilder(tfds.core.DatasetBuilder):
         self._refuse(split, [one.name for one in recordings])
 
   def _refuse(self, split, names):
-    raise ValueError(f"{self.name}: no sequence for the split {split}. A window needs {shards.LONG_SUBFRAMES} subframes, "
-                     f"0.19 s without a gap, and {', '.join(names)} gave none. Put a longer clip there.")
+    raise ValueError(f"{self.name}: no sequence for the split {split}. A window needs {shards.LONG_SUBFRAMES} "
+                     f"subframes, 0.19 s without a gap, and {', '.join(names)} gave none. Put a longer clip there.")
 
   def _collected(self, split, written):
     """Shards with a sequence in them under TFDS's names."""
