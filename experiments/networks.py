@@ -1,4 +1,7 @@
-"""Networks that the experiments of one scale share: each is trained once, into `<workdir>/networks/<name>`."""
+"""Networks that the experiments of one scale share: each is trained once, into `<workdir>/networks/<name>`.
+
+Results on other test scenes are in `<workdir>/on_<source>`, whose networks are those of the workdir.
+"""
 
 import pathlib
 from typing import Any, Iterable, Mapping, Sequence
@@ -18,6 +21,7 @@ DEBIR = "DEBIR"
 UNIFORM_EXPOSURE = "uniform exposure (BAENet)"
 _RESTORER = "restorer"
 STAGES = ("stage2_warmup", "stage2", "stage3")
+ON_OTHERS = "on_"  # Names of folders begin so that are of other test scenes.
 
 
 def pretrained(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> tuple[Experiment, TrainState]:
@@ -65,7 +69,10 @@ def with_frames(config: ml_collections.ConfigDict, workdir: pathlib.Path,
   """Config and folder of networks for another burst length; those for the config's own stay where they are."""
   if num_frames == config.capture.num_frames:
     return config, workdir
-  return _changed(config, {"capture.num_frames": num_frames}), workdir / f"{num_frames}_frames"
+  folder = f"{num_frames}_frames"
+  of_others = workdir.name.startswith(ON_OTHERS)
+  return (_changed(config, {"capture.num_frames": num_frames}),
+          workdir.parent / folder / workdir.name if of_others else workdir / folder)
 
 
 def fixed(experiment: Experiment, start: TrainState, workdir: pathlib.Path) -> list[Method]:
@@ -83,7 +90,7 @@ def uniforms(counts: Iterable[float]) -> dict[str, Policy]:
 def finetuned(experiment: Experiment, start: TrainState, workdir: pathlib.Path,
               policies: Mapping[str, Policy]) -> list[Method]:
   """Policies with a restorer fine-tuned for each; networks that the experiments share, so one at a time trains them."""
-  with locked(str(workdir / "networks")) as path:
+  with locked(str(_networks(workdir))) as path:
     return [Method(name, policy, comparison.finetuned(experiment, name, policy, start, path))
             for name, policy in policies.items()]
 
@@ -93,8 +100,12 @@ def method(name: str, experiment: Experiment, state: TrainState) -> Method:
   return Method(name, experiment.bae_policy(state), state.restoration_variables)
 
 
+def _networks(workdir) -> pathlib.Path:
+  return (workdir.parent if workdir.name.startswith(ON_OTHERS) else workdir) / "networks"
+
+
 def _folder(workdir, name) -> pathlib.Path:
-  return workdir / "networks" / folder_name(name)
+  return _networks(workdir) / folder_name(name)
 
 
 def _changed(config, changes):

@@ -8,8 +8,10 @@ from typing import Callable
 import ml_collections
 
 from configs import default, pretrain_small, quickstart, stage2_tuned
+from debir_jax.runtime.files import folder_name
 from debir_jax.runtime.workdir import use_locks
 from debir_jax.training import runner
+from experiments.networks import ON_OTHERS
 
 SCALES = ("tiny", "small", "medium", "paper")
 _PAPER_CROP_SIZE = 256
@@ -62,6 +64,10 @@ def parser(description: str, name: str) -> argparse.ArgumentParser:
                           "others bring seven")
   found.add_argument("--photo_list", default="", metavar="FILE",
                      help="which of them belong to which split, as `python -m debir_jax.scenes.photo_splits` writes it")
+  found.add_argument("--test_source", default="", metavar="NAME",
+                     help="scenes to measure on, see config.data.test_source: for instance high_fps_video, clips of "
+                          "yours; results go into <workdir>/on_NAME, networks are those of the workdir")
+  found.add_argument("--data_dir", default="", metavar="FOLDER", help="where prepared data sets are")
   found.add_argument("--nohuge_pages", action="store_true",
                      help="do not start once more to put arrays on huge pages")  # Read by prepare_memory.
   found.add_argument("--nolock_workdir", action="store_true",
@@ -75,6 +81,10 @@ def parse(options: argparse.ArgumentParser) -> argparse.Namespace:
   use_locks(not args.nolock_workdir)
   args.config = config_of(args.scale, args.photos, args.photo_list)
   args.workdir = (args.workdir or pathlib.Path("runs") / args.scale).expanduser()
+  args.config.data.data_dir = args.data_dir or args.config.data.data_dir
+  if args.test_source:
+    args.config.data.test_source = args.test_source
+    args.workdir /= ON_OTHERS + folder_name(args.test_source)
   return args
 
 

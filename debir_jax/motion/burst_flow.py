@@ -103,7 +103,7 @@ class _Burst:
   """Frames without noise and light, by the blur; `elapsed` and `weights` `[n]`, see `find_motion`."""
 
   def __init__(self, gray, elapsed, weights):
-    self.detail = {sigma: detail_of(gray, sigma) for sigma in sorted({round[0] for round in _ROUNDS + _LATE_ROUNDS})}
+    self.detail = {sigma: detail_of(gray, sigma) for sigma in sorted({sigma for sigma, *_ in _ROUNDS + _LATE_ROUNDS})}
     self.elapsed, self.weights = elapsed, weights
 
   def ratios(self, sigma, parameters, corner, sides, stride):

@@ -25,7 +25,7 @@ from debir_jax.training.experiment import Experiment
 from debir_jax.training.run_record import check_config
 from debir_jax.training.stages import STAGES
 from debir_jax.types import BurstTiming, CameraColor, Observation, Scene
-from experiments import burst_size, report, robustness, scales
+from experiments import burst_size, networks, report, robustness, scales
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -196,6 +196,21 @@ def test_every_experiment_explains_itself(name, monkeypatch, capsys):
     importlib.import_module(f"experiments.{name}").main()
   output = capsys.readouterr().out
   assert end.value.code == 0 and f"python -m experiments.{name}" in output and "tiny" in output
+
+
+def test_other_test_scenes_have_results_of_their_own_and_share_networks(monkeypatch):
+  """Also those of other burst lengths; without the option all is in the workdir."""
+  def parsed(*options):
+    monkeypatch.setattr(sys, "argv", ["table3", "--workdir=runs/x", *options])
+    return scales.parse(scales.parser("", "table3"))
+
+  plain, other = parsed(), parsed("--test_source=high_fps_video", "--data_dir=data")
+  assert plain.config.data.test_source is None and plain.workdir == pathlib.Path("runs/x")
+  assert (other.config.data.test_source, other.config.data.data_dir) == ("high_fps_video", "data")
+  assert other.workdir == pathlib.Path("runs/x/on_high_fps_video")
+  _, of_two = networks.with_frames(other.config, other.workdir, 2)
+  for workdir, folder in ((plain.workdir, "runs/x"), (other.workdir, "runs/x"), (of_two, "runs/x/2_frames")):
+    assert networks._folder(workdir, "DEBIR") == pathlib.Path(folder, "networks", "DEBIR")
 
 
 @pytest.mark.parametrize("name", ["oracle", "exposure_sensitivity"])
