@@ -21,14 +21,18 @@ DEBIR = "DEBIR"
 UNIFORM_EXPOSURE = "uniform exposure (BAENet)"
 _RESTORER = "restorer"
 STAGES = ("stage2_warmup", "stage2", "stage3")
-ON_OTHERS = "on_"  # Names of folders begin so that are of other test scenes.
+
+
+def on_other_scenes(workdir: pathlib.Path, source: str) -> pathlib.Path:
+  """Where results on other test scenes are, see the module."""
+  return workdir / f"on_{folder_name(source)}"
 
 
 def pretrained(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> tuple[Experiment, TrainState]:
   """Stage 1, from which everything else starts."""
-  runner.run(_changed(config, {"stages": ("stage1",)}), str(_folder(workdir, _RESTORER)))
+  runner.run(_changed(config, {"stages": ("stage1",)}), str(_folder(config, workdir, _RESTORER)))
   experiment = Experiment(config)
-  return experiment, experiment.load_stage("stage1", _folder(workdir, _RESTORER), experiment.initial_state())
+  return experiment, experiment.load_stage("stage1", _folder(config, workdir, _RESTORER), experiment.initial_state())
 
 
 def trained(config: ml_collections.ConfigDict, workdir: pathlib.Path, name: str, changes: Mapping[str, Any], *,
@@ -44,9 +48,9 @@ def trained(config: ml_collections.ConfigDict, workdir: pathlib.Path, name: str,
     start: network and stage where the first of them starts; by default the shared restorer.
     until: the stage after which its networks are wanted; the last one.
   """
-  config = _changed(config, {"stages": stages, "init_from": str(_folder(workdir, start[0])),
+  config = _changed(config, {"stages": stages, "init_from": str(_folder(config, workdir, start[0])),
                              "init_stage": start[1], "start_from_scratch": False, **changes})
-  runner.run(config, str(_folder(workdir, name)))
+  runner.run(config, str(_folder(config, workdir, name)))
   return load(config, workdir, name, stage=until or stages[-1])
 
 
@@ -57,7 +61,7 @@ def load(config: ml_collections.ConfigDict, workdir: pathlib.Path, name: str, *,
   Raises:
     FileNotFoundError: it is not trained.
   """
-  experiment, folder = Experiment(config), _folder(workdir, name)
+  experiment, folder = Experiment(config), _folder(config, workdir, name)
   if not experiment.has_stage(stage, folder):
     raise FileNotFoundError(f"There is no {name} in {folder}. Run `python -m experiments.table1` of the same --scale "
                             "and --workdir first.")
@@ -69,10 +73,9 @@ def with_frames(config: ml_collections.ConfigDict, workdir: pathlib.Path,
   """Config and folder of networks for another burst length; those for the config's own stay where they are."""
   if num_frames == config.capture.num_frames:
     return config, workdir
-  folder = f"{num_frames}_frames"
-  of_others = workdir.name.startswith(ON_OTHERS)
+  base = _base(config, workdir)
   return (_changed(config, {"capture.num_frames": num_frames}),
-          workdir.parent / folder / workdir.name if of_others else workdir / folder)
+          base / f"{num_frames}_frames" / workdir.relative_to(base))
 
 
 def fixed(experiment: Experiment, start: TrainState, workdir: pathlib.Path) -> list[Method]:
@@ -90,7 +93,7 @@ def uniforms(counts: Iterable[float]) -> dict[str, Policy]:
 def finetuned(experiment: Experiment, start: TrainState, workdir: pathlib.Path,
               policies: Mapping[str, Policy]) -> list[Method]:
   """Policies with a restorer fine-tuned for each; networks that the experiments share, so one at a time trains them."""
-  with locked(str(_networks(workdir))) as path:
+  with locked(str(_base(experiment.config, workdir) / "networks")) as path:
     return [Method(name, policy, comparison.finetuned(experiment, name, policy, start, path))
             for name, policy in policies.items()]
 
@@ -100,12 +103,14 @@ def method(name: str, experiment: Experiment, state: TrainState) -> Method:
   return Method(name, experiment.bae_policy(state), state.restoration_variables)
 
 
-def _networks(workdir) -> pathlib.Path:
-  return (workdir.parent if workdir.name.startswith(ON_OTHERS) else workdir) / "networks"
+def _base(config, workdir) -> pathlib.Path:
+  """The workdir whose networks are used: the one above that of other test scenes."""
+  source, above = config.data.test_source, workdir.parent
+  return above if source and workdir == on_other_scenes(above, source) else workdir
 
 
-def _folder(workdir, name) -> pathlib.Path:
-  return _networks(workdir) / folder_name(name)
+def _folder(config, workdir, name) -> pathlib.Path:
+  return _base(config, workdir) / "networks" / folder_name(name)
 
 
 def _changed(config, changes):

@@ -8,10 +8,9 @@ from typing import Callable
 import ml_collections
 
 from configs import default, pretrain_small, quickstart, stage2_tuned
-from debir_jax.runtime.files import folder_name
 from debir_jax.runtime.workdir import use_locks
 from debir_jax.training import runner
-from experiments.networks import ON_OTHERS
+from experiments.networks import on_other_scenes
 
 SCALES = ("tiny", "small", "medium", "paper")
 _PAPER_CROP_SIZE = 256
@@ -84,7 +83,7 @@ def parse(options: argparse.ArgumentParser) -> argparse.Namespace:
   args.config.data.data_dir = args.data_dir or args.config.data.data_dir
   if args.test_source:
     args.config.data.test_source = args.test_source
-    args.workdir /= ON_OTHERS + folder_name(args.test_source)
+    args.workdir = on_other_scenes(args.workdir, args.test_source)
   return args
 
 

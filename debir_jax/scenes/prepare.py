@@ -119,7 +119,8 @@ def summary(builder) -> str:
   for split, info in builder.info.splits.items():
     lines.append(f"  {split:<10} {info.num_examples:>6} sequences of {len(clips[split])} recordings, "
                  f"{info.num_bytes / 2**20:.1f} MiB")
-    lines += [f"    {clip['name']} gives none: {clip['num_subframes']} subframes, a window needs 358 without a gap"
+    lines += [f"    {clip['name']} gives none: {clip['num_subframes']} subframes, a window needs "
+              f"{shards.LONG_SUBFRAMES} without a gap"
               for clip in clips[split] if not clip["num_sequences"]]
   return "\n".join(lines)
 

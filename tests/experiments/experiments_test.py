@@ -209,8 +209,12 @@ def test_other_test_scenes_have_results_of_their_own_and_share_networks(monkeypa
   assert (other.config.data.test_source, other.config.data.data_dir) == ("high_fps_video", "data")
   assert other.workdir == pathlib.Path("runs/x/on_high_fps_video")
   _, of_two = networks.with_frames(other.config, other.workdir, 2)
-  for workdir, folder in ((plain.workdir, "runs/x"), (other.workdir, "runs/x"), (of_two, "runs/x/2_frames")):
-    assert networks._folder(workdir, "DEBIR") == pathlib.Path(folder, "networks", "DEBIR")
+  assert of_two == pathlib.Path("runs/x/2_frames/on_high_fps_video")
+  on_mine = pathlib.Path("runs/on_mine")  # Which somebody called so.
+  for config, workdir, folder in (
+      (plain.config, plain.workdir, "runs/x"), (plain.config, on_mine, "runs/on_mine"),
+      (other.config, other.workdir, "runs/x"), (other.config, of_two, "runs/x/2_frames")):
+    assert networks._folder(config, workdir, "DEBIR") == pathlib.Path(folder, "networks", "DEBIR")
 
 
 @pytest.mark.parametrize("name", ["oracle", "exposure_sensitivity"])
