@@ -28,7 +28,7 @@ from debir_jax.camera.plan import CapturePlan, Expectations, plan_frames, plan_j
 from debir_jax.camera.raw_files import read_raw
 from debir_jax.camera.raw_frame import RawFrame
 from debir_jax.motion import develop_previews, mean_flow_magnitude
-from debir_jax.policies import MotionMetering, Policy, bracket, uniform
+from debir_jax.policies import MotionMetering, Policy, bracket, is_pytree, uniform
 from debir_jax.runtime.errors import told_in_a_line
 from debir_jax.runtime.progress import log
 from debir_jax.simulator import IsoNoise
@@ -99,7 +99,9 @@ def meter(model: Debir, previews: Sequence[RawFrame], limits: CameraLimits, *, p
   if calibration:
     gain = equivalent_gain(NoiseProfile.of_model(noise_model, gain), model.noise_model or IsoNoise(), signal)
   mean_flow_px, observation = _observe(model, previews, planes, gain, interval_s)
-  times = np.asarray(_policy(model, policy)(jax.random.key(0), observation, model.timing))
+  chooser = _policy(model, policy)
+  choose = _chosen if is_pytree(chooser) else _chosen_by_function
+  times = np.asarray(choose(chooser, observation, model.timing))
   interval = interval_s or model.timing.preview_exposure_s + model.timing.preview_gap_s
   expected = Expectations(speed_px_s=mean_flow_px / interval, noise_std=lambda iso: NoiseProfile.of_model(
       noise_model, iso / limits.base_iso).std_at(signal))
@@ -127,11 +129,9 @@ def _observe(model, previews, planes, gain, interval_s) -> tuple[float, Observat
   """Mean flow between the previews in packed px, and what a policy sees: the flow as it is in the networks' interval.
   """
   factor = max(1, -(-max(previews[0].size) // _CROP))
-  reduced = jnp.asarray(np.clip(np.stack([reduced_planes(preview, factor) for preview in previews]), 0, 1))
+  reduced = np.clip(np.stack([reduced_planes(preview, factor) for preview in previews]), 0, 1)
   color = previews[1].color
-  estimator = model.motion.estimator
-  flow = estimator.apply(model.motion.variables, *develop_previews(reduced, color, estimator))
-  mean_flow_px = factor * float(mean_flow_magnitude(flow))
+  mean_flow_px = factor * float(_mean_flow_px(model.motion, reduced, color))
   trained_s = model.timing.preview_exposure_s + model.timing.preview_gap_s
   seen_px = mean_flow_px * trained_s / (interval_s or trained_s)
   if model.policy is not None:
@@ -140,6 +140,19 @@ def _observe(model, previews, planes, gain, interval_s) -> tuple[float, Observat
       previews=jnp.asarray(planes), preview_gain=jnp.float32(gain), mean_flow_px=jnp.float32(seen_px),
       motion_magnitude=jnp.float32(np.clip(seen_px / (model.motion.full_scale_px_per_s * trained_s), 0, 1)),
       color=color)
+
+
+@jax.jit
+def _mean_flow_px(motion, previews, color) -> jax.Array:
+  estimator = motion.estimator
+  return mean_flow_magnitude(estimator.apply(motion.variables, *develop_previews(previews, color, estimator)))
+
+
+def _chosen_by_function(policy, observation, timing) -> jax.Array:
+  return policy(jax.random.key(0), observation, timing)
+
+
+_chosen = jax.jit(_chosen_by_function)
 
 
 def _crop(planes):

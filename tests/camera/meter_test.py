@@ -43,6 +43,14 @@ def test_a_plan_is_what_the_policy_says_at_the_previews_brightness(model):
   assert plan.preview_gain == pytest.approx(700) and plan.mean_flow_px == pytest.approx(np.hypot(3, 1), abs=0.8)
 
 
+def test_metering_is_compiled_once(model):
+  """What a camera waits for takes milliseconds: neither other previews nor weights loaded anew compile again."""
+  meter(model, previews(), _LIMITS)
+  sizes = [program._cache_size() for program in (command._mean_flow_px, command._chosen)]
+  meter(debir_jax.load(), previews(shift=(4, 2), iso=80000.0), _LIMITS)
+  assert [program._cache_size() for program in (command._mean_flow_px, command._chosen)] == sizes and min(sizes) > 0
+
+
 def test_policies_that_do_not_look_plan_what_they_always_do(model):
   """Bracketing; an unknown one is refused."""
   pair = previews()
