@@ -14,8 +14,9 @@ import jax.numpy as jnp
 
 from debir_jax.config.networks import Models
 from debir_jax.evaluation.metrics import psnr
+from debir_jax.imaging.bayer import NUM_ORIENTATIONS, reorient
 from debir_jax.motion.uncertain import error_of_search, with_error
-from debir_jax.pipeline import capture, observe_scene, restorer_inputs
+from debir_jax.pipeline import capture_under, observe_scene, restorer_inputs
 from debir_jax.policies import BurstPenalty
 from debir_jax.restoration import apply_in_training
 from debir_jax.simulator import CaptureConditions, target_of
@@ -46,11 +47,13 @@ class Given(NamedTuple):
     motion: see `MotionEstimator`.
     restoration_params: phi, where it stays.
     stats: by network, the collections beside "params": statistics of BatchNorm.
+    step: of the stage. The warm-up comes back to the very same captures, but not to the same dropout.
   """
 
   motion: Any
   restoration_params: Any
   stats: dict[str, Any]
+  step: jax.Array
 
 
 def restoration_loss(restored: jax.Array, target: jax.Array, *, clamp: bool = False) -> jax.Array:
@@ -79,6 +82,8 @@ class Losses:
     penalties: what bursts add to the loss of `exposure`.
     motion_error, restorer_motion_error: of the motion that scenes tell, in `exposure` and in `restoration`, relative,
       at the shortest exposure times: see `error_of_search`; 0: frames are aligned exactly.
+    reorient_previews: show BAENet in training every preview mirrored or turned in one of 8 ways, which changes nothing
+      about the best exposure times. For square scenes.
   """
 
   models: Models
@@ -88,6 +93,7 @@ class Losses:
   penalties: BurstPenalty = BurstPenalty()
   motion_error: float = 0.0
   restorer_motion_error: float = 0.0
+  reorient_previews: bool = False
 
   def __post_init__(self):
     if self.noise_draws < 1:
@@ -154,8 +160,12 @@ class Losses:
 
   def _train_logits(self, params, given, batch):
     """Logits `[B, ...]` in training mode, with the new statistics of BatchNorm."""
-    inputs = self.bae_inputs(given.motion, batch)
-    dropout_keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(batch.conditions.exposure_key)
+    keys = jax.vmap(lambda key: jax.random.fold_in(key, given.step))(batch.conditions.exposure_key)
+    observations = self.observations(given.motion, batch)
+    if self.reorient_previews:
+      observations = jax.vmap(_reoriented)(keys, observations)
+    inputs = jax.vmap(self.models.bae_inputs)(observations)
+    dropout_keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
     logits, updated = self.models.bae.apply({"params": params, **given.stats["bae"]}, inputs, train=True,
                                             dropout_keys=dropout_keys, mutable=["batch_stats"])
     return logits, updated
@@ -170,8 +180,7 @@ class Losses:
       if motion is not None and motion_error:
         error = error_of_search(motion_error, times, self.timing.min_exposure_s)
         motion = with_error(jax.random.fold_in(conditions.burst_key, _MOTION_TAG), motion, error)
-      burst = capture(conditions.burst_key, scene.radiance, times, conditions.preview_gain, conditions.noise_model,
-                      self.timing, black_level=conditions.black_level, motion=motion)
+      burst = capture_under(conditions, scene.radiance, times, self.timing, motion=motion)
       return restorer_inputs(burst, self.models.restorer_inputs)
 
     return jax.vmap(inputs_of_one)(batch.scenes, batch.conditions, exposure_times)
@@ -202,6 +211,12 @@ def _per_example_stats(scenes, targets, losses):
   each = lambda values: values.reshape(values.shape[0], -1).mean(1)
   return dict(scene_id=scenes.scene_id, loss=losses, mean_intensity=each(targets),
               saturated_fraction=each((targets >= 1).astype(targets.dtype)))
+
+
+def _reoriented(key, observation):
+  """With its previews in an orientation drawn from a key; the magnitude of the motion stays."""
+  orientation = jax.random.randint(jax.random.fold_in(key, 3), (), 0, NUM_ORIENTATIONS)
+  return dataclasses.replace(observation, previews=reorient(observation.previews, orientation))
 
 
 def _redrawn(batch, draw):

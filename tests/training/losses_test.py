@@ -10,7 +10,9 @@ import optax
 import pytest
 from small_steps import (
   KEY,
+  PLAIN_DESCENT,
   SETUP,
+  copy,
   small_bae,
   small_models,
   small_scenes,
@@ -23,7 +25,7 @@ from debir_jax.evaluation.metrics import psnr
 from debir_jax.policies import BurstPenalty, BurstSizeBAENet, observe
 from debir_jax.restoration import RestorerInputs
 from debir_jax.simulator import simulate_burst, simulate_previews, target_of
-from debir_jax.training.losses import restoration_loss
+from debir_jax.training.losses import Batch, restoration_loss
 from debir_jax.types import SampledMotion
 
 _BATCH = 2
@@ -103,6 +105,26 @@ def test_noise_draws_are_bursts_of_one_prediction():
   np.testing.assert_allclose(outputs["loss"], losses.mean(), rtol=1e-5)
   np.testing.assert_allclose(outputs["psnr"], qualities.mean(), rtol=1e-5)
   assert np.ptp(losses, axis=0).min() > 1e-5 * losses.min()  # The draws differ.
+
+
+@pytest.mark.parametrize("what", ["dropout", "orientation"])
+def test_the_same_capture_is_seen_in_other_ways_in_other_steps(what):
+  """The warm-up comes back to the very same captures, but not to the same dropout, nor to previews turned alike."""
+  bae = small_bae(dropout_rate=0.5 if what == "dropout" else 0.0)
+  models, scenes = small_models(bae), _scenes()
+  batch = Batch(scenes, small_steps(models).conditions(KEY, 0, _BATCH), jnp.full((_BATCH, 4), 24 / 1920))
+
+  def losses(**options):
+    steps, state = small_steps(models, **options), small_state(models)
+    at = lambda step: steps.warmup(copy(state).replace(step=jnp.int32(step)), batch, PLAIN_DESCENT)[1]["scenes"]["loss"]
+    return np.array([at(step) for step in (*range(24), 0)])
+
+  seen = losses(reorient_previews=what == "orientation")
+  num_ways = [len(np.unique(np.round(of_scene, 9))) for of_scene in seen.T]
+  np.testing.assert_array_equal(seen[0], seen[-1])
+  assert min(num_ways) > 4 and (what == "dropout" or max(num_ways) <= 8)
+  if what == "orientation":
+    assert np.ptp(losses(), axis=0).max() == 0
 
 
 def test_a_clamped_loss_does_not_see_what_is_brighter_than_white():
