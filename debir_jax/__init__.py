@@ -3,7 +3,7 @@
   import debir_jax
   model = debir_jax.load()
   times = model.exposure_times(previews, preview_gain=700.0)    # packed RAW [2, h, w, 4] -> [n], s
-  image = model.restore(raw, times)                             # [n, h, w, 4] -> [h, w, 4]
+  image = model.restore(raw, times, previews=previews)          # [n, h, w, 4] -> [h, w, 4]
 
 Importing this loads nothing; the networks come with their first use.
 """

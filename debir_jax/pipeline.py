@@ -19,15 +19,17 @@ from debir_jax.motion import MotionEstimator
 from debir_jax.policies import observe
 from debir_jax.restoration import Restorer, RestorerInputs
 from debir_jax.simulator import (
+    CaptureConditions,
     CaptureSetup,
     NoiseModel,
     frame_mask,
     gains_for,
+    preview_starts_after_target,
     simulate_burst,
     simulate_previews,
     starts_after_target,
 )
-from debir_jax.types import Burst, BurstTiming, CameraColor, Observation, SampledMotion, Scene
+from debir_jax.types import Burst, BurstTiming, CameraColor, Observation, Preview, SampledMotion, Scene
 
 
 def observe_scene(key: jax.Array, radiance: jax.Array, color: CameraColor, preview_gain: jax.Array,
@@ -68,6 +70,30 @@ def capture(key: jax.Array, radiance: jax.Array, exposure_times: jax.Array, prev
                        black_level=black_level)
   return Burst(raw=raw, exposure_times=jnp.asarray(exposure_times), gains=gains, frame_mask=frame_mask(exposure_times),
                noise_model=noise_model, start_s=starts_after_target(exposure_times, timing), motion=motion)
+
+
+def capture_under(conditions: CaptureConditions, radiance: jax.Array, exposure_times: jax.Array, timing: BurstTiming, *,
+                  motion: Any = None) -> Burst:
+  """`capture` under drawn conditions; a burst that is not told its motion brings the later one of its previews.
+
+  Args:
+    conditions: of the capture.
+    radiance, exposure_times, timing, motion: see `capture`.
+  """
+  gain, black_level = conditions.preview_gain, conditions.black_level
+  burst = capture(conditions.burst_key, radiance, exposure_times, gain, conditions.noise_model, timing,
+                  black_level=black_level, motion=motion)
+  if motion is not None:
+    return burst
+  previews = simulate_previews(conditions.preview_key, radiance, gain, conditions.preview_noise_model, timing,
+                               black_level=black_level)
+  return dataclasses.replace(burst, preview=preview_before(previews, gain, timing))
+
+
+def preview_before(previews: jax.Array, preview_gain: jax.Array, timing: BurstTiming) -> Preview:
+  """The later one of two previews `[2, h, w, 4]`, as a burst right after it knows it."""
+  return Preview(raw=previews[1], exposure_time=jnp.float32(timing.preview_exposure_s), gain=jnp.float32(preview_gain),
+                 start_s=preview_starts_after_target(timing)[1])
 
 
 def restorer_inputs(burst: Burst, options: RestorerInputs) -> jax.Array:

@@ -207,6 +207,23 @@ class Observation:
 
 
 @_pytree
+class Preview:
+  """The frame right before a burst, of the same brightness: it shows how things move, and is not restored.
+
+  Attributes:
+    raw: `[h, w, 4]`, packed RAW in [0, 1].
+    exposure_time: s.
+    gain: linear.
+    start_s: start of its exposure, s after the instant that is restored: negative.
+  """
+
+  raw: jax.Array
+  exposure_time: jax.Array
+  gain: jax.Array
+  start_s: jax.Array
+
+
+@_pytree
 class Burst:
   """Frames as taken.
 
@@ -219,6 +236,7 @@ class Burst:
     start_s: `[n]`, start of every exposure, s after the instant that is restored; None where it is not known.
     motion: of the scene, where it is known: its method `at(times_s [m]) -> [m, h, w, 2]` gives the flow (x, y) in
       packed px from the instant that is restored, as `SampledMotion` does.
+    preview: the frame before it, where there is one: motion that is searched for in the frames is found better by it.
   """
 
   raw: jax.Array
@@ -228,3 +246,4 @@ class Burst:
   noise_model: Any = None
   start_s: jax.Array | None = None
   motion: Any = None
+  preview: Preview | None = None

@@ -23,7 +23,7 @@ from debir_jax.evaluation import Record, records_path, summarize, write_records
 from debir_jax.evaluation.records import by_method
 from debir_jax.evaluation.statistics import Units, mean_and_error
 from debir_jax.evaluation.summary import scene_means, units_of, warning_of
-from debir_jax.pipeline import capture
+from debir_jax.pipeline import capture_under
 from debir_jax.policies import bracket
 from debir_jax.runtime.files import write_json, write_text
 from debir_jax.runtime.platform import prepare_memory
@@ -84,8 +84,7 @@ def brightness_bias(experiment: Experiment, num_scenes: int) -> dict[str, Any]:
 
   @jax.jit
   def means_of(radiance, conditions):
-    burst = capture(conditions.burst_key, radiance, times, conditions.preview_gain, conditions.noise_model, timing,
-                    black_level=conditions.black_level)
+    burst = capture_under(conditions, radiance, times, timing)
     signal = integrate_windows(radiance, *burst_windows(times, timing), timing)
     return burst.raw.mean((1, 2, 3)), signal.mean((1, 2, 3))
 

@@ -24,7 +24,7 @@ import numpy as np
 from debir_jax.config.scenes import scene_sources_of
 from debir_jax.evaluation import sensitivity
 from debir_jax.imaging import view
-from debir_jax.pipeline import Chain, capture, restore, restorer_inputs
+from debir_jax.pipeline import Chain, capture_under, restore, restorer_inputs
 from debir_jax.policies import search_exposure_times
 from debir_jax.runtime.files import write_json
 from debir_jax.runtime.platform import prepare_memory
@@ -54,9 +54,8 @@ class Capture:
 
   def image_of(self, times: jax.Array, key: jax.Array) -> jax.Array:
     """The restored image `[h, w, 4]` of exposure times `[n]`, s, under this noise."""
-    burst = capture(key, self.scene.radiance, times, self.conditions.preview_gain, self.conditions.noise_model,
-                    self.chain.setup.timing, black_level=self.conditions.black_level,
-                    motion=self.chain.motion_of(self.scene))
+    burst = capture_under(dataclasses.replace(self.conditions, burst_key=key), self.scene.radiance, times,
+                          self.chain.setup.timing, motion=self.chain.motion_of(self.scene))
     return restore(self.chain.restorer, self.variables, restorer_inputs(burst, self.chain.restorer_inputs))
 
   def loss_of(self, times: jax.Array, key: jax.Array) -> jax.Array:

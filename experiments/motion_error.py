@@ -6,8 +6,9 @@ r"""What a restorer loses by motion that is found in the frames, and by the erro
 No gradient leads through the search for motion, so stage 2 judges exposure times under the scenes' exact motion and an
 error that is drawn (`debir_jax/motion/uncertain.py`). It has to cost what the search costs, at every exposure time:
 else BAENet learns times that are too long or too short. Uniform bursts of scenes of BAENet's photos (split bae, on
-which nothing is tested) are restored by the restorer of stage 1 under the exact motion, the one that is found, and two
-kinds of drawn errors. Written to --to: table.md, scores.json.
+which nothing is tested) are restored by the restorer of stage 1 under the exact motion, the one that is found in the
+frames and the preview before them, or in the frames alone, and two kinds of drawn errors. Written to --to: table.md,
+scores.json.
 """
 
 import argparse
@@ -22,11 +23,12 @@ from debir_jax.evaluation import Evaluator
 from debir_jax.evaluation.statistics import Units, mean_and_error
 from debir_jax.motion.uncertain import error_of_search, with_error
 from debir_jax.pipeline import Chain
+from debir_jax.restoration import RestorerInputs
 from debir_jax.runtime.files import write_json, write_text
 from debir_jax.runtime.platform import prepare_memory
 from debir_jax.runtime.progress import log
 from debir_jax.training.experiment import Experiment
-from debir_jax.types import SUBFRAME_RATE_HZ, SampledMotion, Scene
+from debir_jax.types import SUBFRAME_RATE_HZ, Burst, SampledMotion, Scene
 from experiments import yardstick
 
 _COUNTS = (8, 12, 16, 20, 24, 28, 32)  # Exposure times of all frames, in 1/1920 s.
@@ -44,21 +46,32 @@ class UncertainChain(Chain):
     return jax.vmap(lambda key, motion: with_error(key, motion, self.relative_error))(keys, scene.motion)
 
 
+@dataclasses.dataclass(frozen=True)
+class WithoutPreview(RestorerInputs):
+  """Frames are aligned by what is found in them alone."""
+
+  def __call__(self, burst: Burst) -> jax.Array:
+    return super().__call__(dataclasses.replace(burst, preview=None))
+
+
 def run(experiment: Experiment, variables, args: argparse.Namespace) -> dict[str, dict]:
   """PSNR and L1 `[S, m]` of every kind of motion, JSON."""
   source, chain, shortest_s = experiment.scenes["bae"], experiment.chain(), experiment.setup.timing.min_exposure_s
   times = np.array([[count / SUBFRAME_RATE_HZ] * experiment.setup.timing.num_frames for count in _COUNTS])
   growing = [float(error_of_search(args.error, each, shortest_s)) for each in times]
-  errors = {"exact": [0.0] * len(times), "found": None, f"drawn, {args.error:g} at the shortest": growing,
+  fields_of = lambda thing: {field.name: getattr(thing, field.name) for field in dataclasses.fields(thing)}
+  found = dataclasses.replace(chain, exact_motion=False)
+  chains = {"found": found, "found without the preview": dataclasses.replace(
+      found, restorer_inputs=WithoutPreview(**fields_of(chain.restorer_inputs)))}
+  errors = {"exact": [0.0] * len(times), "found": None, "found without the preview": None, f"drawn, {args.error:g} at the shortest": growing,
             "drawn, 0.1 at all": [0.1] * len(times)}
   results = {}
   for name, relative in errors.items():
     log(f"restoring under the motion that is {name} ...")
     scores = []
     for index, each in enumerate(times):
-      of_name = dataclasses.replace(chain, exact_motion=False) if relative is None else UncertainChain(
-          **{field.name: getattr(chain, field.name) for field in dataclasses.fields(chain)},
-          relative_error=relative[index])
+      of_name = chains[name] if relative is None else UncertainChain(
+          **fields_of(chain), relative_error=relative[index])
       evaluator = Evaluator(of_name, num_draws=args.draws, seed=experiment.config.evaluation.seed)
       found = evaluator.score_candidates(each[None], experiment.all_scenes("bae"), variables)
       scores.append((found.psnr.mean(1)[:, 0], found.l1.mean(1)[:, 0]))

@@ -17,7 +17,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from debir_jax.pipeline import capture, restore, restorer_inputs
+from debir_jax.pipeline import capture_under, restore, restorer_inputs
 from debir_jax.policies import AverageAE, GradientAE, MotionMetering, bracket, observe
 from debir_jax.runtime.files import write_text
 from debir_jax.runtime.platform import prepare_memory
@@ -58,8 +58,7 @@ def _programs(experiment: Experiment) -> dict[str, tuple[Callable, jax.Array]]:
   for name, policy in policies.items():
     found[f"previews to exposure times, {name}"] = (
         lambda previews, policy=policy: policy(conditions.exposure_key, look(previews), timing), seen.previews)
-  burst = capture(conditions.burst_key, scene.radiance, bracket(timing)(None, seen, timing), conditions.preview_gain,
-                  conditions.noise_model, timing, black_level=conditions.black_level)
+  burst = capture_under(conditions, scene.radiance, bracket(timing)(None, seen, timing), timing)
   restored = lambda inputs: restore(models.restorer, state.restoration_variables, inputs)
   return found | {"burst to image": (restored, restorer_inputs(burst, models.restorer_inputs))}
 

@@ -31,7 +31,7 @@ import numpy as np
 from debir_jax.config.capture import candidates_of
 from debir_jax.evaluation import headroom
 from debir_jax.evaluation.statistics import Units, mean_and_error
-from debir_jax.pipeline import capture
+from debir_jax.pipeline import capture_under
 from debir_jax.policies import bracket, format_exposure_times
 from debir_jax.restoration import Restorer
 from debir_jax.restoration.aligned_inputs import found_motion
@@ -92,8 +92,7 @@ def endpoint_errors(experiment: Experiment, times: np.ndarray) -> np.ndarray:
 
   @jax.jit
   def error(scene, conditions, times):
-    burst = capture(conditions.burst_key, scene.radiance, times, conditions.preview_gain, conditions.noise_model,
-                    timing, black_level=conditions.black_level)
+    burst = capture_under(conditions, scene.radiance, times, timing)
     middle_s = burst.start_s + times / 2
     wrong = found_motion(burst).at(middle_s[-1:]) - scene.motion.at(middle_s[-1:])
     return 2 * jnp.median(jnp.linalg.norm(wrong, axis=-1))

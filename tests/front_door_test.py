@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import debir_jax
-from debir_jax.pipeline import capture, observe_scene, restorer_inputs
+from debir_jax.pipeline import capture, observe_scene, preview_before, restorer_inputs
 from debir_jax.restoration import AlignedUNet, Burstormer, RestorerInputs
-from debir_jax.simulator import IsoNoise, target_of
+from debir_jax.simulator import IsoNoise, simulate_previews, target_of
 from debir_jax.types import BurstTiming, CameraColor
 from debir_jax.weights.descriptions import describe_restorer
 from debir_jax.weights.shipped import shipped_files
@@ -101,6 +101,18 @@ def test_an_image_as_a_whole_is_what_the_restorer_gives(model, burst):
   expected = model.restorer.apply(model.restorer_variables, inputs)
   image = model.restore(burst.raw, burst.exposure_times, gains=burst.gains)
   np.testing.assert_allclose(image, expected, atol=1e-5)
+
+
+def test_previews_help_to_restore(model, scene, burst):
+  """They change the motion that is found, and no more; others than the frames' are refused."""
+  previews = simulate_previews(jax.random.key(0), scene[0], _GAIN, IsoNoise(), model.timing)
+  known = dataclasses.replace(burst, preview=preview_before(previews, _GAIN, model.timing))
+  inputs = jax.jit(restorer_inputs, static_argnums=1)(known, model.restorer_inputs)
+  expected = model.restorer.apply(model.restorer_variables, inputs)
+  image = model.restore(burst.raw, burst.exposure_times, gains=burst.gains, previews=previews)
+  np.testing.assert_allclose(image, expected, atol=1e-5)
+  with pytest.raises(ValueError, match="as large as the frames.*leave them out"):
+    model.restore(burst.raw, burst.exposure_times, previews=previews[:, :8])
 
 
 @pytest.mark.parametrize("height, width", [(1, 1), (5, 18), (19, 23)])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from debir_jax.motion import MotionEstimator
-from debir_jax.pipeline import Chain, capture, observe_scene, restore, restorer_inputs
+from debir_jax.pipeline import Chain, capture, capture_under, observe_scene, restore, restorer_inputs
 from debir_jax.policies import observe
 from debir_jax.restoration import RestorerInputs
 from debir_jax.simulator import (
@@ -17,6 +17,7 @@ from debir_jax.simulator import (
   PoissonGaussianNoise,
   gains_for,
   integrate_windows,
+  sample_conditions,
   simulate_burst,
   simulate_previews,
 )
@@ -172,6 +173,24 @@ def test_a_burst_knows_a_scene_s_motion_only_where_the_chain_says_so(radiance, c
   take = lambda motion: capture(KEYS[0], radiance[0], TIMES, GAINS[0], IsoNoise(), TIMING, motion=motion)
   assert take(motion).motion is motion and take(None).motion is None
   np.testing.assert_allclose(take(None).start_s, burst_windows(TIMES, TIMING)[0] - 80.5 / 1920, atol=1e-7)
+
+
+def test_under_conditions_a_burst_brings_the_preview_that_policies_saw(radiance, colors):
+  """The very frames of `capture` and, where no motion is told, of `observe_scene` the later preview, at its time."""
+  setup = CaptureSetup(timing=TIMING, noise_model=IsoNoise(), min_preview_gain=512.0, max_preview_gain=1024.0)
+  conditions = sample_conditions(KEYS[0], setup)
+  gain = conditions.preview_gain
+  burst = jax.jit(lambda: capture_under(conditions, radiance[0], TIMES, TIMING))()
+  expected = jax.jit(lambda: capture(conditions.burst_key, radiance[0], TIMES, gain, IsoNoise(), TIMING))()
+  seen = jax.jit(lambda: observe_scene(conditions.preview_key, radiance[0], _one(colors, 0), gain, IsoNoise(), TIMING,
+                                       MOTION))()
+  np.testing.assert_allclose(burst.raw, expected.raw, atol=1e-6)
+  np.testing.assert_allclose(burst.preview.raw, seen.previews[1], atol=1e-6)
+  np.testing.assert_allclose(burst.preview.gain * burst.preview.exposure_time, burst.gains * TIMES, rtol=1e-5)
+  np.testing.assert_allclose(burst.preview.start_s + burst.preview.exposure_time + TIMING.frame_gap_s,
+                             burst.start_s[0], atol=1e-7)
+  motion = SampledMotion(flow_px=jnp.zeros((22, 16, 16, 2)), interval_s=8 / 1920)
+  assert capture_under(conditions, radiance[0], TIMES, TIMING, motion=motion).preview is None
 
 
 def test_a_chain_sees_raw_alone_and_measures_by_lucas_kanade_unless_it_is_told():

@@ -23,7 +23,7 @@ from debir_jax.evaluation.candidates import CandidateScores
 from debir_jax.evaluation.lpips import Lpips
 from debir_jax.evaluation.records import Record
 from debir_jax.evaluation.rules import MetricRules
-from debir_jax.pipeline import Chain, capture, observe_scene, restore, restorer_inputs
+from debir_jax.pipeline import Chain, capture_under, observe_scene, restore, restorer_inputs
 from debir_jax.policies import Policy, format_exposure_times, is_pytree
 from debir_jax.restoration import Restorer
 from debir_jax.runtime.protocols import check_hashable
@@ -343,8 +343,7 @@ _predict_of_function = jax.jit(_predict_times, static_argnums=0)
 @jax.jit
 def _capture(radiance, conditions, exposure_times, timing, motion) -> Burst:
   def capture_one(radiance, conditions, times, motion):
-    return capture(conditions.burst_key, radiance, times, conditions.preview_gain, conditions.noise_model, timing,
-                   black_level=conditions.black_level, motion=motion)
+    return capture_under(conditions, radiance, times, timing, motion=motion)
 
   return jax.vmap(capture_one)(radiance, conditions, exposure_times, motion)
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from debir_jax.pipeline import Chain, capture, restore, restorer_inputs
+from debir_jax.pipeline import Chain, capture_under, restore, restorer_inputs
 from debir_jax.policies import search_exposure_times
 from debir_jax.simulator import CaptureConditions, target_of
 from debir_jax.types import Scene
@@ -53,9 +53,8 @@ def _search(static, variables, candidates, learning_rate, scenes, conditions, mo
 
     def loss_of(times):
       def frames_of(draw):
-        burst = capture(jax.random.fold_in(search_key, draw), radiance, times, conditions.preview_gain,
-                        conditions.noise_model, timing, black_level=conditions.black_level, motion=motion)
-        return restorer_inputs(burst, inputs)
+        redrawn = dataclasses.replace(conditions, burst_key=jax.random.fold_in(search_key, draw))
+        return restorer_inputs(capture_under(redrawn, radiance, times, timing, motion=motion), inputs)
 
       restored = restore(restorer, variables, jax.vmap(frames_of)(jnp.arange(num_draws)))
       return jnp.mean(jnp.abs(restored - target))

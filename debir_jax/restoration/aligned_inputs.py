@@ -1,7 +1,8 @@
 """What a restorer sees of a burst whose frames have been moved to the instant that is restored.
 
 Every frame is read along the motion between that instant and the middle of its exposure: the exact motion where the
-burst brings it (`Burst.motion`, of scenes that know it), else the one that `found_motion` sees in the frames.
+burst brings it (`Burst.motion`, of scenes that know it), else the one that `found_motion` sees in the frames, and in
+the preview before them.
 The motion is a function of time: a longer exposure moves its frame's window and all later ones, and the flow follows,
 so that gradients to the exposure times see blur and noise, and no misalignment that a longer exposure would not cause.
 """
@@ -50,17 +51,37 @@ def aligned_planes(burst: Burst) -> jax.Array:
 def found_motion(burst: Burst) -> LocalMotion:
   """The motion of a burst from the instant that is restored, as its frames show it, each as much as it is certain.
 
+  The preview is one frame more to this search, and a short one: long frames alone hide how things move in their blur.
+
+  Raises:
+    ValueError: as for `aligned_planes`.
+  """
+  return find_local_motion(*searched_frames(burst))
+
+
+def searched_frames(burst: Burst) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+  """What `find_local_motion` takes of a burst: all frames, the preview first where there is one, and their precision.
+
   Raises:
     ValueError: as for `aligned_planes`.
   """
   _check_told(burst)
-  middle_s = burst.start_s + burst.exposure_times / 2
-  return find_local_motion(burst.raw, middle_s, burst.exposure_times, frame_precision(burst))
+  raw, start_s, exposure_s, precision = burst.raw, burst.start_s, burst.exposure_times, frame_precision(burst)
+  if (preview := burst.preview) is not None:
+    before = lambda of_preview, of_frames: jnp.concatenate([jnp.asarray(of_preview, of_frames.dtype)[None], of_frames])
+    raw, start_s = before(preview.raw, raw), before(preview.start_s, start_s)
+    exposure_s, precision = before(preview.exposure_time, exposure_s), before(_preview_precision(burst), precision)
+  return raw, start_s + exposure_s / 2, exposure_s, precision
 
 
 def frame_precision(burst: Burst) -> jax.Array:
   """What the frames weigh, `[n]`: one over the variance of their noise at the mean brightness; 0 of none."""
   return burst.frame_mask / _variance_at(burst, jnp.mean(burst.raw)).reshape(-1)
+
+
+def _preview_precision(burst):
+  """As `frame_precision`; by the first frame's camera, where every frame has one of its own."""
+  return 1 / jnp.ravel(burst.noise_model.variance(jnp.maximum(jnp.mean(burst.raw), 0), burst.preview.gain))[0]
 
 
 def _variance_at(burst, signal):

@@ -10,6 +10,7 @@ from debir_jax.simulator.shutter import (
                                          frame_mask,
                                          integrate,
                                          integrate_windows,
+                                         preview_starts_after_target,
                                          preview_windows,
                                          starts_after_target,
                                          window_weights,
@@ -18,6 +19,5 @@ from debir_jax.simulator.shutter import (
 __all__ = [
     "CaptureSetup", "IsoNoise", "NoiseModel", "PaperNoise", "PoissonGaussianNoise", "CaptureConditions", "add_noise",
     "burst_windows", "capture_time", "clip", "sample_conditions", "frame_mask", "gains_for", "integrate",
-    "integrate_windows", "preview_windows", "quantize", "simulate_burst", "simulate_previews",
-    "starts_after_target", "target_of",
-    "window_weights"]
+    "integrate_windows", "preview_starts_after_target", "preview_windows", "quantize", "simulate_burst",
+    "simulate_previews", "starts_after_target", "target_of", "window_weights"]

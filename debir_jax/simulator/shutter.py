@@ -73,8 +73,16 @@ def burst_windows(exposure_times: jax.Array, timing: BurstTiming) -> tuple[jax.A
 
 def starts_after_target(exposure_times: jax.Array, timing: BurstTiming) -> jax.Array:
   """Start of every frame's exposure, `[n]`, s after the instant that is restored: the middle of the entry at t^0."""
-  target_s = timing.target_index * timing.subframe_interval_s + timing.subframe_support * timing.subframe_interval_s / 2
-  return burst_windows(exposure_times, timing)[0] - target_s
+  return burst_windows(exposure_times, timing)[0] - _target_s(timing)
+
+
+def preview_starts_after_target(timing: BurstTiming) -> jax.Array:
+  """Start of both previews' exposures, `[2]`, s after the instant that is restored: negative."""
+  return preview_windows(timing)[0] - _target_s(timing)
+
+
+def _target_s(timing):
+  return (timing.target_index + timing.subframe_support / 2) * timing.subframe_interval_s
 
 
 def preview_windows(timing: BurstTiming) -> tuple[jax.Array, jax.Array]:

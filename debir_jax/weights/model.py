@@ -12,14 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from debir_jax.motion import MotionEstimator
-from debir_jax.pipeline import restore, restorer_inputs
+from debir_jax.pipeline import preview_before, restore, restorer_inputs
 from debir_jax.policies import BAENetPolicy, check_previews, observe
 from debir_jax.restoration import Restorer, RestorerInputs, restore_in_tiles
 from debir_jax.restoration.noise_level import estimated_gains
 from debir_jax.runtime.files import local_path
 from debir_jax.runtime.protocols import check_hashable
 from debir_jax.simulator import NoiseModel, frame_mask, starts_after_target
-from debir_jax.types import Burst, BurstTiming, CameraColor
+from debir_jax.types import Burst, BurstTiming, CameraColor, Preview
 from debir_jax.weights.descriptions import (
   TRAINED_FOR_DEFAULTS,
   build_conditions,
@@ -84,13 +84,16 @@ class Debir:
     color = CameraColor.neutral() if color is None else color
     return _choose(self.policy, self.motion, self.timing, previews, jnp.float32(preview_gain), color)
 
-  def restore(self, raw: jax.Array, exposure_times: jax.Array, *, gains: jax.Array | None = None,
-              tile_size: int | None = None) -> jax.Array:
+  def restore(self, raw: jax.Array, exposure_times: jax.Array, *, previews: jax.Array | None = None,
+              gains: jax.Array | None = None, tile_size: int | None = None) -> jax.Array:
     """The image at the start of the burst, `[h, w, 4]`, packed RAW.
 
     Args:
       raw: frames `[n, h, w, 4]`, packed RAW after black level, white = 1, all of one brightness; any sides.
       exposure_times: `[n]`, s, as they were taken.
+      previews: `[2, h, w, 4]`, those that the exposure times were predicted from, where they are as large as the frames
+        and as bright: a restorer that aligns frames finds their motion better by the later one, if it was taken right
+        before the burst.
       gains: `[n]`, linear; wanted by restorers that see the noise of every frame as it is. One that aligns frames finds
         them itself, where they are not given.
       tile_size: side of the tiles that the image is restored in, packed px, a multiple of 4; 0: as a whole. By default
@@ -102,14 +105,14 @@ class Debir:
     if self.restorer is None:
       raise ValueError(f"These weights hold a BAENet alone, no restorer. Load a folder with {RESTORER_FILE}, or one of "
                        f"{', '.join(list_weights())}.")
-    burst = self._burst(raw, exposure_times, gains)
+    burst = self._burst(raw, exposure_times, gains, previews)
     tile_size = _tile_size(burst.raw.shape[1:3], tile_size)
     height, width = burst.raw.shape[1:3]
-    burst = dataclasses.replace(burst, raw=_padded(burst.raw, [-(-side // _GRID) * _GRID for side in (height, width)]))
+    burst = _padded_burst(burst, [-(-side // _GRID) * _GRID for side in (height, width)])
     image = _restore(self.restorer, self.restorer_inputs, tile_size, self.restorer_variables, burst)
     return image[:height, :width]
 
-  def _burst(self, raw, exposure_times, gains) -> Burst:
+  def _burst(self, raw, exposure_times, gains, previews) -> Burst:
     raw, times = jnp.asarray(raw, jnp.float32), np.asarray(exposure_times, np.float32)
     num_frames = self.timing.num_frames
     if raw.ndim != 4 or raw.shape[0] != num_frames or raw.shape[-1] != 4 or 0 in raw.shape:
@@ -129,9 +132,21 @@ class Debir:
       raise ValueError("This restorer sees the noise of every frame, which depends on its gain: pass gains=[n], "
                        "linear.")
     taken = frame_mask(times)
+    gains = jnp.ones(num_frames) if gains is None else jnp.asarray(gains, jnp.float32)
     return Burst(raw=raw, exposure_times=jnp.asarray(times), frame_mask=taken, noise_model=self.noise_model,
-                 gains=jnp.ones(num_frames) if gains is None else jnp.asarray(gains, jnp.float32),
-                 start_s=starts_after_target(times, self.timing))
+                 gains=gains, start_s=starts_after_target(times, self.timing),
+                 preview=self._preview(previews, raw, times, gains))
+
+  def _preview(self, previews, raw, times, gains) -> Preview | None:
+    """The frame before the burst, of its brightness: g_p t_p = g_0 t_0 (Eq. 1)."""
+    if previews is None or not self.restorer_inputs.aligned:
+      return None
+    previews, preview_gain = jnp.asarray(previews, jnp.float32), gains[0] * times[0] / self.timing.preview_exposure_s
+    check_previews(previews, preview_gain)
+    if previews.shape[1:] != raw.shape[1:]:
+      raise ValueError(f"previews {previews.shape} must be as large as the frames {raw.shape}; leave them out where "
+                       "they are not.")
+    return preview_before(previews, preview_gain, self.timing)
 
 
 def load(weights: str | os.PathLike | None = None, *, restorer: Restorer | None = None) -> Debir:
@@ -175,6 +190,14 @@ def _restore(restorer, options, tile_size, variables, burst) -> jax.Array:
     return whole(inputs)
   inputs = _padded(inputs, [max(side, tile_size) for side in inputs.shape[1:3]])
   return restore_in_tiles(whole, inputs, tile_size=tile_size, overlap=tile_size // 4 // _GRID * _GRID)
+
+
+def _padded_burst(burst, sides):
+  """The burst with larger frames."""
+  preview = burst.preview
+  if preview is not None:
+    preview = dataclasses.replace(preview, raw=_padded(preview.raw[None], sides)[0])
+  return dataclasses.replace(burst, raw=_padded(burst.raw, sides), preview=preview)
 
 
 def _padded(frames, sides):

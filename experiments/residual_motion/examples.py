@@ -10,9 +10,9 @@ import ml_collections
 import numpy as np
 
 from debir_jax.motion.burst_flow import find_motion
-from debir_jax.pipeline import capture
+from debir_jax.pipeline import capture_under
 from debir_jax.policies import random_exposure_times
-from debir_jax.restoration.aligned_inputs import frame_precision
+from debir_jax.restoration.aligned_inputs import searched_frames
 from debir_jax.runtime.command_line import load_config
 from debir_jax.simulator import sample_conditions
 from debir_jax.training.experiment import Experiment
@@ -21,18 +21,19 @@ from debir_jax.types import SUBFRAME_RATE_HZ
 # Exposure times of the frames, 1/1920 s.
 SETS = ((8,) * 4, (16,) * 4, (24,) * 4, (32,) * 4, (8, 16, 24, 32), (8, 24, 40, 56))
 _RANDOM_PER_SCENE, _SETS_PER_SCENE = 2, 2
+_WITHOUT_PREVIEW = 0.25  # Share of the bursts.
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Example:
-  """A burst, what the search found, and the truth; arrays of many have a leading axis.
+  """A burst and the preview before it, what the search found, and the truth; arrays of many have a leading axis.
 
   Attributes:
-    gray: `[n, h, w]`, mean of the packed planes.
-    middle_s, exposure_s, weights: `[n]`, see `find_motion`.
+    gray: `[1 + n, h, w]`, mean of the packed planes; the preview first.
+    middle_s, exposure_s, weights: `[1 + n]`, see `find_motion`; the weight of the preview is 0 where there is none.
     parameters: `[rows, columns, 6]`, of the motion that was found.
-    flow_px: `[n, h, w, 2]`, exact, until the middle of each exposure.
+    flow_px: `[1 + n, h, w, 2]`, exact, until the middle of each exposure; to the preview's by the first velocity.
   """
 
   gray: jax.Array
@@ -43,22 +44,22 @@ class Example:
   flow_px: jax.Array
 
 
-def make_example(scene, conditions, times, timing) -> Example:
-  """Takes the burst of a scene with these exposure times, s, and searches its motion."""
-  burst = capture(conditions.burst_key, scene.radiance, times, conditions.preview_gain, conditions.noise_model, timing,
-                  black_level=conditions.black_level)
-  middle_s = burst.start_s + times / 2
-  weights = frame_precision(burst)
-  found = find_motion(burst.raw, middle_s, weights)
-  return Example(burst.raw.mean(-1), middle_s, times, weights / weights.sum(), found.parameters,
+def make_example(scene, conditions, times, timing, with_preview) -> Example:
+  """Takes the burst of a scene with these exposure times, s, and searches its motion, by the preview or without it."""
+  burst = capture_under(conditions, scene.radiance, times, timing)
+  raw, middle_s, exposure_s, weights = searched_frames(burst)
+  weights = weights.at[0].multiply(with_preview)
+  found = find_motion(raw, middle_s, weights)
+  return Example(raw.mean(-1), middle_s, exposure_s, weights / weights.sum(), found.parameters,
                  scene.motion.at(middle_s).astype(jnp.float16))
 
 
 def training_examples(config: ml_collections.ConfigDict, count: int) -> Iterator[Example]:
-  """Bursts of the first scenes of the split "restore", by twos of random exposure times and twos of `SETS`."""
+  """Bursts of the first scenes of the split "restore", by twos of random exposure times and twos of `SETS`; one of four
+  has no preview."""
   experiment = Experiment(config)
   timing, rng = experiment.setup.timing, np.random.default_rng(config.data.seed)
-  make = jax.jit(lambda scene, conditions, times: make_example(scene, conditions, times, timing))
+  make = jax.jit(lambda *capture: make_example(*capture[:3], timing, capture[3]))
   draw = jax.jit(lambda key: sample_conditions(key, experiment.setup))
   for index in range(count):
     scene = experiment.scenes["restore"].scene(index)
@@ -68,7 +69,7 @@ def training_examples(config: ml_collections.ConfigDict, count: int) -> Iterator
       conditions = draw(key)
       times = (random_exposure_times(conditions.exposure_key, timing, ()) if number < _RANDOM_PER_SCENE else
                jnp.asarray(SETS[sets[number - _RANDOM_PER_SCENE]]) / SUBFRAME_RATE_HZ)
-      yield jax.device_get(make(scene, conditions, times))
+      yield jax.device_get(make(scene, conditions, times, float(rng.random() >= _WITHOUT_PREVIEW)))
 
 
 def config_of(photos: str) -> ml_collections.ConfigDict:

@@ -28,19 +28,22 @@ from debir_jax.types import SUBFRAME_RATE_HZ
 from experiments.residual_motion.examples import SETS, Example, config_of, load_examples, make_example, save_examples
 
 _NUM_SCENES = dict(static=46, moving=60)
+_PREVIEWS = {"with the preview": True, "without a preview": False}
 _LEAST_LAYER = 0.02
 _METHODS = ("search alone", "first look", "second look", "third look", "in use")
 
 
 def main(argv: list[str]) -> None:
   args = _parser().parse_args(argv)
-  folder = args.workdir / "validation"
-  for name in _NUM_SCENES:
-    if not (folder / name).is_dir():
-      make_examples(args.photos, folder / name, name)
-  text = "\n".join(table(load_networks(args.weights) if args.weights else load_networks(), folder))
-  write_text(args.workdir / "errors.md", text + "\n")
-  print(text)
+  variables, text = load_networks(args.weights) if args.weights else load_networks(), ""
+  for known, with_preview in _PREVIEWS.items():
+    folder = args.workdir / "validation" / known.replace(" ", "_")
+    for name in _NUM_SCENES:
+      if not (folder / name).is_dir():
+        make_examples(args.photos, folder / name, name, with_preview)
+    text += f"{known.capitalize()}:\n\n" + "\n".join(table(variables, folder)) + "\n\n"
+  write_text(args.workdir / "errors.md", text.strip() + "\n")
+  print(text.strip())
 
 
 def table(variables: Any, folder: pathlib.Path) -> list[str]:
@@ -78,14 +81,14 @@ def errors_of(variables: Any, examples: Example) -> np.ndarray:
   return errors.reshape(len(errors), -1, len(SETS), errors.shape[-1])
 
 
-def make_examples(photos: str, folder: pathlib.Path, name: str) -> None:
+def make_examples(photos: str, folder: pathlib.Path, name: str, with_preview: bool) -> None:
   """Takes the bursts of the static or of the moving scenes with every set of exposure times."""
   config = config_of(photos)
   config.data.update(dict(num_validation_scenes=_NUM_SCENES[name],
                           held_out_static_fraction=1.0 if name == "static" else 0.0))
   experiment = Experiment(config)
   timing, source = experiment.setup.timing, experiment.scenes["validation"]
-  make = jax.jit(lambda scene, conditions, times: make_example(scene, conditions, times, timing))
+  make = jax.jit(lambda *capture: make_example(*capture, timing, float(with_preview)))
   start_s = (timing.target_index + 0.5) / SUBFRAME_RATE_HZ
 
   @jax.jit

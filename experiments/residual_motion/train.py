@@ -82,11 +82,11 @@ def _loss(variables, key, example):
   found = find_residual(variables, example.gray, example.middle_s, example.exposure_s, example.weights, base)
   elapsed = example.middle_s / UNIT_S
   exact = example.flow_px.astype(jnp.float32)
-  missing = exact - base.at(example.middle_s)
+  missing = (exact - base.at(example.middle_s))[1:]  # The preview is looked at, not restored.
   speed = jnp.mean(jnp.linalg.norm(exact[-1], axis=-1)) / elapsed[-1]
   total, terms = 0.0, {}
   error_of = lambda residual: jnp.sum(jnp.linalg.norm(
-      missing - residual_flow(residual, elapsed) + 1e-6, axis=-1), 0) / jnp.sum(elapsed)
+      missing - residual_flow(residual, elapsed[1:]) + 1e-6, axis=-1), 0) / jnp.sum(elapsed[1:])
   terms["base"] = error_of(jnp.zeros_like(found[0][0])).mean()
   for number, (weight, (residual, expected)) in enumerate(zip(_LOOK_WEIGHTS, found)):
     error, scale = error_of(residual), expected / 2  # Of a density exp(-error / scale) / scale^2.
@@ -147,8 +147,8 @@ def _parser():
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--photos", required=True, metavar="FOLDER,FOLDER", help="of the list in experiments/pretraining")
   parser.add_argument("--workdir", type=pathlib.Path, required=True)
-  parser.add_argument("--scenes", type=int, default=900)
-  parser.add_argument("--steps", type=int, default=2850)
+  parser.add_argument("--scenes", type=int, default=1500)
+  parser.add_argument("--steps", type=int, default=5000)
   parser.add_argument("--minutes", type=float, default=math.inf, help="at most")
   return parser
 

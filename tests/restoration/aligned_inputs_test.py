@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from debir_jax.pipeline import capture
+from debir_jax.pipeline import capture, preview_before
 from debir_jax.restoration import RestorerInputs, aligned_planes
+from debir_jax.restoration.aligned_inputs import searched_frames
 from debir_jax.simulator import IsoNoise, burst_windows, starts_after_target
 from debir_jax.types import BurstTiming, SampledMotion
 
@@ -114,6 +115,22 @@ def test_gradients_see_the_blur(x64):
   times = jnp.array([8.0, 16.0, 24.0, 30.0]) / 1920
   assert contrast(times) == pytest.approx(float(blur_alone(times)), rel=0.01)
   np.testing.assert_allclose(jax.grad(contrast)(times), jax.grad(blur_alone)(times), rtol=0.1, atol=0.05)
+
+
+def test_motion_is_searched_in_all_frames_and_the_preview_before_them():
+  """The preview comes first, in time before the instant that is restored, and counts by its own noise."""
+  radiance, _ = _scene(lambda x, y: 0.2 + 0.006 * x + 0.004 * y)
+  burst = capture(jax.random.key(0), radiance.astype(jnp.float32), _TIMES, 600.0, IsoNoise(), _TIMING)
+  alone = searched_frames(burst)
+  preview = preview_before(jnp.stack([burst.raw[0], burst.raw[1]]), 600.0, _TIMING)
+  raw, middle_s, exposure_s, precision = searched_frames(dataclasses.replace(burst, preview=preview))
+  for with_preview, of_frames in zip((raw, middle_s, exposure_s, precision), alone):
+    np.testing.assert_array_equal(with_preview[1:], of_frames)
+  np.testing.assert_array_equal(raw[0], burst.raw[1])
+  assert exposure_s[0] == pytest.approx(1 / 120) and middle_s[0] < 0 < middle_s[1]
+  assert middle_s[0] == pytest.approx(-(0.5 + 7 + 8) / 1920, abs=1e-7)  # From the middle of the entry at t^0.
+  noise = IsoNoise().variance(burst.raw.mean(), jnp.array([600.0, burst.gains[0]]))
+  np.testing.assert_allclose(precision[0] / precision[1], noise[1] / noise[0], rtol=1e-5)
 
 
 def test_noise_is_that_of_the_common_brightness():
