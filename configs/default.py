@@ -87,10 +87,9 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
       # standard deviations [ours]; "authors_code": two of them, not cut [release]; "mixed": mixtures of four cameras.
       camera_colors="authors",
       preserve_highlights=True,  # What is white in a photo saturates in RAW; False: it becomes grey. [ours]
-      # Training scenes of the restorer are mirrored and turned, anew in every epoch. [release, in stage 1]
+      # Training scenes of the restorer are mirrored and turned, anew in every epoch [release, in stage 1], and so are
+      # the previews that BAENet learns from, in every step: the best exposure times stay. [ours]
       reorient=True,
-      # And so are the previews that BAENet learns from, which changes nothing about the best exposure times. [ours]
-      reorient_previews=False,
       seed=0,  # Of the scenes and of the split of the photos.
       cache=False,  # Keep rendered scenes in memory (small data sets only).
       num_threads=config_dict.placeholder(int),  # That make scenes ahead; None: one per core, at most 8.

@@ -106,6 +106,14 @@ def score_differences(path: str | os.PathLike, summaries: Mapping[str, Sequence[
   save(figure, path)
 
 
+def show_with_details(axes: np.ndarray, images: Sequence[np.ndarray], captions: Sequence[str]) -> None:
+  """Images of one scene in the upper row of axes `[2, N]`, below them the detail with the strongest gradients of the
+  last."""
+  corner, side = _detail_of(images[-1])
+  for column, image, caption in zip(axes.T, images, captions):
+    _show_with_detail(column, image, corner, side, caption)
+
+
 def _detail_of(image) -> tuple[tuple[int, int], int]:
   """Corner (row, column) and side of the square with the strongest gradients, a fourth of its side off the edges."""
   side = max(1, min(image.shape[:2]) // _DETAIL_SHARE)

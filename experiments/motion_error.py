@@ -63,8 +63,8 @@ def run(experiment: Experiment, variables, args: argparse.Namespace) -> dict[str
   found = dataclasses.replace(chain, exact_motion=False)
   chains = {"found": found, "found without the preview": dataclasses.replace(
       found, restorer_inputs=WithoutPreview(**fields_of(chain.restorer_inputs)))}
-  errors = {"exact": [0.0] * len(times), "found": None, "found without the preview": None, f"drawn, {args.error:g} at the shortest": growing,
-            "drawn, 0.1 at all": [0.1] * len(times)}
+  errors = {"exact": [0.0] * len(times), "found": None, "found without the preview": None,
+            f"drawn, {args.error:g} at the shortest": growing, "drawn, 0.1 at all": [0.1] * len(times)}
   results = {}
   for name, relative in errors.items():
     log(f"restoring under the motion that is {name} ...")

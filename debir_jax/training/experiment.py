@@ -69,7 +69,7 @@ class Experiment:
         mesh=self.mesh, shard_state=config.parallel.shard_state, num_microbatches=config.parallel.num_microbatches,
         clamp_loss=config.clamp_loss, noise_draws=config.stage2.noise_draws, penalties=penalties_of(config),
         motion_error=config.stage2.motion_error, restorer_motion_error=config.stage1.motion_error,
-        reorient_previews=config.data.reorient_previews, limits=self.limits, compiler_options=compiler_options()))
+        reorient_previews=self._reorient("bae"), limits=self.limits, compiler_options=compiler_options()))
     self._metrics = metrics_of(config, self.models.restorer)
     if config.comparison.enabled or config.evaluation.watched_scenes:
       for crop_size in {self.scenes[split].crop_size for split in ("validation", "test")}:
@@ -112,8 +112,12 @@ class Experiment:
   def batches(self, split: str, first_step: int) -> Iterator[Scene]:
     """Batches of scenes from a step onwards; the same ones whenever the run is resumed."""
     source = self.scenes[split]
-    reorient = split == "restore" and self.config.data.reorient and bool(source.crop_size)
+    reorient = split == "restore" and self._reorient(split)
     return batches_of(self.config, source, first_step, self.mesh, reorient=reorient)
+
+  def _reorient(self, split):
+    """Whether what is learned from a split is shown mirrored and turned; squares only."""
+    return self.config.data.reorient and bool(self.scenes[split].crop_size)
 
   def place(self, state: TrainState) -> TrainState:
     """A copy of a state where the steps want it."""
