@@ -20,7 +20,7 @@ def get_config(mode: str = ""):
   config.data.update(dict(
       source="photos", photos="", photo_list="experiments/pretraining/photo_splits.json", crop_size=96,
       num_restore_scenes=1000, num_bae_scenes=1000, num_validation_scenes=64, num_test_scenes=128))
-  config.stage1.update(dict(num_steps=24_000, final_learning_rate=1e-5, lr_warmup_steps=200, motion_error=0.14))
+  config.stage1.update(dict(num_steps=18_000, final_learning_rate=1e-5, lr_warmup_steps=200, motion_error=0.14))
   config.stage2_warmup.num_steps = 3000
   config.stage2.num_steps = 2000
   config.stage3.update(dict(num_steps=1000, final_learning_rate=1e-6))

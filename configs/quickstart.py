@@ -17,7 +17,7 @@ def get_config(mode: str = ""):
   config.log_every_steps = 25
   config.checkpoint_every_steps = 200
   config.data.update(dict(
-      photos="builtin", crop_size=64, num_restore_scenes=240, num_bae_scenes=96, num_validation_scenes=16,
+      photos="builtin", crop_size=64, num_restore_scenes=240, num_bae_scenes=256, num_validation_scenes=16,
       num_test_scenes=48, cache=True, dead_leaves_fraction=0.5))
   config.restorer.network = "aligned_unet"
   config.restorer_inputs.aligned = True
@@ -27,8 +27,7 @@ def get_config(mode: str = ""):
   config.stage1.update(dict(num_steps=1600, learning_rate=1e-3, final_learning_rate=2e-5, lr_warmup_steps=20))
   # BAENet learns under motion as it is known in use: found in the frames for the labels; for gradients, which do not
   # lead through the search, exact but for an error as large as the search's.
-  config.stage2_warmup.update(dict(num_steps=400, learning_rate=1e-3, final_learning_rate=2e-4, label_draws=4,
-                                   exact_motion=False))
+  config.stage2_warmup.update(dict(num_steps=400, learning_rate=1e-3, final_learning_rate=2e-4, exact_motion=False))
   config.stage2.update(dict(num_steps=150, learning_rate=3e-4, final_learning_rate=1e-5, motion_error=0.14))
   config.stage3.update(dict(num_steps=40, learning_rate=1e-4, final_learning_rate=1e-5, exact_motion=False))
   config.end_to_end.update(dict(num_steps=60, learning_rate=1e-4, final_learning_rate=1e-5, bae_learning_rate=3e-4,

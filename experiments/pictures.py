@@ -12,6 +12,7 @@ DEBIR's frames of the fastest scene one after the other; table.md, exposure time
 import argparse
 import dataclasses
 import pathlib
+import sys
 
 import numpy as np
 from PIL import Image
@@ -81,7 +82,7 @@ def animate(path: pathlib.Path, example: Example) -> None:
   shown[0].save(path, save_all=True, append_images=shown[1:], duration=_GIF_MS, loop=0)
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
   """Reads the options and runs."""
   parser = argparse.ArgumentParser(prog="python -m experiments.pictures", description=__doc__,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -93,9 +94,9 @@ def main() -> None:
   add("--size", type=int, default=384, help="side of the scenes, mosaic px (%(default)s)")
   add("--gain", type=float, default=700.0, help="of the previews (%(default)s)")
   add("--seed", type=int, default=0, help="of motion and noise (%(default)s)")
-  print(run(parser.parse_args()))
+  print(run(parser.parse_args(argv)))
 
 
 if __name__ == "__main__":
   prepare_memory()
-  main()
+  main(sys.argv[1:])

@@ -41,8 +41,9 @@ def main(argv: list[str]) -> None:
 def train(examples: Example, num_steps: int, path: pathlib.Path, minutes: float = math.inf) -> None:
   """Trains for so many steps, or so long, and writes the networks."""
   variables = jax.jit(init_networks)(jax.random.key(0))
-  optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam(b2=0.99),
-                          optax.add_decayed_weights(_WEIGHT_DECAY))
+  # A batch in thousands has a gradient that is no number; it is left out.
+  optimizer = optax.apply_if_finite(optax.chain(
+      optax.clip_by_global_norm(1.0), optax.scale_by_adam(b2=0.99), optax.add_decayed_weights(_WEIGHT_DECAY)), 10)
   state, rng, start, logged = optimizer.init(variables), np.random.default_rng(0), time.monotonic(), []
   step = jax.jit(functools.partial(_step, optimizer), donate_argnums=(0, 1))
   for number in range(num_steps):
@@ -54,8 +55,9 @@ def train(examples: Example, num_steps: int, path: pathlib.Path, minutes: float 
     variables, state, terms = step(variables, state, jax.random.key(number), batch, progress)
     logged.append(jax.device_get(terms))
     if len(logged) == _LOG_EVERY_STEPS:
-      means = {name: np.mean([each[name] for each in logged]) for name in logged[0]}
-      print(number + 1, f"{time.monotonic() - start:.0f} s", *(f"{k} {v:.4f}" for k, v in means.items()), flush=True)
+      means = {name: np.nanmean([each[name] for each in logged]) for name in logged[0]}
+      print(number + 1, f"{time.monotonic() - start:.0f} s", f"left out {int(state.total_notfinite)}",
+            *(f"{k} {v:.4f}" for k, v in means.items()), flush=True)
       save_networks(path, variables)
       logged = []
   save_networks(path, variables)

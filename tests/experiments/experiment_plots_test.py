@@ -8,7 +8,7 @@ from debir_jax.types import CameraColor
 from experiments import plots
 
 
-def _example(psnr=31.5):
+def example(psnr=31.5):
   image = lambda *axes: np.full((*axes, 8, 8, 4), 0.3, np.float32)
   return Example(method="DEBIR", scene_id=3, draw=0, psnr=psnr, previews=image(2), preview_gain=600.0, raw=image(2),
                  exposure_times=np.array([8, 16]) / 1920, gains=np.array([1200, 600]), restored=image(),
@@ -40,7 +40,7 @@ def _is_png(path):
 
 def test_a_sheet_of_methods_shows_each_result_beside_the_target(tmp_path, figures):
   """A row per scene: first frame, methods, target; PSNR and times below."""
-  plots.method_sheet(tmp_path / "sheet.png", {"A": [_example(), _example()], "B": [_example(psnr=20.5), _example()]})
+  plots.method_sheet(tmp_path / "sheet.png", {"A": [example(), example()], "B": [example(psnr=20.5), example()]})
   assert _is_png(tmp_path / "sheet.png")
   assert sum(len(axis.images) for axis in figures[0].axes) == 2 * 4
   assert {"A", "B", "target", "20.50 dB  {8,16}"} <= set(_texts(figures[0]))
