@@ -190,7 +190,7 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
   # exact_motion: with aligned frames, align by the motion that scenes tell; False: by that which is found in the
   # frames, as in use.
   # motion_error: with aligned frames and exact_motion, error of the motion's velocity that the restorer sees, relative
-  # to the speed, under the shortest exposure times; it grows with their root. 0.14 is what is found in the frames.
+  # to the speed, under the shortest exposure times; it grows with them. 0.075 is what is found in frames and preview.
   config.stage1 = d(dict(num_steps=511_500, learning_rate=3e-4, final_learning_rate=1e-8, lr_warmup_steps=0,
                          saturation=False, exact_motion=True, motion_error=0.0))
   config.stage2_warmup = d(dict(num_steps=9_861, learning_rate=1e-7, final_learning_rate=1e-8, lr_warmup_steps=0,

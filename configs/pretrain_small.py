@@ -3,7 +3,7 @@
 nice -n 19 python -m debir_jax.main --config=configs/pretrain_small.py --config.data.photos=FOLDER,FOLDER \
     --workdir=runs/pretrain_small
 
-About six hours of 2 free CPU cores and 10 GB of memory, half of it stage 1, as estimated from 0.4 s a step there: it
+About five hours of 2 free CPU cores and 18 GB of memory, two of them stage 1, as estimated from 0.4 s a step there: it
 has not been run to its end. Resumable at any moment by the same command. docs/training.md says where to get the photos
 of its list; others: --config.data.photo_list="" and a folder of a few hundred. The networks are those of
 `quickstart.py`, at larger crops and for longer. `experiments/pretraining` has what is known of its results.
@@ -20,10 +20,10 @@ def get_config(mode: str = ""):
   config.data.update(dict(
       source="photos", photos="", photo_list="experiments/pretraining/photo_splits.json", crop_size=96,
       num_restore_scenes=1000, num_bae_scenes=1000, num_validation_scenes=64, num_test_scenes=128))
-  config.stage1.update(dict(num_steps=18_000, final_learning_rate=1e-5, lr_warmup_steps=200, motion_error=0.14))
+  config.stage1.update(dict(num_steps=18_000, final_learning_rate=1e-5, lr_warmup_steps=200, motion_error=0.075))
   config.stage2_warmup.num_steps = 3000
   config.stage2.num_steps = 2000
-  config.stage3.update(dict(num_steps=1000, final_learning_rate=1e-6))
-  config.end_to_end.update(dict(num_steps=1000, final_learning_rate=1e-6, bae_final_learning_rate=1e-6))
+  config.stage3.update(dict(num_steps=400, final_learning_rate=1e-6))
+  config.end_to_end.update(dict(num_steps=400, final_learning_rate=1e-6, bae_final_learning_rate=1e-6))
   config.evaluation.update(dict(num_draws=1, watched_scenes=8))
   return default.shrunk(config, mode)

@@ -102,7 +102,7 @@ def main(argv: list[str]) -> None:
   parser.add_argument("--from", dest="source", type=pathlib.Path, required=True, metavar="WORKDIR",
                       help="workdir of a run with stage 1")
   parser.add_argument("--photo_list", default="", metavar="FILE", help="splits of the photos (the config's)")
-  parser.add_argument("--error", type=float, default=0.14, help="relative, at the shortest exposures (%(default)s)")
+  parser.add_argument("--error", type=float, default=0.075, help="relative, at the shortest exposures (%(default)s)")
   args = parser.parse_args(argv)
   prepare_memory()
   config = yardstick.config_of(args)

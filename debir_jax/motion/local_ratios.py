@@ -48,7 +48,7 @@ def local_ratios(frames: jax.Array, weights: jax.Array, elapsed: jax.Array, flow
     read = jax.vmap(lambda frame, at: read_at(frame, at[..., 0], at[..., 1]))(frames, there)
     seen = weights[:, None, None] * jnp.all((there >= 0) & (there <= limits), -1)
     cross = jnp.sum(seen * read, 0)**2 - jnp.sum((seen * read)**2, 0)
-    own = jnp.sum(seen * (jnp.sum(seen, 0) - seen) * read**2, 0)
+    own = jnp.sum(seen * jnp.maximum(jnp.sum(seen, 0) - seen, 0) * read**2, 0)  # Rounding may leave less than none.
     return summed(cross), summed(own)
 
   cross, own = jax.lax.map(energies, candidates, batch_size=min(_MAPPED_TOGETHER, len(candidates)))

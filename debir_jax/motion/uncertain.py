@@ -34,12 +34,11 @@ class UncertainMotion:
 
 
 def error_of_search(relative_error: float, exposure_times: jax.Array, shortest_s: float) -> jax.Array:
-  """The relative error of a burst's motion: as the root of its mean exposure time, differentiable in the times.
+  """The relative error of a burst's motion: its mean exposure time to the power of 3/4, differentiable in the times.
 
-  Fitted to what a restorer loses by the motion that is found instead of the exact one: 0.36, 0.97, 1.43 and 1.62 dB
-  under {8}, {16}, {24} and {32}x4. With 0.14 at the shortest it loses 0.40, 0.98, 1.38 and 1.62 dB by this error; with
-  the same 0.1 at all times, 0.27, 0.54, 0.68 and 0.69 dB, which lets long exposures look better than they are in use
-  (`experiments/pretraining`).
+  Fitted to what a restorer loses by the motion that is found instead of the exact one, with 0.075 at the shortest times
+  (`experiments/pretraining/motion_error`). The same error at all times would let long exposures look better than they
+  are in use.
 
   Args:
     relative_error: at the shortest exposure times.
@@ -47,7 +46,7 @@ def error_of_search(relative_error: float, exposure_times: jax.Array, shortest_s
     shortest_s: the shortest exposure time, s.
   """
   mean_s = jnp.sum(exposure_times) / jnp.sum(exposure_times > 0)
-  return relative_error * jnp.sqrt(mean_s / shortest_s)
+  return relative_error * (mean_s / shortest_s) ** 0.75
 
 
 def with_error(key: jax.Array, motion: SampledMotion, relative_error: float | jax.Array) -> UncertainMotion:

@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from PIL import Image
 import numpy as np
+from PIL import Image
 import pytest
 
 from experiments import pictures
@@ -17,7 +17,8 @@ def test_every_scene_has_its_images_and_the_last_one_moves(tmp_path, monkeypatch
   def compared(model, scene, gain, *, seed):
     del model, gain, seed
     speeds.append(float(scene.radiance.std(0).mean()))
-    return [dataclasses.replace(example(), raw=example().raw * np.arange(1, 3)[:, None, None, None]), example(psnr=20.5)]
+    brighter = example().raw * np.arange(1, 3)[:, None, None, None]
+    return [dataclasses.replace(example(), raw=brighter), example(psnr=20.5)]
 
   monkeypatch.setattr(pictures, "compare", compared)
   pictures.main(["--to", str(tmp_path / "out"), "--size", "64"])
