@@ -54,7 +54,7 @@ def test_gradients_see_the_error_grow(x64):
 
 
 def test_longer_exposures_are_searched_less_well(x64):
-  """As the mean exposure time of the frames that are taken to the power of 3/4; by finite differences in the times too."""
+  """As the mean exposure time of the frames that are taken, to the power of 3/4; also by finite differences."""
   shortest = 8 / 1920
   times = jnp.array([8.0, 24.0, 40.0, 0.0]) / 1920
   assert float(error_of_search(0.14, jnp.full(4, shortest), shortest)) == pytest.approx(0.14)
