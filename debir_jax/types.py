@@ -215,12 +215,14 @@ class Preview:
     exposure_time: s.
     gain: linear.
     start_s: start of its exposure, s after the instant that is restored: negative.
+    noise_model: of its own; None: that of the burst.
   """
 
   raw: jax.Array
   exposure_time: jax.Array
   gain: jax.Array
   start_s: jax.Array
+  noise_model: Any = None
 
 
 @_pytree

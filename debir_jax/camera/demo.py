@@ -62,7 +62,8 @@ def run(options: argparse.Namespace) -> dict[str, float]:
     print(plan_table(plan))
     capture = take_burst(camera, plan)
   files = _write_frames(folder, previews, capture)
-  burst = real_burst([read_raw(path) for path in files], starts_s=capture_starts_s(capture.plan))
+  burst = real_burst([read_raw(path) for path in files], starts_s=capture_starts_s(capture.plan),
+                     preview=read_raw(folder / "preview_1.dng"))
   restored = restore_frames(model, burst)
   write_dng(folder / "restored.dng", restored)
   truth = np.asarray(target_of(scene.radiance, model.timing))

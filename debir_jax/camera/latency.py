@@ -113,7 +113,7 @@ def _metering(model, camera, frames) -> dict[str, Callable[[], Any]]:
 def _burst(model, camera, frames) -> dict[str, Callable[[], Any]]:
   plan = meter(model, frames, camera.limits)
   capture = take_burst(camera, plan)
-  burst = real_burst(capture.frames, starts_s=capture_starts_s(capture.plan))
+  burst = real_burst(capture.frames, starts_s=capture_starts_s(capture.plan), preview=frames[1])
   return {"burst, simulated": lambda: take_burst(camera, plan), "restoring": lambda: restore_frames(model, burst)}
 
 

@@ -22,6 +22,23 @@ Profiles = Callable[[RawFrame], NoiseProfile | None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class RealPreview:
+  """The frame right before a burst: it shows the motion, and is not restored.
+
+  Attributes:
+    frame: of the burst's size and camera.
+    exposure_time: s.
+    scale: factor to the brightness of the reference.
+    noise: of the frame once it is scaled; None: nobody says.
+  """
+
+  frame: RawFrame
+  exposure_time: float
+  scale: float
+  noise: NoiseProfile | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class RealBurst:
   """Frames, the reference first.
 
@@ -33,6 +50,7 @@ class RealBurst:
     measured_scales: `[n]`, what the frames themselves say of `scales`; NaN where they are too dark or clipped.
     gap_s: from the end of an exposure to the start of the next; None: that of the networks' training.
     starts_s: `[n]`, of the exposures, s after that of the first, where the camera says them; None: by the gap.
+    preview: the frame before the first one, by the gap; None: there is none, or another frame is the reference.
   """
 
   frames: tuple[RawFrame, ...]
@@ -42,6 +60,7 @@ class RealBurst:
   measured_scales: np.ndarray
   gap_s: float | None = None
   starts_s: np.ndarray | None = None
+  preview: RealPreview | None = None
 
   def start_s(self, default_gap_s: float, num_frames: int) -> np.ndarray:
     """Starts `[num_frames]` of the exposures, s after that of the reference; those of frames not taken are its end."""
@@ -53,8 +72,8 @@ class RealBurst:
 
 
 def real_burst(frames: Sequence[RawFrame], *, exposure_times: Sequence[float] | None = None,
-               reference: str = "first", gap_s: float | None = None,
-               starts_s: Sequence[float] | None = None, profile_of: Profiles = lambda frame: frame.noise) -> RealBurst:
+               reference: str = "first", gap_s: float | None = None, starts_s: Sequence[float] | None = None,
+               preview: RawFrame | None = None, profile_of: Profiles = lambda frame: frame.noise) -> RealBurst:
   """Checks that frames belong together and says how.
 
   Args:
@@ -62,6 +81,7 @@ def real_burst(frames: Sequence[RawFrame], *, exposure_times: Sequence[float] | 
     exposure_times: s, of files that do not say them.
     reference: "first", or "sharpest".
     gap_s, starts_s: see `RealBurst`; starts hold only where the first frame is the reference.
+    preview: the frame that was taken right before the first one.
     profile_of: the noise of a frame, where it is known.
 
   Raises:
@@ -76,7 +96,8 @@ def real_burst(frames: Sequence[RawFrame], *, exposure_times: Sequence[float] | 
   scales = _scales(frames, times, measured)
   noise = tuple(profile and profile.scaled(scale) for profile, scale in zip(map(profile_of, frames), scales))
   return RealBurst(frames=frames, exposure_times=times, scales=scales, noise=noise, measured_scales=measured,
-                   gap_s=gap_s, starts_s=_starts(starts_s, times) if first == 0 else None)
+                   gap_s=gap_s, starts_s=_starts(starts_s, times) if first == 0 else None,
+                   preview=_preview(preview, frames[0], times[0], profile_of) if preview and first == 0 else None)
 
 
 def measured_scales(frames: Sequence[RawFrame]) -> np.ndarray:
@@ -133,6 +154,16 @@ def _starts(starts_s, times) -> np.ndarray | None:
     raise ValueError(f"Exposures that start at {starts.tolist()} s overlap, or are not {len(times)}: frames of a burst "
                      "follow each other.")
   return starts
+
+
+def _preview(preview, first, first_time, profile_of) -> RealPreview:
+  _check_frames([first, preview])
+  times = np.array([first_time, *_exposure_times([preview], None)])
+  pair = [first, preview]
+  scale = float(_scales(pair, times, measured_scales(pair))[1])
+  profile = profile_of(preview)
+  return RealPreview(frame=preview, exposure_time=float(times[1]), scale=scale,
+                     noise=profile and profile.scaled(scale))
 
 
 def _reference(frames, times, reference) -> int:

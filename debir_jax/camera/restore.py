@@ -64,6 +64,7 @@ def run(options: argparse.Namespace) -> None:
     frames, starts_s = frames_by_plan(frames, plan), capture_starts_s(plan)
   burst = real_burst(frames, exposure_times=options.exposure_times, reference=options.reference,
                      gap_s=options.frame_gap, starts_s=starts_s,
+                     preview=options.preview and read_raw(options.preview),
                      profile_of=profiles_by(options.noise and read_calibration(options.noise)))
   restored = restore_frames(model, burst, tile_size=options.tile_size, alignment=options.alignment)
   write_dng(options.out, restored, overwrite=options.overwrite)
@@ -170,6 +171,7 @@ def _parser() -> argparse.ArgumentParser:
   add("--noise", help="the file of debir_jax.camera.calibrate, for frames without NoiseProfile")
   add("--plan", help="the capture plan with what the camera did: its exposure times, ISOs and starts count")
   add("--exposure_times", type=_times, help="s, separated by commas, of files that do not say them")
+  add("--preview", help="RAW file of the frame right before the first one, as large: frames are aligned better by it")
   add("--frame_gap", type=float, help="s from the end of an exposure to the start of the next; default: the networks'")
   add("--reference", default="first", help="which frame is restored: first or sharpest")
   add("--alignment", default="auto", help=", ".join(ALIGNMENTS))

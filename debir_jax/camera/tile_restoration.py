@@ -22,7 +22,7 @@ from debir_jax.motion.burst_flow import detail_of
 from debir_jax.pipeline import restore, restorer_inputs
 from debir_jax.restoration.aligned_inputs import found_motion, frame_precision
 from debir_jax.runtime.progress import with_progress
-from debir_jax.types import Burst
+from debir_jax.types import Burst, Preview
 from debir_jax.weights.model import Debir
 
 TILE_SIZE = 128  # Packed px; what the paper trains on.
@@ -95,17 +95,35 @@ def restore_burst(model: Debir, burst: RealBurst, noise: FrameNoise, coarse: Coa
   times = np.zeros(num_frames, np.float32)
   times[:len(burst.frames)] = burst.exposure_times
   start_s = burst.start_s(model.timing.frame_gap_s, num_frames)
+  preview = _preview_of(burst, model, noise)
   for top, left, weights in with_progress(places, len(places), "tiles", every_s=_PROGRESS_S):
     shifts = coarse.shifts(int(top), int(left), *sides)
     seen = []
     for candidate in candidate_shifts(shifts, choose and model.restorer_inputs.aligned):
       tile = cut_tile(burst, candidate, (int(top), int(left)), sides, num_frames)
       tile["raw"] = np.maximum(tile["raw"], -trained_black_level(model))
+      if preview is not None:
+        planes = burst.preview.frame.packed(slice(top, top + sides[0]), slice(left, left + sides[1]))
+        tile["preview"] = dataclasses.replace(
+            preview, raw=np.maximum(np.float32(burst.preview.scale) * planes, -trained_black_level(model)))
       seen.append(_inputs_of_tile(model.restorer_inputs, tile | dict(times=times, start_s=start_s, noise=noise)))
     inputs, _ = max(seen, key=lambda each: float(each[1]))
     restored = _restore_tile(model.restorer, model.restorer_variables, inputs)
     image[top:top + sides[0], left:left + sides[1]] += weights[..., None] * np.asarray(restored)
   return image
+
+
+def _preview_of(burst, model, noise) -> Preview | None:
+  """The frame before a burst, but for its pixels."""
+  if burst.preview is None or not model.restorer_inputs.aligned:
+    return None
+  time = burst.preview.exposure_time
+  gap_s = model.timing.frame_gap_s if burst.gap_s is None else burst.gap_s
+  gain_ratio = np.float32(burst.exposure_times[0] / time)  # To the first frame, which is as bright.
+  own = FrameNoise.of_frames([burst.preview.noise]) if burst.preview.noise else FrameNoise(
+      noise.shot_noise[:1] * gain_ratio, noise.read_variance[:1] * gain_ratio**2)
+  return Preview(raw=np.zeros(()), exposure_time=np.float32(time), gain=np.float32(1), noise_model=own,
+                 start_s=np.float32(-gap_s - time))
 
 
 def trained_black_level(model: Debir) -> float:
@@ -172,7 +190,8 @@ def cut_tile(burst: RealBurst, found: np.ndarray, corner: tuple[int, int], sides
 def _inputs_of_tile(options, tile):
   """What the restorer sees, and how alike the frames are as they are aligned in it."""
   burst = Burst(raw=tile["raw"], exposure_times=tile["times"], gains=jnp.ones_like(tile["times"]),
-                frame_mask=tile["times"] > 0, noise_model=tile["noise"], start_s=tile["start_s"])
+                frame_mask=tile["times"] > 0, noise_model=tile["noise"], start_s=tile["start_s"],
+                preview=tile.get("preview"))
   if not options.aligned:
     return restorer_inputs(burst, options), jnp.zeros(())
   burst = dataclasses.replace(burst, motion=_motion_of(burst, tile["shifts"], tile["cuts"]))
@@ -190,7 +209,13 @@ def _motion_of(burst, shifts, cuts) -> ShiftedMotion:
   by_coarse = coarse.between_cuts(coarse.middle_s)[:, None, None, :]
   moved, _ = jax.vmap(functools.partial(warp, cubic=True))(
       burst.raw, jnp.broadcast_to(by_coarse, (*burst.raw.shape[:3], 2)))
-  rest = found_motion(dataclasses.replace(burst, raw=moved))
+  preview = burst.preview
+  if preview is not None:
+    places = jnp.stack([jnp.zeros(()), preview.start_s + preview.exposure_time / 2])
+    before = path_at(coarse.middle_s, shifts, places)
+    way = jnp.broadcast_to(before[1] - before[0], (*preview.raw.shape[:2], 2))
+    preview = dataclasses.replace(preview, raw=warp(preview.raw, way, cubic=True)[0])
+  rest = found_motion(dataclasses.replace(burst, raw=moved, preview=preview))
   return dataclasses.replace(coarse, rest=rest)
 
 

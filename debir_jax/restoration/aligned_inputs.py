@@ -81,7 +81,8 @@ def frame_precision(burst: Burst) -> jax.Array:
 
 def _preview_precision(burst):
   """As `frame_precision`; by the first frame's camera, where every frame has one of its own."""
-  return 1 / jnp.ravel(burst.noise_model.variance(jnp.maximum(jnp.mean(burst.raw), 0), burst.preview.gain))[0]
+  noise_model = burst.preview.noise_model or burst.noise_model
+  return 1 / jnp.ravel(noise_model.variance(jnp.maximum(jnp.mean(burst.raw), 0), burst.preview.gain))[0]
 
 
 def _variance_at(burst, signal):

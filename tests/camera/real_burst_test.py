@@ -33,6 +33,18 @@ def test_brightness_is_measured_where_nobody_says_the_iso():
   assert measured_scales([frame(), clipped])[1] == pytest.approx(1 / 1.5, rel=0.01)
 
 
+def test_a_preview_is_of_the_bursts_brightness_and_camera():
+  """By exposure time and ISO, with its noise; it stands before the first frame alone, and must fit the others."""
+  frames, half = [frame(), darker(2, exposure_time=1 / 240)], darker(2, exposure_time=1 / 240)
+  preview = real_burst(frames, preview=half).preview
+  assert preview.scale == pytest.approx(2) and preview.exposure_time == pytest.approx(1 / 240)
+  assert preview.noise == NoiseProfile(shot_noise=6e-5, read_variance=1.2e-7)
+  blurred = frames[0].with_packed(0 * frames[0].packed() + 0.2, frames[0].noise)
+  assert real_burst([blurred, frame()], reference="sharpest", preview=frame()).preview is None
+  with pytest.raises(ValueError, match="different sizes"):
+    real_burst(frames, preview=dataclasses.replace(frame(), mosaic=frame().mosaic[:-8]))
+
+
 def test_exposure_times_can_be_given():
   """For files that do not say them; else the error shows how."""
   frames = [frame(exposure_time=None), frame(exposure_time=None)]

@@ -2,18 +2,20 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from debir_jax.camera.coarse_motion import find_coarse_motion, no_motion
+from debir_jax.camera import tile_restoration
+from debir_jax.camera.coarse_motion import CoarseMotion, find_coarse_motion, no_motion
 from debir_jax.camera.noise_profile import FrameNoise, NoiseProfile
 from debir_jax.camera.real_burst import real_burst
 from debir_jax.camera.tile_restoration import ShiftedMotion, path_at, restore_burst
 from debir_jax.motion import MotionEstimator
 from debir_jax.restoration import RestorerInputs
 from debir_jax.simulator import IsoNoise
-from debir_jax.types import BurstTiming
+from debir_jax.types import BurstTiming, SampledMotion
 from debir_jax.weights.model import Debir
 from tests.camera.coarse_motion_test import scene, seen
 
@@ -70,6 +72,42 @@ def test_a_frame_that_is_missing_counts_for_nothing():
   np.testing.assert_allclose(image, burst.frames[0].packed(), atol=1e-6)
   with pytest.raises(ValueError, match="none may be left out"):
     restore_burst(model(Toy()), burst, noise(), no_motion(3))
+
+
+@pytest.mark.parametrize("known_noise", [True, False])
+def test_motion_is_searched_in_the_preview_too(monkeypatch, known_noise):
+  """It lies a gap and its exposure before the burst, with its own noise or what follows from its gain, and is moved
+  back along the coarse motion, as the frames are."""
+  image, seen_previews = scene(300, 340), []
+  frames = [seen(image, 60, 60 - x, 64, 64) for x in (0, 8, 16, 24)]
+  known = NoiseProfile(shot_noise=3e-4, read_variance=2e-5) if known_noise else None
+  preview = dataclasses.replace(seen(image, 60, 66, 64, 64), exposure_time=2 * frames[0].exposure_time,
+                                iso=frames[0].iso / 2, noise=known)
+  time = frames[0].exposure_time
+  burst = real_burst(frames, preview=preview, gap_s=time)
+
+  def found(burst):
+    seen_previews.append(burst.preview)
+    return SampledMotion(flow_px=jnp.zeros((2, 64, 64, 2)), interval_s=1.0)
+
+  inputs_of_tile = tile_restoration._inputs_of_tile.__wrapped__
+  monkeypatch.setattr(tile_restoration, "_inputs_of_tile",
+                      lambda options, tile: inputs_of_tile(options, jax.tree.map(jnp.asarray, tile)))
+  monkeypatch.setattr(tile_restoration, "found_motion", found)
+  coarse = CoarseMotion(flows=np.stack([np.full((1, 1, 2), (x, 0.0), np.float32) for x in (0, 8, 16, 24)]), factor=64)
+  restore_burst(model(Toy(), aligned=True), burst, noise(), coarse, tile_size=64, choose=False)
+  found_preview, = seen_previews
+  assert found_preview.start_s == pytest.approx(-3 * time, abs=1e-7)
+  # From the middle of its exposure to the start of the burst things move by 8 px / 2 time * 2 time. It shows them 6 px
+  # behind, so it ends up where they are 2 px ahead.
+  expected = seen(image, 60, 58, 64, 64).packed()
+  inside = (slice(12, -12), slice(24, -24))
+  assert np.abs(found_preview.raw - expected)[inside].mean() < 0.01 * np.abs(preview.packed() - expected)[inside].mean()
+  own, first = (float(jnp.ravel(each.variance(0.2, 1.0))[0]) for each in (found_preview.noise_model, noise()))
+  if known_noise:
+    assert own == pytest.approx(known.std_at(0.2) ** 2, rel=1e-5)
+  else:
+    assert own == pytest.approx(first / 2, rel=0.1)
 
 
 def test_what_does_not_fit_the_networks_is_refused():
