@@ -71,6 +71,9 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
       test_clips="",
       # Side of what is taken of their frames, and of those of data sets, from the middle, px; 0: whole frames.
       test_clips_crop=0,
+      # What BAENet's photos in motion are of: "bae", photos that the restorer does not learn from; "training", those of
+      # both. [ours]
+      bae_photos="bae",
       num_restore_scenes=4092,  # D_restore. [release; 5,219 with D_BAENet in the paper, Sec. 5.1]
       num_bae_scenes=1127,  # D_BAENet. [release]
       num_validation_scenes=64,  # [ours; the release chooses its checkpoints on the test set]

@@ -19,7 +19,8 @@ def get_config(mode: str = ""):
   config.checkpoint_every_steps = 500
   config.data.update(dict(
       source="photos", photos="", photo_list="experiments/pretraining/photo_splits.json", crop_size=96,
-      num_restore_scenes=1000, num_bae_scenes=1000, num_validation_scenes=64, num_test_scenes=128))
+      num_restore_scenes=1000, num_bae_scenes=1000, bae_photos="training", num_validation_scenes=64,
+      num_test_scenes=128))
   config.stage1.update(dict(num_steps=18_000, final_learning_rate=1e-5, lr_warmup_steps=200, motion_error=0.075))
   config.stage2_warmup.num_steps = 3000
   config.stage2.num_steps = 2000

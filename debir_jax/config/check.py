@@ -53,6 +53,7 @@ _NAMES = {
     "guard.on_nonfinite": ("stop", "skip"), "guard.on_bad_batch": ("skip", "stop"),
     "guard.on_collapse": ("log", "stop"), "data.on_unreadable": ("stop", "skip"),
     "stage2_warmup.label_metric": ("l1", "psnr"), "comparison.split": ("validation", "test"),
+    "data.bae_photos": ("bae", "training"),
     "compute.dtype": ("float32", "bfloat16"), "compute.remat": ("none", "blocks", "stages")}
 
 

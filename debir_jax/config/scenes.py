@@ -97,7 +97,8 @@ def register_scenes(name: str, make: SceneMaker) -> None:
 
 def scene_sources_of(config: ml_collections.ConfigDict,
                      given: Mapping[str, SceneSource] | None = None) -> dict[str, SceneSource]:
-  """Scenes of the splits "restore", "bae", "validation" and "test", from photos that no two splits share.
+  """Scenes of the splits "restore", "bae", "validation" and "test", from photos that no two splits share, unless
+  BAENet's scenes may be of the restorer's photos (`data.bae_photos`).
 
   Sequences of "restore" hold every burst with random exposure times (stage 1), the others every burst within the
   budget.
@@ -205,7 +206,10 @@ def _photos_by_split(data):
     builtin = data.photos == "builtin"
     photos = builtin_photos() if builtin else [photo for folder in folders for photo in photo_folder(folder)]
     splits = split_photos(photos, seed=data.seed)
-  return {split: getattr(splits, split) for split in SPLITS}
+  by_split = {split: getattr(splits, split) for split in SPLITS}
+  if data.bae_photos == "training":
+    by_split["bae"] = by_split["restore"] + by_split["bae"]
+  return by_split
 
 
 def _photo_motion(data, request):

@@ -28,8 +28,10 @@ _FREE_FIELDS = ("stages", "init_from", "init_stage", "start_from_scratch", "log_
                 "keep_every_steps", "resume_from", "data.data_dir", "data.num_threads", "data.num_prefetched",
                 "data.cache", "data.num_validation_scenes", "data.num_test_scenes", "data.validation_source",
                 "data.test_source", "data.test_clips", "data.test_clips_crop", "data.on_unreadable", "motion.weights")
+# Fields of scenes, by the only split that they concern: stages that see another one do not mind.
+_FIELDS_OF_SPLIT = {"data.num_restore_scenes": "restore", "data.num_bae_scenes": "bae", "data.bae_photos": "bae"}
 # Fields that came later, with what runs did before there were any: they go on.
-_LATER_FIELDS = {"data.validation_clips": None, "stage1.saturation": False}
+_LATER_FIELDS = {"data.validation_clips": None, "data.bae_photos": "bae", "stage1.saturation": False}
 
 
 def check_config(config: ml_collections.ConfigDict, stage: Stage, directory: pathlib.Path) -> None:
@@ -43,18 +45,25 @@ def check_config(config: ml_collections.ConfigDict, stage: Stage, directory: pat
   if photo_list := config.get("data", {}).get("photo_list"):
     content = local_path(photo_list, "config.data.photo_list").read_bytes()
     config["data"].update(photos="", photo_list=fingerprint(content.hex()))
-  others = [name for name in STAGES if name != stage.name]
-  for name in [*_FREE_FIELDS, *others]:
-    section, _, field = name.rpartition(".")
-    (config.get(section, {}) if section else config).pop(field, None)
+  _leave_out(config, stage)
   record = directory / "config.json"
   if record.exists():
     found = read_json(record, "If the settings are the same as before, delete the file and run the same command again.")
     check_format(found.pop("format", None), f"run in {directory}")
+    _leave_out(found, stage)
     check_compatible(found, config, f"run in {directory}", later=_LATER_FIELDS)
   elif processes.is_main():
     directory.mkdir(parents=True, exist_ok=True)
     write_text(record, json.dumps(dict(format=FORMAT) | config, indent=2))
+
+
+def _leave_out(config: dict[str, Any], stage: Stage) -> None:
+  """Removes what may change, and what does not concern a stage."""
+  others = [name for name in STAGES if name != stage.name]
+  of_other_splits = [name for name, split in _FIELDS_OF_SPLIT.items() if split != stage.split]
+  for name in [*_FREE_FIELDS, *others, *of_other_splits]:
+    section, _, field = name.rpartition(".")
+    (config.get(section, {}) if section else config).pop(field, None)
 
 
 def write_environment(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:

@@ -92,6 +92,10 @@ def test_no_two_splits_share_a_photo_or_a_seed(config, makers):
   assert len({request.seed for request in asked.values()}) == 4
   groups = {split: {photo.group for photo in request.photos()} for split, request in asked.items()}
   assert all(groups.values()) and len(set.union(*groups.values())) == sum(map(len, groups.values()))
+  config.data.bae_photos = "training"
+  scene_sources_of(config)
+  shared = {split: {photo.group for photo in request.photos()} for split, request in asked.items()}
+  assert shared == groups | {"bae": groups["restore"] | groups["bae"]}
 
 
 def test_sources_of_one_split_draw_other_paths_and_colors(config):

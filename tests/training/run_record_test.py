@@ -23,6 +23,22 @@ def test_another_config_is_refused_with_what_differs(tmp_path):
     check_config(changed, stage, tmp_path)
 
 
+def test_scenes_of_another_split_do_not_matter(tmp_path):
+  """The restorer's stages go on whatever BAENet will see, and BAENet's whatever the restorer saw."""
+  config = quickstart.get_config()
+  for name in ("stage1", "stage2"):
+    check_config(config, stage_named(name), tmp_path / name)
+  config.data.update(dict(num_bae_scenes=7, bae_photos="training"))
+  check_config(config, stage_named("stage1"), tmp_path / "stage1")
+  with pytest.raises(ValueError, match="data.bae_photos: bae there, training here"):
+    check_config(config, stage_named("stage2"), tmp_path / "stage2")
+  config = quickstart.get_config()
+  config.data.num_restore_scenes = 7
+  check_config(config, stage_named("stage2"), tmp_path / "stage2")
+  with pytest.raises(ValueError, match="data.num_restore_scenes: 240 there, 7 here"):
+    check_config(config, stage_named("stage1"), tmp_path / "stage1")
+
+
 def test_a_list_of_photos_counts_by_its_content_wherever_it_lies(tmp_path):
   """And so do not the folders; another list is another run."""
   config, stage = quickstart.get_config(), stage_named("stage1")
