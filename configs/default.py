@@ -204,6 +204,8 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
                                 label_metric="l1"))
   config.stage2 = d(dict(num_steps=18_314, learning_rate=1e-7, final_learning_rate=1e-8, lr_warmup_steps=0,
                          exact_motion=True, motion_error=0.0,  # To what is found in the frames no gradient leads.
+                         # "l1" [paper]; or "log_l1": its logarithm, by which all scenes count alike, as in PSNR. [ours]
+                         loss="l1",
                          noise_draws=1,  # Bursts per prediction, alike but for their noise; the loss is their mean.
                          # Added to the loss: per second that a burst takes, gaps included, and per frame. For scale:
                          # the L1 loss of a restored image is about 0.02.

@@ -28,7 +28,8 @@ def get_config(mode: str = ""):
   # BAENet learns under motion as it is known in use: found in the frames for the labels; for gradients, which do not
   # lead through the search, exact but for an error as large as the search's.
   config.stage2_warmup.update(dict(num_steps=400, learning_rate=1e-3, final_learning_rate=2e-4, exact_motion=False))
-  config.stage2.update(dict(num_steps=150, learning_rate=3e-4, final_learning_rate=1e-5, motion_error=0.075))
+  config.stage2.update(dict(num_steps=150, learning_rate=3e-4, final_learning_rate=1e-5, motion_error=0.075,
+                            loss="log_l1"))
   config.stage3.update(dict(num_steps=40, learning_rate=1e-4, final_learning_rate=1e-5, exact_motion=False))
   config.end_to_end.update(dict(num_steps=60, learning_rate=1e-4, final_learning_rate=1e-5, bae_learning_rate=3e-4,
                                 bae_final_learning_rate=1e-5))

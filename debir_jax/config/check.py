@@ -53,7 +53,7 @@ _NAMES = {
     "guard.on_nonfinite": ("stop", "skip"), "guard.on_bad_batch": ("skip", "stop"),
     "guard.on_collapse": ("log", "stop"), "data.on_unreadable": ("stop", "skip"),
     "stage2_warmup.label_metric": ("l1", "psnr"), "comparison.split": ("validation", "test"),
-    "data.bae_photos": ("bae", "training"),
+    "data.bae_photos": ("bae", "training"), "stage2.loss": ("l1", "log_l1"),
     "compute.dtype": ("float32", "bfloat16"), "compute.remat": ("none", "blocks", "stages")}
 
 

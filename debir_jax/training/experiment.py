@@ -69,7 +69,8 @@ class Experiment:
         mesh=self.mesh, shard_state=config.parallel.shard_state, num_microbatches=config.parallel.num_microbatches,
         clamp_loss=config.clamp_loss, noise_draws=config.stage2.noise_draws, penalties=penalties_of(config),
         motion_error=config.stage2.motion_error, restorer_motion_error=config.stage1.motion_error,
-        reorient_previews=self._reorient("bae"), limits=self.limits, compiler_options=compiler_options()))
+        exposure_loss=config.stage2.loss, reorient_previews=self._reorient("bae"), limits=self.limits,
+        compiler_options=compiler_options()))
     self._metrics = metrics_of(config, self.models.restorer)
     if config.comparison.enabled or config.evaluation.watched_scenes:
       for crop_size in {self.scenes[split].crop_size for split in ("validation", "test")}:

@@ -23,6 +23,7 @@ from debir_jax.simulator import CaptureConditions, target_of
 from debir_jax.types import BurstTiming, Observation, Scene
 
 _MOTION_TAG = 0x30710  # Folded into the burst's key.
+_USUAL_LOSS, _LEAST_LOSS = 0.02, 1e-6  # L1 of restored images.
 
 Result = tuple[jax.Array, tuple[dict[str, Any], dict[str, Any]]]
 
@@ -70,6 +71,15 @@ def restoration_loss(restored: jax.Array, target: jax.Array, *, clamp: bool = Fa
   return jnp.mean(jnp.abs(restored - target))
 
 
+def counted_alike(losses: jax.Array) -> jax.Array:
+  """Losses by which scenes count alike, like PSNR: their logarithm, as its tangent where losses are usual.
+
+  In a mean of plain losses a scene that is dark or stands still counts for little, and so does what its exposure times
+  could gain: a decibel is 12 % of a small loss.
+  """
+  return _USUAL_LOSS * (1 + jnp.log(jnp.maximum(losses, _LEAST_LOSS) / _USUAL_LOSS))
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Losses:
   """The losses of one run.
@@ -82,6 +92,7 @@ class Losses:
     penalties: what bursts add to the loss of `exposure`.
     motion_error, restorer_motion_error: of the motion that scenes tell, in `exposure` and in `restoration`, relative,
       at the shortest exposure times: see `error_of_search`; 0: frames are aligned exactly.
+    exposure_loss: what `exposure` takes the mean of: "l1", or "log_l1", see `counted_alike`.
     reorient_previews: show BAENet in training every preview mirrored or turned in one of 8 ways, which changes nothing
       about the best exposure times. For square scenes.
   """
@@ -93,6 +104,7 @@ class Losses:
   penalties: BurstPenalty = BurstPenalty()
   motion_error: float = 0.0
   restorer_motion_error: float = 0.0
+  exposure_loss: str = "l1"
   reorient_previews: bool = False
 
   def __post_init__(self):
@@ -132,7 +144,8 @@ class Losses:
     losses, quality, per_example = self._compared(restored, batch.scenes)
     losses = losses.reshape(len(times), self.noise_draws, -1).mean(1)
     expectation_losses = jax.vmap(self.models.bae.expectation_loss)(logits, jax.lax.stop_gradient(losses).T)
-    loss = (losses + self.penalties(times, self.timing)).mean() + expectation_losses.mean()
+    judged = counted_alike(losses) if self.exposure_loss == "log_l1" else losses
+    loss = (judged + self.penalties(times, self.timing)).mean() + expectation_losses.mean()
     return loss, (dict(psnr=quality, stats=dict(bae=stats)),
                   dict(exposure_times=self._times(logits), scenes=per_example))
 

@@ -31,7 +31,8 @@ _FREE_FIELDS = ("stages", "init_from", "init_stage", "start_from_scratch", "log_
 # Fields of scenes, by the only split that they concern: stages that see another one do not mind.
 _FIELDS_OF_SPLIT = {"data.num_restore_scenes": "restore", "data.num_bae_scenes": "bae", "data.bae_photos": "bae"}
 # Fields that came later, with what runs did before there were any: they go on.
-_LATER_FIELDS = {"data.validation_clips": None, "data.bae_photos": "bae", "stage1.saturation": False}
+_LATER_FIELDS = {"data.validation_clips": None, "data.bae_photos": "bae", "stage1.saturation": False,
+                 "stage2.loss": "l1"}
 
 
 def check_config(config: ml_collections.ConfigDict, stage: Stage, directory: pathlib.Path) -> None:

@@ -40,7 +40,8 @@ class StepOptions:
     mesh: the devices; None: the first one.
     shard_state: cut large arrays of the state into a part for each device, instead of a copy on each.
     num_microbatches: parts of a device's batch that follow one another.
-    clamp_loss, noise_draws, penalties, motion_error, restorer_motion_error, reorient_previews: see `Losses`.
+    clamp_loss, noise_draws, penalties, motion_error, restorer_motion_error, exposure_loss, reorient_previews: see
+      `Losses`.
     limits: beyond them a step is not applied.
     compiler_options: of XLA, for the programs of the steps.
   """
@@ -53,6 +54,7 @@ class StepOptions:
   penalties: BurstPenalty = BurstPenalty()
   motion_error: float = 0.0
   restorer_motion_error: float = 0.0
+  exposure_loss: str = "l1"
   reorient_previews: bool = False
   limits: Limits = Limits()
   compiler_options: dict[str, Any] | None = None
@@ -76,7 +78,7 @@ class Steps:
                           noise_draws=options.noise_draws, penalties=options.penalties,
                           motion_error=options.motion_error,
                           restorer_motion_error=options.restorer_motion_error,
-                          reorient_previews=options.reorient_previews)
+                          exposure_loss=options.exposure_loss, reorient_previews=options.reorient_previews)
     self.conditions = jax.jit(self._conditions, static_argnums=2, out_shardings=mesh_lib.by_example(self._mesh))
     self.random_exposure_times = jax.jit(self._random_exposure_times)
     self.with_saturation = jax.jit(self._with_saturation, out_shardings=mesh_lib.by_example(self._mesh))

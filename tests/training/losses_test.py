@@ -25,7 +25,7 @@ from debir_jax.evaluation.metrics import psnr
 from debir_jax.policies import BurstPenalty, BurstSizeBAENet, observe
 from debir_jax.restoration import RestorerInputs
 from debir_jax.simulator import simulate_burst, simulate_previews, target_of
-from debir_jax.training.losses import Batch, restoration_loss
+from debir_jax.training.losses import Batch, counted_alike, restoration_loss
 from debir_jax.types import SampledMotion
 
 _BATCH = 2
@@ -164,6 +164,18 @@ def test_a_penalty_of_time_adds_its_own_gradient():
   np.testing.assert_allclose(penalty * (nudged[0] - nudged[1]) / (2 * small), along, rtol=0.1)
   with pytest.raises(ValueError, match="exposure_time_penalty"):
     BurstPenalty(exposure_time=-1.0)
+
+
+def test_scenes_count_alike_by_the_logarithm_of_their_loss():
+  """The mean of 0.02 (1 + log(L1 / 0.02)), which is L1 itself and as steep where that is 0.02."""
+  models, scenes, state = small_models(), _scenes(), small_state(small_models())
+  (_, plain), (_, alike) = [take(small_steps(models, exposure_loss=loss), "exposure", state, scenes)
+                            for loss in ("l1", "log_l1")]
+  np.testing.assert_allclose(alike["scenes"]["loss"], plain["scenes"]["loss"], rtol=1e-6)  # Told as they are.
+  np.testing.assert_allclose(alike["loss"], (0.02 * (1 + np.log(plain["scenes"]["loss"] / 0.02))).mean(), rtol=1e-5)
+  value, slope = jax.value_and_grad(counted_alike)(0.02)
+  assert value == pytest.approx(0.02) and slope == pytest.approx(1)
+  assert jax.grad(counted_alike)(0.005) == pytest.approx(4) and np.isfinite(counted_alike(0.0))
 
 
 def test_burst_sizes_are_judged_one_by_one_and_expectations_by_what_they_lose():
