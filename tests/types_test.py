@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from debir_jax.simulator import PoissonGaussianNoise
-from debir_jax.types import Burst, BurstTiming, CameraColor, Observation, SampledMotion, Scene
+from debir_jax.types import Burst, BurstTiming, CameraColor, Observation, Preview, SampledMotion, Scene
 
 _S = 1 / 1920  # One subframe in s.
 PAPER, RELEASE = BurstTiming.paper(), BurstTiming.release()
@@ -113,8 +113,9 @@ def test_timing_is_static():
 def _examples():
   color = CameraColor(white_balance=jnp.ones(3), ccm=jnp.eye(3))
   motion = SampledMotion(flow_px=jnp.zeros((3, 2, 2, 2)), interval_s=0.004)
+  preview = Preview(raw=jnp.ones((2, 2, 4)), exposure_time=jnp.float32(1), gain=jnp.float32(1), start_s=jnp.float32(-1))
   burst = Burst(raw=jnp.ones((4, 2, 2, 4)), exposure_times=jnp.ones(4), gains=jnp.ones(4), frame_mask=jnp.ones(4),
-                start_s=jnp.ones(4), motion=motion)
+                start_s=jnp.ones(4), motion=motion, preview=preview)
   return {
       "CameraColor": color,
       "Scene": Scene(radiance=jnp.ones((5, 2, 2, 4)), color=color, scene_id=jnp.int32(7),
@@ -122,13 +123,15 @@ def _examples():
       "Observation": Observation(
           previews=jnp.ones((2, 2, 2, 4)), preview_gain=jnp.float32(512), mean_flow_px=jnp.float32(1),
           motion_magnitude=jnp.float32(0.1), color=color),
+      "Preview": preview,
       "Burst": burst,
       "Burst of a known camera": dataclasses.replace(
           burst, noise_model=PoissonGaussianNoise(jnp.float32(1e-4), jnp.float32(1e-8))),
   }
 
 
-@pytest.mark.parametrize("name", ("CameraColor", "Scene", "Observation", "Burst", "Burst of a known camera"))
+@pytest.mark.parametrize("name", (
+    "CameraColor", "Scene", "Observation", "Preview", "Burst", "Burst of a known camera"))
 def test_data_types_pass_through_jit_and_vmap(name):
   """Every field is a leaf, or a few of them, so a batch is the same type with one more axis on each."""
   example = _examples()[name]
@@ -136,7 +139,8 @@ def test_data_types_pass_through_jit_and_vmap(name):
   doubled = jax.jit(jax.vmap(lambda x: jax.tree.map(lambda leaf: 2 * leaf, x)))(batch)
   assert type(doubled) is type(example)
   jax.tree.map(lambda got, x: np.testing.assert_array_equal(got, np.stack([2 * x, 4 * x])), doubled, example)
-  of_field = dict(color=2, noise_model=0 if name == "Burst" else 2)  # Leaves; a noise that is not known has none.
+  unknown = name in ("Burst", "Preview")
+  of_field = dict(color=2, preview=4, noise_model=0 if unknown else 2)  # Leaves; a noise that is not known has none.
   assert len(jax.tree.leaves(example)) == sum(of_field.get(field.name, 1) for field in dataclasses.fields(example))
 
 
