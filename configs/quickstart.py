@@ -2,7 +2,7 @@
 
 pip install -e . && python -m debir_jax.main --config=configs/quickstart.py --workdir=runs/quickstart
 
-About 10 minutes on 2 CPU cores, compilation included; nothing is downloaded. The numbers to expect are in the README.
+8 to 12 minutes on 2 CPU cores, compilation included; nothing is downloaded. The numbers to expect are in the README.
 Networks, crops and schedules are small, and learning rates are this config's own: at the paper's 1e-7 nothing would
 move in minutes. The restorer is the U-Net for aligned frames, which uses the burst after minutes of training.
 """
