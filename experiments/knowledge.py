@@ -15,16 +15,15 @@ one of a set of exposure times, under the restorer of stage 1, and choices are m
 --bae adds what a BAENet of the run chooses. Written to --to: table.md, scores.json.
 """
 
-import pathlib
 import sys
 
 import numpy as np
 
 from debir_jax.evaluation import Method
+from debir_jax.evaluation.records import by_method
 from debir_jax.evaluation.statistics import Units, mean_and_error
 from debir_jax.policies import bracket, candidate_set, format_exposure_times, uniform
 from debir_jax.policies.fixed import Fixed
-from debir_jax.runtime.files import write_json, write_text
 from debir_jax.runtime.platform import prepare_memory
 from debir_jax.training.experiment import Experiment
 from debir_jax.types import SUBFRAME_RATE_HZ
@@ -33,28 +32,20 @@ from experiments import yardstick
 _UNIFORM = (8, 10, 12, 14, 16, 18, 20, 22, 24, 28, 32)  # Exposure times of all frames, in 1/1920 s.
 _BANDWIDTH = 0.3  # Of the kernel, in standard deviations of what is known.
 _GAIN_BANDWIDTH = 0.7  # The same among the few captures of one scene.
-_NOTHING, _SCENE, _SCENE_AND_GAIN = "nothing", "scene", "scene and gain"
+_NOTHING, _BOTH = "nothing", "motion and gain"
 
 
-def chosen_by(psnr: np.ndarray, known: np.ndarray, photos: np.ndarray) -> np.ndarray:
-  """Index of the choice for each capture, `[N]`: the best of other photos' captures where the same was known, nearly.
+def chosen_by(psnr: np.ndarray, known: np.ndarray, among: np.ndarray, bandwidth: float = _BANDWIDTH) -> np.ndarray:
+  """Index of the choice for each capture, `[N]`: the best of other captures where the same was known, nearly.
 
   Args:
     psnr: `[N, m]`, of every capture with every choice.
     known: `[N, k]`, in standard deviations; k = 0: nothing.
-    photos: `[N]`, which each capture shows.
+    among: `[N, N]`, which captures each may learn from.
+    bandwidth: of the kernel.
   """
   squares = np.sum((known[:, None] - known[None]) ** 2, -1)
-  weights = np.exp(-squares / (2 * _BANDWIDTH**2)) * (photos[:, None] != photos[None])
-  return np.argmax(weights @ psnr, -1)
-
-
-def chosen_by_scene(psnr: np.ndarray, scenes: np.ndarray, known: np.ndarray) -> np.ndarray:
-  """The same by the other captures of the same scene, each counted as much as what is known `[N, k]` is alike."""
-  squares = np.sum((known[:, None] - known[None]) ** 2, -1)
-  weights = np.exp(-squares / (2 * _GAIN_BANDWIDTH**2)) * (scenes[:, None] == scenes[None])
-  np.fill_diagonal(weights, 0)
-  return np.argmax(weights @ psnr, -1)
+  return np.argmax(np.exp(-squares / (2 * bandwidth**2)) * among @ psnr, -1)
 
 
 def gains_of(psnr: np.ndarray, motion: np.ndarray, gain: np.ndarray, scenes: np.ndarray,
@@ -62,10 +53,12 @@ def gains_of(psnr: np.ndarray, motion: np.ndarray, gain: np.ndarray, scenes: np.
   """PSNR of every capture `[N]` by what is known, dB."""
   of = lambda values: ((values - values.mean()) / max(values.std(), 1e-9))[:, None]
   none, motion, gain = np.zeros((len(psnr), 0)), of(np.log(np.maximum(motion, 1e-2))), of(gain)
-  choices = {_NOTHING: chosen_by(psnr, none, photos), "gain": chosen_by(psnr, gain, photos),
-             "motion": chosen_by(psnr, motion, photos),
-             "motion and gain": chosen_by(psnr, np.concatenate([motion, gain], -1), photos),
-             _SCENE: chosen_by_scene(psnr, scenes, none), _SCENE_AND_GAIN: chosen_by_scene(psnr, scenes, gain)}
+  other_photo = photos[:, None] != photos[None]
+  same_scene = (scenes[:, None] == scenes[None]) & ~np.eye(len(scenes), dtype=bool)
+  by_photos = {_NOTHING: none, "gain": gain, "motion": motion, _BOTH: np.concatenate([motion, gain], -1)}
+  choices = {name: chosen_by(psnr, known, other_photo) for name, known in by_photos.items()}
+  choices |= {name: chosen_by(psnr, known, same_scene, _GAIN_BANDWIDTH)
+              for name, known in {"scene": none, "scene and gain": gain}.items()}
   return {name: np.take_along_axis(psnr, choice[:, None], 1)[:, 0] for name, choice in choices.items()}
 
 
@@ -77,8 +70,7 @@ def run(experiment: Experiment, state, with_bae: bool, split: str) -> dict:
   if with_bae:
     methods.append(Method("BAENet", experiment.bae_policy(state), state.restoration_variables))
   records = experiment.evaluate(methods, split)
-  by_name = {method.name: sorted((record for record in records if record.method == method.name),
-                                 key=lambda record: (record.scene_id, record.draw)) for method in methods}
+  by_name = by_method(records)
   first = next(iter(by_name.values()))
   psnr = np.array([[record.psnr for record in by_name[name]] for name in policies]).T
   column = lambda field: np.array([getattr(record, field) for record in first])
@@ -95,7 +87,7 @@ def format_table(results: dict) -> str:
   psnr = {name: np.asarray(values) for name, values in results["psnr"].items()}
   lines = ["| what is known | PSNR, dB | over nothing | over motion and gain |", "|---|---|---|---|"]
   for name, values in psnr.items():
-    cells = [mean_and_error(values - psnr[other], units) for other in (_NOTHING, "motion and gain")]
+    cells = [mean_and_error(values - psnr[other], units) for other in (_NOTHING, _BOTH)]
     mean, error = mean_and_error(values, units)
     lines.append(f"| {name} | {mean:.2f} ± {error:.2f} | " + " | ".join(f"{m:.2f} ± {e:.2f}" for m, e in cells) + " |")
   return "\n".join([*lines, "", f"{len(results['photos'])} captures of {units.num_groups} photos, ± one standard error "
@@ -112,27 +104,18 @@ def _choices(timing):
 def main(argv: list[str]) -> None:
   """Measures and writes."""
   parser = yardstick.make_parser("knowledge", __doc__)
-  parser.add_argument("--from", dest="source", type=pathlib.Path, required=True, metavar="WORKDIR",
-                      help="workdir of a run with stage 1")
-  parser.add_argument("--photo_list", default="", metavar="FILE", help="splits of the photos (the config's)")
+  yardstick.add_run_options(parser)
   parser.add_argument("--bae", action="store_true", help="also what the run's BAENet chooses (of stage 2)")
   parser.add_argument("--split", choices=("validation", "test"), default="test", help="of the scenes (%(default)s)")
   args = parser.parse_args(argv)
   prepare_memory()
-  config = yardstick.config_of(args)
-  config.data.update({f"num_{args.split}_scenes": args.scenes, "photo_list": args.photo_list or config.data.photo_list})
-  config.evaluation.num_draws = args.draws
-  experiment = Experiment(config)
+  experiment = yardstick.experiment_of(args, args.split)
   state = experiment.load_stage("stage1", args.source, experiment.initial_state())
   if args.bae:
     trained = experiment.load_stage("stage2", args.source, experiment.initial_state())
     state = state.replace(bae_params=trained.bae_params, bae_stats=trained.bae_stats)
   results = run(experiment, state, args.bae, args.split)
-  table, folder = format_table(results), args.to or args.source / "knowledge"
-  folder.mkdir(parents=True, exist_ok=True)
-  write_text(folder / "table.md", table + "\n")
-  write_json(folder / "scores.json", results)
-  print(table)
+  yardstick.write(args.to or args.source / "knowledge", format_table(results), results)
 
 
 if __name__ == "__main__":

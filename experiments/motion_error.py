@@ -13,7 +13,6 @@ scores.json.
 
 import argparse
 import dataclasses
-import pathlib
 import sys
 
 import jax
@@ -24,7 +23,6 @@ from debir_jax.evaluation.statistics import Units, mean_and_error
 from debir_jax.motion.uncertain import error_of_search, with_error
 from debir_jax.pipeline import Chain
 from debir_jax.restoration import RestorerInputs
-from debir_jax.runtime.files import write_json, write_text
 from debir_jax.runtime.platform import prepare_memory
 from debir_jax.runtime.progress import log
 from debir_jax.training.experiment import Experiment
@@ -99,23 +97,14 @@ def format_table(results: dict) -> str:
 def main(argv: list[str]) -> None:
   """Measures and writes."""
   parser = yardstick.make_parser("motion_error", __doc__)
-  parser.add_argument("--from", dest="source", type=pathlib.Path, required=True, metavar="WORKDIR",
-                      help="workdir of a run with stage 1")
-  parser.add_argument("--photo_list", default="", metavar="FILE", help="splits of the photos (the config's)")
+  yardstick.add_run_options(parser)
   parser.add_argument("--error", type=float, default=0.075, help="relative, at the shortest exposures (%(default)s)")
   args = parser.parse_args(argv)
   prepare_memory()
-  config = yardstick.config_of(args)
-  config.data.num_bae_scenes = args.scenes
-  config.data.photo_list = args.photo_list or config.data.photo_list
-  experiment = Experiment(config)
+  experiment = yardstick.experiment_of(args, "bae")
   start = experiment.load_stage("stage1", args.source, experiment.initial_state())
   results = run(experiment, start.restoration_variables, args)
-  table, folder = format_table(results), args.to or args.source / "motion_error"
-  folder.mkdir(parents=True, exist_ok=True)
-  write_text(folder / "table.md", table + "\n")
-  write_json(folder / "scores.json", results)
-  print(table)
+  yardstick.write(args.to or args.source / "motion_error", format_table(results), results)
 
 
 if __name__ == "__main__":

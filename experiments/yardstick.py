@@ -61,7 +61,11 @@ def measure(config: ml_collections.ConfigDict, args: argparse.Namespace, restore
   name = "_".join(["exact" if args.exact_motion else "found", *gains, f"{config.data.median_speed_px_s:g}px_s"])
   path = (args.to or args.source / "yardstick") / name
   results = run(config, args, restorer)
-  table = format_table(results)
+  write(path, format_table(results), results)
+
+
+def write(path: pathlib.Path, table: str, results: dict) -> None:
+  """Writes and shows a table, and the scores behind it."""
   path.mkdir(parents=True, exist_ok=True)
   write_text(path / "table.md", table + "\n")
   write_json(path / "scores.json", results)
@@ -174,6 +178,21 @@ def config_of(args: argparse.Namespace) -> ml_collections.ConfigDict:
   config.data.update(dict(photos=args.photos or config.data.photos, num_validation_scenes=args.scenes, cache=False))
   config.data.median_speed_px_s = args.speed or config.data.median_speed_px_s
   return config
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+  """The run that is measured, and which photos are in its splits."""
+  parser.add_argument("--from", dest="source", type=pathlib.Path, required=True, metavar="WORKDIR",
+                      help="workdir of a run with stage 1")
+  parser.add_argument("--photo_list", default="", metavar="FILE", help="splits of the photos (the config's)")
+
+
+def experiment_of(args: argparse.Namespace, split: str) -> Experiment:
+  """With so many scenes of a split as the options ask for, and so many draws of each."""
+  config = config_of(args)
+  config.data.update({f"num_{split}_scenes": args.scenes, "photo_list": args.photo_list or config.data.photo_list})
+  config.evaluation.num_draws = args.draws
+  return Experiment(config)
 
 
 def make_parser(name: str, description: str, config: str | None = None) -> argparse.ArgumentParser:

@@ -98,15 +98,15 @@ def restore_burst(model: Debir, burst: RealBurst, noise: FrameNoise, coarse: Coa
   preview = _preview_of(burst, model, noise)
   for top, left, weights in with_progress(places, len(places), "tiles", every_s=_PROGRESS_S):
     shifts = coarse.shifts(int(top), int(left), *sides)
-    seen = []
+    seen, of_capture = [], dict(times=times, start_s=start_s, noise=noise)
+    if preview is not None:
+      planes = burst.preview.frame.packed(slice(top, top + sides[0]), slice(left, left + sides[1]))
+      of_capture["preview"] = dataclasses.replace(
+          preview, raw=np.maximum(np.float32(burst.preview.scale) * planes, -trained_black_level(model)))
     for candidate in candidate_shifts(shifts, choose and model.restorer_inputs.aligned):
       tile = cut_tile(burst, candidate, (int(top), int(left)), sides, num_frames)
       tile["raw"] = np.maximum(tile["raw"], -trained_black_level(model))
-      if preview is not None:
-        planes = burst.preview.frame.packed(slice(top, top + sides[0]), slice(left, left + sides[1]))
-        tile["preview"] = dataclasses.replace(
-            preview, raw=np.maximum(np.float32(burst.preview.scale) * planes, -trained_black_level(model)))
-      seen.append(_inputs_of_tile(model.restorer_inputs, tile | dict(times=times, start_s=start_s, noise=noise)))
+      seen.append(_inputs_of_tile(model.restorer_inputs, tile | of_capture))
     inputs, _ = max(seen, key=lambda each: float(each[1]))
     restored = _restore_tile(model.restorer, model.restorer_variables, inputs)
     image[top:top + sides[0], left:left + sides[1]] += weights[..., None] * np.asarray(restored)
