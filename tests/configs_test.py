@@ -4,6 +4,8 @@ import pathlib
 
 import pytest
 
+from debir_jax.config.networks import models_of
+
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _BATCH_SIZE, _RESTORE_SCENES, _BAE_SCENES = 4, 4_092, 1_127  # Sec. 5.1 and 6.
 
@@ -78,6 +80,16 @@ def test_the_recipe_for_a_gpu_has_the_paper_s_networks_and_bursts(configs):
     assert config[field] == expected[field], field
   assert config.data.crop_size == expected.data.crop_size == 256 and not config.comparison.enabled
   assert config.stage1.learning_rate == expected.stage1.learning_rate
+
+
+def test_the_recipe_for_several_burst_sizes_differs_from_the_quickstart_in_bursts_and_steps(configs):
+  """Same networks for images, same scenes; BAENet is that of several sizes."""
+  from configs import burst_sizes, quickstart
+  config, expected = burst_sizes.get_config(), quickstart.get_config()
+  for section in ("data", "aligned_unet", "restorer", "restorer_inputs", "restoration_optimizer", "bae_optimizer"):
+    assert config[section] == expected[section], section
+  models = models_of(config)
+  assert models.bae.num_frames == 8 and models.burst_sizes == models.bae.burst_sizes == (2, 4, 6, 8)
 
 
 def test_the_release_has_its_own_schedule_and_rules(configs):

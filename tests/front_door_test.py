@@ -14,10 +14,11 @@ import pytest
 
 import debir_jax
 from debir_jax.pipeline import capture, observe_scene, preview_before, restorer_inputs
+from debir_jax.policies import LIGHT_BLOCKS, BaeInputs, BurstSizeBAENet, init_baenet
 from debir_jax.restoration import AlignedUNet, Burstormer, RestorerInputs
 from debir_jax.simulator import IsoNoise, simulate_previews, target_of
 from debir_jax.types import BurstTiming, CameraColor
-from debir_jax.weights.descriptions import describe_restorer
+from debir_jax.weights.descriptions import describe_predictor, describe_restorer
 from debir_jax.weights.shipped import shipped_files
 from debir_jax.weights.weight_file import BAENET_FILE, RAFT_FILE, RESTORER_FILE, load_weights, save_weights
 
@@ -260,7 +261,9 @@ def test_another_network_is_no_restorer(tmp_path):
 
 
 @pytest.mark.parametrize("raw, times, message", [
-    (np.zeros((3, 8, 8, 4)), np.full(4, 0.01), r"raw must be packed RAW \[4, h, w, 4\].*\(3, 8, 8, 4\)"),
+    (np.zeros((3, 8, 8, 4)), np.full(4, 0.01), r"exposure_times, s, must be \[3\]"),
+    (np.zeros((5, 8, 8, 4)), np.full(5, 0.01), "bursts of at most 4 frames, got 5"),
+    (np.zeros((8, 8, 4)), np.full(4, 0.01), r"raw must be packed RAW \[4, h, w, 4\].*\(8, 8, 4\)"),
     (np.zeros((4, 8, 8, 3)), np.full(4, 0.01), "debir_jax.imaging.pack"),
     (np.full((4, 8, 8, 4), 512.0), np.full(4, 0.01), "relative to white = 1.*512"),
     (np.full((4, 8, 8, 4), np.nan), np.full(4, 0.01), "relative to white = 1.*nan"),
@@ -316,6 +319,34 @@ def test_a_restorer_of_aligned_frames_wants_nothing_new(tmp_path):
   error = lambda image: float(np.sqrt(np.mean(np.square(image - still[0])[4:-4, 4:-4])))
   assert error(image) < 0.6 * error(raw[0])
   assert float(jnp.abs(model.restore(raw, times, gains=gains) - image).mean()) < 0.02
+
+
+def test_one_pair_of_networks_for_bursts_of_several_sizes(tmp_path):
+  """Asked for a size BAENet has times for that many frames, else for as many as it chooses; and the restorer takes
+  them, as it takes a burst with frames left out."""
+  sizes, timing = (2, 4, 6, 8), BurstTiming.paper(8)
+  module = AlignedUNet(num_features=8, blocks_per_level=1)
+  inputs, predictor = RestorerInputs(aligned=True), BurstSizeBAENet(blocks=LIGHT_BLOCKS, width=0.25)
+  files = [load_weights(path)[1] for path in shipped_files("small")]
+  for description in files:
+    description["trained_for"] |= dict(timing=dataclasses.asdict(timing), burst_sizes=list(sizes))
+  variables = module.init(jax.random.key(0), jnp.zeros((8, 8, 8, inputs.num_channels)))
+  save_weights(tmp_path / RESTORER_FILE, variables, files[0] | dict(architecture=describe_restorer(module, inputs)))
+  save_weights(tmp_path / BAENET_FILE, init_baenet(jax.random.key(1), predictor), files[1] | dict(
+      architecture=describe_predictor(predictor, BaeInputs(min_preview_gain=512.0))))
+  model = debir_jax.load(tmp_path)
+  previews = np.full((2, 16, 16, 4), 0.2)
+  assert len(model.exposure_times(previews, 700.0)) in sizes
+  raw = 0.2 + 0.02 * np.random.default_rng(0).normal(size=(8, 16, 16, 4))
+  for size in sizes:
+    times = np.asarray(model.exposure_times(previews, 700.0, num_frames=size))
+    assert len(times) == size and np.all(times > 0) and times.sum() <= timing.with_frames(size).budget_s * 1.001
+    left_out = [np.where(np.arange(8) < size, values.T, 0).T for values in (raw, np.pad(times, (0, 8 - size)))]
+    np.testing.assert_allclose(model.restore(raw[:size], times), model.restore(*left_out), atol=1e-6)
+  with pytest.raises(ValueError, match="bursts of 2, 4, 6, 8 frames, not of 3"):
+    model.exposure_times(previews, 700.0, num_frames=3)
+  with pytest.raises(ValueError, match="bursts of at most 8 frames, got 9"):
+    model.restore(np.zeros((9, 16, 16, 4)), np.full(9, 0.01))
 
 
 class _Mean(nn.Module):

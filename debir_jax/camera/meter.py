@@ -24,7 +24,7 @@ from debir_jax.camera.dng import check_new, write_new
 from debir_jax.camera.limits import NS_PER_S, CameraLimits, read_limits
 from debir_jax.camera.noise_calibration import NoiseCalibration, equivalent_gain, read_calibration
 from debir_jax.camera.noise_profile import NoiseProfile
-from debir_jax.camera.plan import CapturePlan, Expectations, plan_frames, plan_json, plan_table
+from debir_jax.camera.plan import MOST_FRAMES, CapturePlan, Expectations, plan_frames, plan_json, plan_table
 from debir_jax.camera.raw_files import read_raw
 from debir_jax.camera.raw_frame import RawFrame
 from debir_jax.motion import develop_previews, mean_flow_magnitude
@@ -32,7 +32,7 @@ from debir_jax.policies import MotionMetering, Policy, bracket, is_pytree, unifo
 from debir_jax.runtime.errors import told_in_a_line
 from debir_jax.runtime.progress import log
 from debir_jax.simulator import IsoNoise
-from debir_jax.types import Observation
+from debir_jax.types import BurstTiming, Observation
 from debir_jax.weights.model import Debir, load
 
 POLICIES = ("baenet", "bracket", "uniform", "motion")
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
   calibration = read_calibration(options.noise) if options.noise else None
   previews = [_with_exposure(read_raw(path), options) for path in options.previews]
   plan = meter(load(options.weights), previews, limits, policy=options.policy, calibration=calibration,
-               interval_s=options.interval)
+               interval_s=options.interval, num_frames=options.num_frames)
   print(plan_table(plan))
   if options.out:
     write_new(options.out, (json.dumps(plan_json(plan), indent=2, allow_nan=False) + "\n").encode(),
@@ -76,7 +76,8 @@ def _with_exposure(frame, options) -> RawFrame:
 
 
 def meter(model: Debir, previews: Sequence[RawFrame], limits: CameraLimits, *, policy: str = "baenet",
-          calibration: NoiseCalibration | None = None, interval_s: float | None = None) -> CapturePlan:
+          calibration: NoiseCalibration | None = None, interval_s: float | None = None,
+          num_frames: int | None = None) -> CapturePlan:
   """A plan for the burst after two previews.
 
   Args:
@@ -86,9 +87,11 @@ def meter(model: Debir, previews: Sequence[RawFrame], limits: CameraLimits, *, p
     policy: one of `POLICIES`.
     calibration: of the camera's noise; without one it is taken to be that of the networks' training.
     interval_s: from the start of one preview to that of the other; None: that of the networks' training.
+    num_frames: of the burst; None: as many as the networks are for, or choose.
 
   Raises:
-    ValueError: previews that say nothing of exposure or ISO, differ, or are black or clipped.
+    ValueError: a BAENet that does not know bursts of so many frames; previews that say nothing of exposure or ISO,
+      differ, or are black or clipped.
   """
   exposure_time, iso = _check_previews(previews)
   brightness = exposure_time * iso
@@ -99,30 +102,33 @@ def meter(model: Debir, previews: Sequence[RawFrame], limits: CameraLimits, *, p
   if calibration:
     gain = equivalent_gain(NoiseProfile.of_model(noise_model, gain), model.noise_model or IsoNoise(), signal)
   mean_flow_px, observation = _observe(model, previews, planes, gain, interval_s)
-  chooser = _policy(model, policy)
+  chooser, timing = _policy(model, policy, num_frames)
   choose = _chosen if is_pytree(chooser) else _chosen_by_function
-  times = np.asarray(choose(chooser, observation, model.timing))
+  times = np.asarray(choose(chooser, observation, timing))
   interval = interval_s or model.timing.preview_exposure_s + model.timing.preview_gap_s
   expected = Expectations(speed_px_s=mean_flow_px / interval, noise_std=lambda iso: NoiseProfile.of_model(
       noise_model, iso / limits.base_iso).std_at(signal))
-  budget_ns = round(model.timing.budget_s * NS_PER_S)
+  budget_ns = round(model.timing.with_frames(int(np.count_nonzero(times))).budget_s * NS_PER_S)
   frames = plan_frames(times.tolist(), brightness, limits, expected, budget_ns)
   duration_ns = sum(frame.frame_duration_ns for frame in frames)
   return CapturePlan(frames=frames, limits=limits, budget_ns=budget_ns, timeout_ns=10 * duration_ns + _SPARE_NS,
                      policy=policy, preview_gain=float(gain), mean_flow_px=mean_flow_px)
 
 
-def _policy(model, name) -> Policy:
+def _policy(model, name, num_frames) -> tuple[Policy, BurstTiming]:
+  """The policy, and the timing of the bursts that it is asked for."""
   if name == "baenet":
     if model.policy is None:
       raise ValueError("These weights hold no BAENet. Give others (--weights), or another --policy.")
-    return model.policy
-  longest_s = model.timing.budget_s / model.timing.num_frames
-  others = dict(bracket=bracket(model.timing), uniform=uniform(longest_s),
-                motion=MotionMetering(max_blur_px=_MAX_BLUR_PX))
+    return model.policy if num_frames is None else model.policy.for_frames(num_frames), model.timing
+  if num_frames is not None and not 1 <= num_frames <= MOST_FRAMES:
+    raise ValueError(f"--num_frames={num_frames} must be 1 to {MOST_FRAMES}.")
+  timing = model.timing.with_frames(num_frames or model.timing.num_frames)
+  longest_s = timing.budget_s / timing.num_frames
+  others = dict(bracket=bracket(timing), uniform=uniform(longest_s), motion=MotionMetering(max_blur_px=_MAX_BLUR_PX))
   if name not in others:
     raise ValueError(f"--policy={name}: there are {', '.join(POLICIES)}.")
-  return others[name]
+  return others[name], timing
 
 
 def _observe(model, previews, planes, gain, interval_s) -> tuple[float, Observation]:
@@ -196,6 +202,7 @@ def _parser() -> argparse.ArgumentParser:
   add("--policy", default="baenet", help=", ".join(POLICIES))
   add("--camera", help="JSON file with the camera's limits, see docs/camera.md")
   add("--noise", help="the file of debir_jax.camera.calibrate")
+  add("--num_frames", type=int, help="of the burst, where the weights are for several; default: as they choose")
   add("--exposure_time", type=float, help="s, of previews that do not say it")
   add("--iso", type=float, help="of previews that do not say it")
   add("--interval", type=float, help="s from the start of one preview to that of the other; default: the networks'")

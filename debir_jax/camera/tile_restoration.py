@@ -138,17 +138,11 @@ def check_tile_size(tile_size: int) -> None:
 
 
 def check_model(model: Debir, burst: RealBurst) -> int:
-  """How many frames the restorer is for. Raises a ValueError where that is fewer than there are."""
+  """How many frames the restorer is for. Raises a ValueError where that does not fit."""
   if model.restorer is None:
     raise ValueError("These weights hold no restorer. Give others: --weights.")
-  num_frames = model.timing.num_frames
-  if len(burst.frames) > num_frames:
-    raise ValueError(f"These weights are for bursts of {num_frames} frames, got {len(burst.frames)}. Give "
-                     f"{num_frames} of them, or weights for more.")
-  if len(burst.frames) < num_frames and not (model.restorer_inputs.aligned or model.restorer_inputs.frame_mask):
-    raise ValueError(f"These weights are for bursts of {num_frames} frames, none may be left out; got "
-                     f"{len(burst.frames)}.")
-  return num_frames
+  model.check_num_frames(len(burst.frames))
+  return model.timing.num_frames
 
 
 def candidate_shifts(shifts: np.ndarray, choose: bool) -> list[np.ndarray]:

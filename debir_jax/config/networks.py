@@ -135,8 +135,9 @@ def _aligned_unet(config):
 
 
 def restorer_inputs_of(config: ml_collections.ConfigDict) -> RestorerInputs:
-  """What the restoration network sees, of `config.restorer_inputs`."""
-  return RestorerInputs(**config.restorer_inputs, frame_mask=bool(burst_sizes_of(config)))
+  """What the restoration network sees, of `config.restorer_inputs`; aligned frames show what was taken."""
+  frame_mask = bool(burst_sizes_of(config)) and not config.restorer_inputs.aligned
+  return RestorerInputs(**config.restorer_inputs, frame_mask=frame_mask)
 
 
 def _raft_file_beside(init_from: str) -> str:

@@ -127,6 +127,10 @@ class BAENetPolicy:
   variables: Any
   inputs: BaeInputs = dataclasses.field(metadata=dict(static=True))
 
+  def for_frames(self, num_frames: int) -> "BAENetPolicy":
+    """The same, held to bursts of so many frames; see `ExposurePredictor.for_frames`."""
+    return dataclasses.replace(self, module=self.module.for_frames(num_frames))
+
   def __call__(self, key: jax.Array, observation: Observation, timing: BurstTiming) -> jax.Array:
     """Exposure times `[n]` in seconds for one scene; BatchNorm uses its running statistics.
 

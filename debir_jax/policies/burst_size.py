@@ -78,6 +78,13 @@ class BurstSizeBAENet(BAENet):
     error = self.expected_losses(logits) - losses
     return jnp.sum(jnp.square(error - jnp.mean(error))) / (2 * _LOSS_UNIT)
 
+  def for_frames(self, num_frames: int) -> "BurstSizeBAENet":
+    """See `ExposurePredictor.for_frames`."""
+    if num_frames not in self.burst_sizes:
+      raise ValueError(f"This network predicts exposure times for bursts of {', '.join(map(str, self.burst_sizes))} "
+                       f"frames, not of {num_frames}.")
+    return self.clone(burst_size=num_frames)
+
   def exposure_times_of_sizes(self, logits: jax.Array, timing: BurstTiming) -> jax.Array:
     """Exposure times of one scene for every size `[number of sizes, n]`, s, 0 where a frame is left out."""
     rows, start = [], len(self.burst_sizes)

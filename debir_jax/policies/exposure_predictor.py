@@ -24,6 +24,17 @@ class ExposurePredictor:
     """What the logits of one scene mean: exposure times `[n]`, s."""
     return predict_exposure_times(logits, timing, slack_floor=self.slack_floor)
 
+  def for_frames(self, num_frames: int) -> "ExposurePredictor":
+    """The same network, held to bursts of so many frames.
+
+    Raises:
+      ValueError: it does not know such bursts.
+    """
+    if num_frames != self.num_frames:
+      raise ValueError(f"This network predicts exposure times for bursts of {self.num_frames} frames, not of "
+                       f"{num_frames}. Load weights for several burst sizes.")
+    return self
+
   def exposure_times_of_sizes(self, logits: jax.Array, timing: BurstTiming) -> jax.Array:
     """Exposure times of one scene for every burst size that the network knows, `[number of sizes, n]`, s."""
     return self.exposure_times(logits, timing)[None]

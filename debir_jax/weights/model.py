@@ -60,7 +60,8 @@ class Debir:
   noise_model: NoiseModel | None
   description: dict[str, Any]
 
-  def exposure_times(self, previews: jax.Array, preview_gain: float, color: CameraColor | None = None) -> jax.Array:
+  def exposure_times(self, previews: jax.Array, preview_gain: float, color: CameraColor | None = None, *,
+                     num_frames: int | None = None) -> jax.Array:
     """Exposure times `[n]`, s, for the burst to be taken.
 
     Args:
@@ -68,9 +69,11 @@ class Debir:
         earlier one first. `debir_jax.imaging.pack` packs a mosaic.
       preview_gain: of both, linear: ISO over base ISO.
       color: white balance and color matrix of the camera; neutral by default.
+      num_frames: n, where the weights are for several; by default as many as BAENet chooses.
 
     Raises:
-      ValueError: there is no BAENet, or the previews or their gain make no sense.
+      ValueError: there is no BAENet, it does not know bursts of so many frames, or the previews or their gain make no
+        sense.
 
     Warns:
       UserWarning: the gain lies outside the range that BAENet is trained for.
@@ -82,14 +85,17 @@ class Debir:
     check_previews(previews, preview_gain)
     self.policy.inputs.warn_outside(preview_gain)
     color = CameraColor.neutral() if color is None else color
-    return _choose(self.policy, self.motion, self.timing, previews, jnp.float32(preview_gain), color)
+    policy = self.policy if num_frames is None else self.policy.for_frames(num_frames)
+    times = _choose(policy, self.motion, self.timing, previews, jnp.float32(preview_gain), color)
+    return times[:int(jnp.count_nonzero(times))]
 
   def restore(self, raw: jax.Array, exposure_times: jax.Array, *, previews: jax.Array | None = None,
               gains: jax.Array | None = None, tile_size: int | None = None) -> jax.Array:
     """The image at the start of the burst, `[h, w, 4]`, packed RAW.
 
     Args:
-      raw: frames `[n, h, w, 4]`, packed RAW after black level, white = 1, all of one brightness; any sides.
+      raw: frames `[n, h, w, 4]`, packed RAW after black level, white = 1, all of one brightness; any sides. As many as
+        `timing.num_frames`, or fewer where the restorer can do with fewer.
       exposure_times: `[n]`, s, as they were taken.
       previews: `[2, h, w, 4]`, those that the exposure times were predicted from, where they are as large as the frames
         and as bright: a restorer that aligns frames finds their motion better by the later one, if it was taken right
@@ -112,13 +118,25 @@ class Debir:
     image = _restore(self.restorer, self.restorer_inputs, tile_size, self.restorer_variables, burst)
     return image[:height, :width]
 
+  def check_num_frames(self, num_frames: int) -> None:
+    """Raises a ValueError where the restorer is not for bursts of so many frames.
+
+    Fewer than its own many are left out at the end: aligned frames say by their validity which were taken, others by a
+    plane that only weights for several burst sizes know.
+    """
+    most, fewer = self.timing.num_frames, self.restorer_inputs.aligned or self.restorer_inputs.frame_mask
+    if not 1 <= num_frames <= most or num_frames < most and not fewer:
+      raise ValueError(f"These weights are for bursts of {'at most ' if fewer else ''}{most} frames, got {num_frames}. "
+                       f"Give {most} of them, or weights for other bursts ({', '.join(list_weights())} are in the "
+                       "package).")
+
   def _burst(self, raw, exposure_times, gains, previews) -> Burst:
     raw, times = jnp.asarray(raw, jnp.float32), np.asarray(exposure_times, np.float32)
-    num_frames = self.timing.num_frames
-    if raw.ndim != 4 or raw.shape[0] != num_frames or raw.shape[-1] != 4 or 0 in raw.shape:
-      raise ValueError(f"raw must be packed RAW [{num_frames}, h, w, 4] (R, Gr, Gb, B), got shape {raw.shape}; "
-                       "debir_jax.imaging.pack packs a mosaic, and these weights are for bursts of "
-                       f"{num_frames} frames.")
+    if raw.ndim != 4 or raw.shape[-1] != 4 or 0 in raw.shape:
+      raise ValueError(f"raw must be packed RAW [{self.timing.num_frames}, h, w, 4] (R, Gr, Gb, B), got shape "
+                       f"{raw.shape}; debir_jax.imaging.pack packs a mosaic.")
+    num_frames = raw.shape[0]
+    self.check_num_frames(num_frames)
     lowest, highest = float(jnp.min(raw)), float(jnp.max(raw))
     if not -1 <= lowest <= highest <= 2:  # Written so that NaN fails.
       raise ValueError(f"raw must be relative to white = 1 after the black level, got values from {lowest} to "
@@ -131,8 +149,11 @@ class Debir:
     elif self.restorer_inputs.noise_map:
       raise ValueError("This restorer sees the noise of every frame, which depends on its gain: pass gains=[n], "
                        "linear.")
-    taken = frame_mask(times)
     gains = jnp.ones(num_frames) if gains is None else jnp.asarray(gains, jnp.float32)
+    left_out = self.timing.num_frames - num_frames
+    raw = jnp.pad(raw, ((0, left_out), (0, 0), (0, 0), (0, 0)))
+    times, gains = np.pad(times, (0, left_out)), jnp.pad(gains, (0, left_out))
+    taken = frame_mask(times)
     return Burst(raw=raw, exposure_times=jnp.asarray(times), frame_mask=taken, noise_model=self.noise_model,
                  gains=gains, start_s=starts_after_target(times, self.timing),
                  preview=self._preview(previews, raw, times, gains))

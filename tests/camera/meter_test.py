@@ -64,6 +64,19 @@ def test_policies_that_do_not_look_plan_what_they_always_do(model):
     meter(dataclasses.replace(model, policy=None), pair, _LIMITS)
 
 
+def test_a_plan_may_be_for_another_number_of_frames(model):
+  """Within as large a part of the budget; where the network does not know such bursts it says so."""
+  pair = previews()
+  plan = meter(model, pair, _LIMITS, policy="bracket", num_frames=2)
+  timing = model.timing.with_frames(2)
+  assert plan.exposure_times == pytest.approx(bracket(timing).exposure_times, abs=1.1e-5)
+  assert plan.budget_ns == round(1e9 * timing.budget_s)
+  with pytest.raises(ValueError, match="bursts of 4 frames, not of 2"):
+    meter(model, pair, _LIMITS, num_frames=2)
+  with pytest.raises(ValueError, match="--num_frames=0 must be 1 to"):
+    meter(model, pair, _LIMITS, policy="uniform", num_frames=0)
+
+
 def test_longer_between_the_previews_means_slower(model):
   """The same shift in ten times the time blurs ten times less."""
   pair = previews(shift=(3, 1))

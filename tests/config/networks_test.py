@@ -116,6 +116,9 @@ def test_inputs_and_penalties_are_those_of_the_config(config):
   config.capture.update(dict(num_frames=4, burst_sizes=(2, 4)))
   assert restorer_inputs_of(config) == RestorerInputs(noise_map=True, frame_mask=True)
   assert models_of(config).burst_sizes == (2, 4)
+  config.restorer.network = "aligned_unet"
+  config.restorer_inputs.update(dict(noise_map=False, aligned=True))  # Whose validity tells what was taken.
+  assert models_of(config).restorer_inputs == RestorerInputs(aligned=True)
   config.stage2.update(dict(exposure_time_penalty=0.3, frame_penalty=0.4))
   assert penalties_of(config) == BurstPenalty(exposure_time=0.3, frame=0.4)
 

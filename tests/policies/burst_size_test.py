@@ -10,6 +10,7 @@ from debir_jax.config.networks import bae_of
 from debir_jax.policies import (
   LIGHT_BLOCKS,
   BaeInputs,
+  BAENet,
   BAENetPolicy,
   BurstPenalty,
   BurstSizeBAENet,
@@ -71,9 +72,12 @@ def test_as_a_policy_it_leaves_frames_out():
       previews=jax.random.uniform(jax.random.key(1), (2, 16, 16, 4)), preview_gain=jnp.array(700.0),
       mean_flow_px=jnp.array(1.0), motion_magnitude=jnp.array(0.5), color=CameraColor.neutral())
   for size in SIZES:
-    policy = BAENetPolicy(module=NETWORK.clone(burst_size=size), variables=variables,
-                          inputs=BaeInputs(min_preview_gain=512.0))
-    assert np.count_nonzero(policy(jax.random.key(2), observation, TIMING)) == size
+    policy = BAENetPolicy(module=NETWORK, variables=variables, inputs=BaeInputs(min_preview_gain=512.0))
+    assert np.count_nonzero(policy.for_frames(size)(jax.random.key(2), observation, TIMING)) == size
+  with pytest.raises(ValueError, match="bursts of 2, 4, 6, 8 frames, not of 3"):
+    policy.for_frames(3)
+  with pytest.raises(ValueError, match="bursts of 4 frames, not of 8"):
+    BAENet().for_frames(8)
 
 
 @pytest.mark.parametrize("sizes", [(2, 3, 8), (4, 2, 8), (2, 4), (0, 8), (2, 2, 8), ("2", 8)], ids=str)
