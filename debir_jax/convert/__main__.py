@@ -5,14 +5,14 @@
   python -m debir_jax.convert --from lpips_alex.pth --to weights     # the metric, see debir_jax/evaluation/lpips.py
   python -m debir_jax.convert --from flownet.pkl --to weights        # RIFE, which interpolates: docs/interpolation.md
   python -m debir_jax.convert --from state_dict.npz --to weights     # names and arrays, saved without PyTorch
-  python -m debir_jax.convert --from runs/quickstart --to weights --config=configs/quickstart.py   # to hand them on
+  python -m debir_jax.convert --from runs/quickstart --to weights    # a run of this package, to hand its networks on
 
 Writes restorer, baenet, raft, lpips and rife.safetensors into weights/, those that are there, once everything is read
 and checked. State dicts are found below the usual names ("state_dict", "model", "params", ..., averaged weights first),
 and what training puts in front of names ("module.", "_orig_mod.", "model.", ...) is left out. A checkpoint does not say
 which timing, noise and inputs it was trained for: --config does, and its networks must be those of the checkpoint. Of a
-run the newest checkpoints are taken, which know what they are for: --config must agree; MODEL_CARD.md then tells how
-they were trained, and --notes=FILE (Markdown) adds where the data is from, its licences, and what they are not for.
+run the newest checkpoints are taken, under the config that it was started with; MODEL_CARD.md then tells how they were
+trained, and --notes=FILE (Markdown) adds where the data is from, its licences, and what they are not for.
 SHA256SUMS beside the files is checked whenever they are loaded. Then
 
   python -m debir_jax.main --config=configs/evaluate.py:release --config.init_from=weights
@@ -49,7 +49,7 @@ from debir_jax.convert.lpips import lpips_network, lpips_params
 from debir_jax.convert.model_card import CARD_FILE, model_card
 from debir_jax.convert.parts import split_parts
 from debir_jax.convert.raft import raft_params, raft_size
-from debir_jax.convert.run import run_networks
+from debir_jax.convert.run import run_config, run_networks
 from debir_jax.convert.state_dict import listed
 from debir_jax.convert.torch_files import read_state_dict
 from debir_jax.restoration import Burstormer
@@ -77,9 +77,10 @@ def main(argv: Sequence[str]) -> None:
   options = _parser().parse_args(argv)
   with told_in_a_line(ValueError, OSError, ImportError):
     source, folder = local_path(options.source, "--from"), local_path(options.to, "--to")
-    options.to, options.config = str(folder), str(local_path(options.config, "--config"))
-    config = _config(options.config)
-    is_run = source.is_dir()
+    options.to, is_run = str(folder), source.is_dir()
+    if options.config or not is_run:
+      options.config = str(local_path(options.config or _RELEASE, "--config"))
+    config = _config(options.config) if options.config else run_config(source)
     networks = run_networks(source, config) if is_run else _convert_file(source, config, options.ignore)
     networks = _as_stage1(networks, source) if options.stage1 else networks
     notes = local_path(options.notes, "--notes").read_text() if options.notes else ""
@@ -195,8 +196,8 @@ def _parser() -> argparse.ArgumentParser:
   parser.add_argument("--from", dest="source", required=True, metavar="FILE",
                       help=".ckpt, .pth, .pt, .bin or .pkl of PyTorch, .safetensors, .npz, or the workdir of a run")
   parser.add_argument("--to", required=True, metavar="FOLDER", help="created where absent")
-  parser.add_argument("--config", default=_RELEASE, metavar="FILE",
-                      help="what the networks were trained for (default: %(default)s)")
+  parser.add_argument("--config", default="", metavar="FILE",
+                      help=f"what the networks were trained for (default: that of the run; of files {_RELEASE})")
   parser.add_argument("--ignore", nargs="+", default=[], metavar="START",
                       help="leave out weights whose names begin like this, e.g. those of a loss")
   parser.add_argument("--stage1", action="store_true",
@@ -267,6 +268,8 @@ def _check_finite(weights: Mapping[str, np.ndarray]) -> None:
 
 def _next_step(networks: Mapping[str, Any], options: argparse.Namespace) -> str:
   """The command to run next; under the same config, as the weights refuse any other."""
+  if not options.config:
+    return f"Next, use it: debir_jax.load({options.to!r}), or --weights={options.to} of the commands."
   run = f"  python -m debir_jax.main --config={options.config} --config.init_from={options.to}"
   if list(networks) == ["raft"]:
     size = networks["raft"][1]["architecture"]["size"]

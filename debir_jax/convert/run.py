@@ -5,8 +5,39 @@ from typing import Any
 
 import ml_collections
 
+from debir_jax.runtime.command_line import load_config
+from debir_jax.runtime.files import read_json
 from debir_jax.training.experiment import Experiment
 from debir_jax.training.stages import STAGES
+
+_DEFAULT = "configs/default.py"
+
+
+def run_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
+  """The config that a run was started with last, command line included; fields that came later have their default.
+
+  Raises:
+    FileNotFoundError: it is no workdir of a run.
+    ValueError: its record is damaged, or has fields that this version does not know.
+  """
+  record = workdir / "config.json"
+  if not record.is_file():
+    raise FileNotFoundError(f"{workdir} is not the workdir of a run: there is no {record.name} in it.")
+  config = load_config(_DEFAULT).lock()
+  try:
+    config.update(_with_tuples(read_json(record, "Give --config, the one that the run was started with.")))
+  except (AttributeError, KeyError, TypeError) as error:
+    told = str(error.args[0]).partition(" and cannot be added")[0]  # Behind it stands the whole config.
+    raise ValueError(f"{record} is of another version: {told}. Give --config, the one that the run was started "
+                     "with.") from error
+  return config
+
+
+def _with_tuples(value):
+  """JSON has lists where configs have tuples."""
+  if isinstance(value, dict):
+    return {name: _with_tuples(item) for name, item in value.items()}
+  return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 
 def run_networks(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> dict[str, tuple[dict, dict]]:

@@ -9,7 +9,7 @@ import pytest
 from configs import quickstart
 from debir_jax.convert.__main__ import write
 from debir_jax.convert.model_card import model_card
-from debir_jax.convert.run import run_networks
+from debir_jax.convert.run import run_config, run_networks
 from debir_jax.training.checkpoint import Checkpoints
 from debir_jax.training.experiment import Experiment
 from debir_jax.training.run_record import write_environment
@@ -42,6 +42,34 @@ def test_weights_of_a_run_come_back_as_they_were(experiment, saved, tmp_path):
   loaded = experiment.load_stage("stage3", folder, experiment.initial_state())
   for name in ("restoration_params", "restoration_stats", "bae_params", "bae_stats"):
     jax.tree.map(np.testing.assert_array_equal, getattr(loaded, name), getattr(state, name))
+
+
+def test_a_run_knows_its_config(tmp_path):
+  """As it was, types included, whatever the command line said; a field that came later has its default."""
+  config = quickstart.get_config()
+  config.capture.update(dict(num_frames=8, burst_sizes=(2, 4, 8)))
+  config.stage1.learning_rate = 3.5e-4
+  write_environment(config, tmp_path)
+  assert run_config(tmp_path).to_dict() == config.to_dict()
+  record = tmp_path / "config.json"
+  older = json.loads(record.read_text())
+  del older["data"]["bae_photos"]
+  record.write_text(json.dumps(older))
+  assert run_config(tmp_path).data.bae_photos == "bae"
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda record: record.unlink(), "not the workdir of a run"),
+    (lambda record: record.write_text("{"), "Give --config"),
+    (lambda record: record.write_text(json.dumps(dict(sharpness=3))), "of another version.*sharpness"),
+    (lambda record: record.write_text(json.dumps(dict(stage1=dict(num_steps="many")))), "of another version"),
+    (lambda record: record.write_text("[1]"), "of another version|Give --config")])
+def test_a_record_that_cannot_be_read_is_refused(tmp_path, change, message):
+  """With the remedy."""
+  write_environment(quickstart.get_config(), tmp_path)
+  change(tmp_path / "config.json")
+  with pytest.raises((ValueError, FileNotFoundError), match=message):
+    run_config(tmp_path)
 
 
 def test_a_run_without_baenet_gives_a_restorer(saved):
