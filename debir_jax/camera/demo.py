@@ -18,7 +18,6 @@ import numpy as np
 
 from debir_jax.camera.cameras import Capture, capture_starts_s, take_burst
 from debir_jax.camera.dng import srgb_counts, write_dng, write_new
-from debir_jax.camera.limits import CameraLimits
 from debir_jax.camera.meter import meter
 from debir_jax.camera.plan import plan_json, plan_table
 from debir_jax.camera.raw_files import read_raw
@@ -33,7 +32,6 @@ from debir_jax.scenes import builtin_photos, moving_photo
 from debir_jax.simulator import IsoNoise, target_of
 from debir_jax.weights.model import load
 
-_LIMITS = CameraLimits(name="debir_jax simulated", row_time_ns=14_700, isos=(100, 204800), min_exposure_ns=4_000_000)
 _BORDER = 8  # Packed px that are not measured: there the burst has seen less.
 
 
@@ -55,8 +53,7 @@ def run(options: argparse.Namespace) -> dict[str, float]:
     raise ValueError(f"{folder} is not empty. Give another folder.")
   start_s, model = time.monotonic(), load()
   scene = moving_photo(builtin_photos(), options.size, options.speed, model.timing, seed=options.seed)
-  with SimulatedCamera(scene=scene, timing=model.timing, noise_model=IsoNoise(), limits=_LIMITS,
-                       seed=options.seed) as camera:
+  with SimulatedCamera(scene=scene, timing=model.timing, noise_model=IsoNoise(), seed=options.seed) as camera:
     previews = camera.previews()
     plan = meter(model, previews, camera.limits)
     print(plan_table(plan))

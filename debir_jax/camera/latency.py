@@ -22,7 +22,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from debir_jax.camera.cameras import capture_starts_s, take_burst
-from debir_jax.camera.limits import CameraLimits
 from debir_jax.camera.meter import meter
 from debir_jax.camera.real_burst import real_burst
 from debir_jax.camera.restore import restore_frames
@@ -38,7 +37,6 @@ from debir_jax.weights.model import Debir, load
 _WARMUP = 3
 _PAPER_S = 0.023
 _SPEED_PX_S = 360.0
-_LIMITS = CameraLimits(name="debir_jax simulated", isos=(100, 204800), min_exposure_ns=4_000_000)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -88,8 +86,7 @@ def latencies(model: Debir, size: int, count: int, *, burst: bool = False) -> di
   if size < 32 or size % 4 or count < 1:
     raise ValueError(f"--size={size} must be a multiple of 4 from 32 packed px on, and --count={count} 1 or more.")
   scene = moving_photo(builtin_photos(), 2 * size, _SPEED_PX_S, model.timing, seed=0)
-  with SimulatedCamera(scene=scene, timing=model.timing, noise_model=model.noise_model or IsoNoise(),
-                       limits=_LIMITS) as camera:
+  with SimulatedCamera(scene=scene, timing=model.timing, noise_model=model.noise_model or IsoNoise()) as camera:
     frames = camera.previews()
     seconds = _by_turns(_metering(model, camera, frames), count)
     if burst:

@@ -45,7 +45,8 @@ class SimulatedCamera:
   timing: BurstTiming
   noise_model: NoiseModel
   preview_gain: float = 700.0
-  limits: CameraLimits = CameraLimits(name="debir_jax simulated")
+  limits: CameraLimits = CameraLimits(name="debir_jax simulated", row_time_ns=14_700, isos=(100, 204800),
+                                      min_exposure_ns=4_000_000)
   seed: int = 0
   faults: Mapping[tuple[int, int], Fault] = dataclasses.field(default_factory=dict)
   num_bursts: int = dataclasses.field(default=0, init=False)
