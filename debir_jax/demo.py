@@ -10,7 +10,7 @@ restored images and the true one, and table.md with times and PSNR. One scene sh
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import pathlib
 import sys
 import time
@@ -22,7 +22,7 @@ from debir_jax.evaluation import Evaluator, Method, MetricRules
 from debir_jax.evaluation.evaluate import Example, Metrics
 from debir_jax.evaluation.plots import comparison_sheet
 from debir_jax.pipeline import Chain
-from debir_jax.policies import bracket, format_exposure_times, uniform
+from debir_jax.policies import Policy, bracket, format_exposure_times, uniform
 from debir_jax.runtime.errors import told_in_a_line
 from debir_jax.runtime.files import local_path, write_text
 from debir_jax.runtime.progress import log
@@ -63,7 +63,8 @@ def run(options: argparse.Namespace) -> list[Example]:
   return examples
 
 
-def compare(model: Debir, scene: Scene, preview_gain: float, *, seed: int = 0) -> list[Example]:
+def compare(model: Debir, scene: Scene, preview_gain: float, *, seed: int = 0,
+            others: Mapping[str, Policy] | None = None) -> list[Example]:
   """One scene captured by DEBIR, by bracketing and by two uniform exposures, and restored.
 
   Args:
@@ -71,6 +72,7 @@ def compare(model: Debir, scene: Scene, preview_gain: float, *, seed: int = 0) -
     scene: as long as the timing's budget.
     preview_gain: linear.
     seed: of the noise, which all captures share.
+    others: further policies by name, behind DEBIR.
 
   Raises:
     ValueError: a network is missing, or the gain makes no sense.
@@ -83,7 +85,7 @@ def compare(model: Debir, scene: Scene, preview_gain: float, *, seed: int = 0) -
                        max_preview_gain=preview_gain)
   chain = Chain(setup=setup, restorer=model.restorer, restorer_inputs=model.restorer_inputs, motion=model.motion)
   evaluator = Evaluator(chain, seed=seed, batch_size=1, metrics=Metrics(rules=MetricRules(border=_BORDER)))
-  policies = {"DEBIR": model.policy, **_fixed(model.timing)}
+  policies = {"DEBIR": model.policy, **(others or {}), **_fixed(model.timing)}
   methods = [Method(name, policy, model.restorer_variables) for name, policy in policies.items()]
   return evaluator.examples(methods, jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], scene))
 

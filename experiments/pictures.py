@@ -38,6 +38,7 @@ _PANEL_INCHES, _DOTS_PER_INCH = 2.6, 110
 def run(options: argparse.Namespace) -> str:
   """Takes, restores and draws; returns the table."""
   model = load(options.weights or _FAIR)
+  others = {"one time": load(options.one_time).policy} if options.one_time else {}
   photos = builtin_photos()
   if options.photos:
     folders = [local_path(folder, "--photos") for folder in options.photos.split(",")]
@@ -47,7 +48,8 @@ def run(options: argparse.Namespace) -> str:
   for number, (name, speed) in enumerate(_SCENES.items()):
     scene = moving_photo(photos[number:number + 1], options.size, speed, model.timing, seed=options.seed)
     scene = dataclasses.replace(scene, scene_id=scene.scene_id + number)
-    of_scenes[f"{name}, {speed:g} px/s"] = examples = compare(model, scene, options.gain, seed=options.seed)
+    of_scenes[f"{name}, {speed:g} px/s"] = examples = compare(
+        model, scene, options.gain, seed=options.seed, others=others)
     text.append(f"{name.capitalize()}: {speed:g} px/s, gain {options.gain:g}, {options.size}x{options.size} px.\n\n"
                 f"{table_of(examples)}")
   draw(options.to / "restored.jpg", of_scenes)
@@ -91,6 +93,7 @@ def main(argv: list[str]) -> None:
   add = parser.add_argument
   add("--to", type=pathlib.Path, required=True, help="a folder")
   add("--weights", help="a name of debir_jax.list_weights(), a folder or a file (small_stage1)")
+  add("--one_time", metavar="WEIGHTS", help="whose BAENet predicts one time for all frames: a column of its own")
   add("--photos", default="", metavar="FOLDER,FOLDER", help="with the photos of the list (built-in photos)")
   add("--photo_list", default="experiments/pretraining/photo_splits.json", metavar="FILE", help="splits (%(default)s)")
   add("--size", type=int, default=384, help="side of the scenes, mosaic px (%(default)s)")
