@@ -22,9 +22,10 @@ def get_config(mode: str = ""):
       num_restore_scenes=1000, num_bae_scenes=1000, bae_photos="training", num_validation_scenes=64,
       num_test_scenes=128))
   config.stage1.update(dict(num_steps=18_000, final_learning_rate=1e-5, lr_warmup_steps=200, motion_error=0.075))
-  config.stage2_warmup.num_steps = 3000
-  config.stage2.num_steps = 2000
-  config.stage3.update(dict(num_steps=400, final_learning_rate=1e-6))
-  config.end_to_end.update(dict(num_steps=400, final_learning_rate=1e-6, bae_final_learning_rate=1e-6))
+  # As often through the scenes as in the quickstart: more lost on validation photos (experiments/pretraining).
+  config.stage2_warmup.num_steps = 1600
+  config.stage2.num_steps = 600
+  config.stage3.update(dict(num_steps=300, final_learning_rate=1e-6))
+  config.end_to_end.update(dict(num_steps=300, final_learning_rate=1e-6, bae_final_learning_rate=1e-6))
   config.evaluation.update(dict(num_draws=1, watched_scenes=8))
   return default.shrunk(config, mode)
