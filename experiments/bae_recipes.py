@@ -23,6 +23,7 @@ from debir_jax.runtime.platform import prepare_memory
 from debir_jax.training.experiment import Experiment
 from debir_jax.types import SUBFRAME_RATE_HZ
 from experiments import yardstick
+from experiments.tables import mean_with_interval
 
 _UNIFORM = (12, 16, 20, 24, 28, 32)  # Exposure times of all frames, in 1/1920 s.
 _PARTS = 5  # Of the captures, by motion.
@@ -57,19 +58,21 @@ def format_table(results: dict) -> str:
   """Markdown: every policy against the best fixed one, in all and by fifths of the motion."""
   psnr = {name: np.asarray(values) for name, values in results["psnr"].items()}
   units = Units(results["groups"], [0] * len(results["groups"]))
-  best = max((name for name in psnr if name.startswith("{")), key=lambda name: psnr[name].mean())
+  first, fixed = next(iter(psnr)), [name for name in psnr if name.startswith("{")]
+  best = max(fixed, key=lambda name: psnr[name].mean())
   parts = np.array_split(np.argsort(results["motion"], kind="stable"), _PARTS)
-  lines = ["| exposure times | PSNR, dB | ahead of " + best + " | mean times, 1/1920 s | "
+  lines = [f"| exposure times | PSNR, dB | ahead of {best} | {first} ahead of it | mean times, 1/1920 s | "
            + " | ".join(f"motion {np.mean(np.take(results['motion'], part)):.2f}" for part in parts) + " |",
-           "| --- " * (4 + len(parts)) + "|"]
+           "| --- " * (5 + len(parts)) + "|"]
   for name, values in psnr.items():
     mean, error = mean_and_error(values - psnr[best], units)
+    of_first = mean_with_interval(psnr[first] - values, units) if name != first else ""
     times = " ".join(f"{time:.1f}" for time in np.mean(results["times"][name], 0))
-    lines.append(f"| {name} | {values.mean():.2f} | {mean:+.2f} ± {error:.2f} | {times} | "
+    lines.append(f"| {name} | {values.mean():.2f} | {mean:+.2f} ± {error:.2f} | {of_first} | {times} | "
                  + " | ".join(f"{np.mean((values - psnr[best])[part]):+.2f}" for part in parts) + " |")
   return "\n".join([*lines, "", f"{len(results['groups'])} captures of {units.num_groups} photos, ± one standard error "
-                    f"over photos; {best} is the best fixed exposure on the whole; the last columns are fifths of the "
-                    "captures by the motion magnitude that BAENet sees."])
+                    f"over photos [95 %]; {best} is the best fixed exposure on the whole; the last columns, against "
+                    "it, are fifths of the captures by the motion magnitude that BAENet sees."])
 
 
 def main(argv: list[str]) -> None:
