@@ -3,6 +3,7 @@
 Results on other test scenes are in `<workdir>/on_<source>`, whose networks are those of the workdir.
 """
 
+import json
 import pathlib
 from typing import Any, Iterable, Mapping, Sequence
 
@@ -10,12 +11,14 @@ import ml_collections
 
 from debir_jax.evaluation import Method
 from debir_jax.policies import Policy, bracket, uniform
-from debir_jax.runtime.files import folder_name
+from debir_jax.runtime.files import folder_name, local_path
 from debir_jax.runtime.workdir import locked
 from debir_jax.training import comparison, runner
 from debir_jax.training.experiment import Experiment
 from debir_jax.training.state import TrainState
 from debir_jax.types import SUBFRAME_RATE_HZ
+from debir_jax.weights.descriptions import with_defaults
+from debir_jax.weights.weight_file import RESTORER_STAGE1_FILE, load_weights
 
 DEBIR = "DEBIR"
 UNIFORM_EXPOSURE = "uniform exposure (BAENet)"
@@ -29,10 +32,12 @@ def on_other_scenes(workdir: pathlib.Path, source: str) -> pathlib.Path:
 
 
 def pretrained(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> tuple[Experiment, TrainState]:
-  """Stage 1, from which everything else starts."""
-  runner.run(_changed(config, {"stages": ("stage1",)}), str(_folder(config, workdir, _RESTORER)))
+  """Stage 1, from which everything else starts; trained, unless the weights of `config.init_from` have it."""
+  source = _stage1_source(config, workdir)
+  if source == _folder(config, workdir, _RESTORER):
+    runner.run(_changed(config, {"stages": ("stage1",), "init_from": ""}), str(source))
   experiment = Experiment(config)
-  return experiment, experiment.load_stage("stage1", _folder(config, workdir, _RESTORER), experiment.initial_state())
+  return experiment, experiment.load_stage("stage1", source, experiment.initial_state())
 
 
 def trained(config: ml_collections.ConfigDict, workdir: pathlib.Path, name: str, changes: Mapping[str, Any], *,
@@ -48,7 +53,8 @@ def trained(config: ml_collections.ConfigDict, workdir: pathlib.Path, name: str,
     start: network and stage where the first of them starts; by default the shared restorer.
     until: the stage after which its networks are wanted; the last one.
   """
-  config = _changed(config, {"stages": stages, "init_from": str(_folder(config, workdir, start[0])),
+  source = _stage1_source(config, workdir) if start[0] == _RESTORER else _folder(config, workdir, start[0])
+  config = _changed(config, {"stages": stages, "init_from": str(source),
                              "init_stage": start[1], "start_from_scratch": False, **changes})
   runner.run(config, str(_folder(config, workdir, name)))
   return load(config, workdir, name, stage=until or stages[-1])
@@ -101,6 +107,18 @@ def finetuned(experiment: Experiment, start: TrainState, workdir: pathlib.Path,
 def method(name: str, experiment: Experiment, state: TrainState) -> Method:
   """A trained network with the restorer that was fine-tuned for it."""
   return Method(name, experiment.bae_policy(state), state.restoration_variables)
+
+
+def _stage1_source(config, workdir) -> pathlib.Path:
+  """Where stage 1 is found: in the weights that the config starts from, where they are for its bursts and network; else
+  in a run of its own."""
+  own = _folder(config, workdir, _RESTORER)
+  if not config.init_from or (own / "stage1").is_dir():
+    return own
+  weights = local_path(config.init_from, "config.init_from")
+  known = with_defaults("restoration", load_weights(weights / RESTORER_STAGE1_FILE)[1])
+  wanted = json.loads(json.dumps(Experiment(config).compatibility["restoration"]))
+  return weights if all(known.get(name) == value for name, value in wanted.items()) else own
 
 
 def _base(config, workdir) -> pathlib.Path:

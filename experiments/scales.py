@@ -10,6 +10,7 @@ import ml_collections
 from configs import default, pretrain_small, quickstart, stage2_tuned
 from debir_jax.runtime.workdir import use_locks
 from debir_jax.training import runner
+from debir_jax.weights.shipped import shipped_files
 from experiments.networks import on_other_scenes
 
 SCALES = ("tiny", "small", "medium", "paper")
@@ -20,9 +21,8 @@ def config_of(scale: str, photos: str = "", photo_list: str = "") -> ml_collecti
   """The config of all stages at a scale, without a comparison, with scenes of folders of photos where they are given.
 
   tiny: one small step of each stage, to see that everything runs; its numbers say nothing. small: the quickstart's
-  networks and scenes. medium: those of `configs/pretrain_small.py`, whose stage 1 takes hours: put the workdir of such
-  a run where they look for it, at `<workdir>/networks/restorer`. paper: the paper's, with the learning rates of
-  `configs/stage2_tuned.py` in stage 2.
+  networks and scenes. medium: those of `configs/pretrain_small.py`, which start from stage 1 of the weights inside the
+  package, as it takes hours. paper: the paper's, with the learning rates of `configs/stage2_tuned.py` in stage 2.
   """
   if scale == "paper":
     config, tuned = default.get_config(), stage2_tuned.get_config()
@@ -30,6 +30,7 @@ def config_of(scale: str, photos: str = "", photo_list: str = "") -> ml_collecti
       config[section] = tuned[section]
   elif scale == "medium":
     config = pretrain_small.get_config()
+    config.init_from = str(shipped_files("small_stage1")[0].parent)
   else:
     config = quickstart.get_config("debug" if scale == "tiny" else "")
   config.comparison.enabled = False

@@ -37,7 +37,7 @@ from debir_jax.training.state import TrainState, create_state
 from debir_jax.training.steps import Outputs, StepOptions, Steps
 from debir_jax.training.weight_files import is_weight_folder, load_weight_files
 from debir_jax.types import Scene
-from debir_jax.weights.weight_file import RESTORER_STAGE1_FILE
+from debir_jax.weights.weight_file import RESTORER_FILE, RESTORER_STAGE1_FILE
 
 StepFn = Callable[[TrainState, Scene], tuple[TrainState, Outputs]]
 Labels = Callable[[Scene, jax.Array], Batch]
@@ -89,11 +89,16 @@ class Experiment:
   def load_stage(self, name: str, source: pathlib.Path, state: TrainState) -> TrainState:
     """The networks as a stage of a run left them; BAENet only where that stage, or one before it, trained it.
 
-    A folder of weight files stands for a run that is finished.
+    A folder of weight files stands for a run that is finished: before stage 3 the restorer is that of stage 1, where
+    the folder has it.
     """
-    parts = ("restoration",) if stage_named(name).starts_from is None else ALL_PARTS
+    stage = stage_named(name)
+    is_first = stage.starts_from is None
+    parts = ("restoration",) if is_first else ALL_PARTS
     if not (source / name / "checkpoints").is_dir() and is_weight_folder(source):
-      return load_weight_files(state, source, self.compatibility, [part for part in parts if part != "progress"])
+      unmoved = (is_first or not stage.moves_restorer) and (source / RESTORER_STAGE1_FILE).is_file()
+      return load_weight_files(state, source, self.compatibility, [part for part in parts if part != "progress"],
+                               restorer_file=RESTORER_STAGE1_FILE if unmoved else RESTORER_FILE)
     checkpoints = Checkpoints(source / name / "checkpoints", self.compatibility)
     try:
       return checkpoints.load_latest(state, parts)

@@ -25,6 +25,8 @@ from debir_jax.training.experiment import Experiment
 from debir_jax.training.run_record import check_config
 from debir_jax.training.stages import STAGES
 from debir_jax.types import BurstTiming, CameraColor, Observation, Scene
+from debir_jax.weights.shipped import shipped_files
+from debir_jax.weights.weight_file import load_weights
 from experiments import burst_size, networks, report, robustness, scales
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -136,6 +138,22 @@ def test_the_scale_of_hours_goes_on_with_its_own_config(tmp_path):
   check_config(scales.config_of("medium", "elsewhere/photos"), STAGES["stage1"], tmp_path)
   with pytest.raises(ValueError, match="crop_size"):
     check_config(scales.config_of("small"), STAGES["stage1"], tmp_path)
+
+
+def test_the_scale_of_hours_starts_from_the_weights_inside_the_package(tmp_path):
+  """Stage 1 is theirs, and nothing is trained for it; bursts that they are not for want a stage 1 of their own."""
+  config = scales.config_of("medium", "builtin")
+  config.data.update(dict(photo_list="", num_restore_scenes=8, num_bae_scenes=8))
+  experiment, start = networks.pretrained(config, tmp_path)
+  expected = load_weights(shipped_files("small_stage1")[0])[0]
+  jax.tree.map(np.testing.assert_array_equal, start.restoration_variables["params"], expected["params"])
+  assert not list(tmp_path.iterdir())
+  weights = shipped_files("small_stage1")[0].parent
+  for stage, name in (("stage2_warmup", "small_stage1"), ("stage2", "small_stage1"), ("stage3", "small")):
+    loaded = experiment.load_stage(stage, weights, experiment.initial_state()).restoration_params
+    jax.tree.map(np.testing.assert_array_equal, loaded, load_weights(shipped_files(name)[0])[0]["params"])
+  of_two, root = networks.with_frames(config, tmp_path, 2)
+  assert networks._stage1_source(of_two, root) == root / "networks" / "restorer"
 
 
 @pytest.mark.slow
