@@ -1,7 +1,7 @@
 """A small copy of a run, to go on with it on another machine, bit for bit.
 
-  python -m experiments.run_copy pack runs/pretrain_small experiments/pretraining/pretrain_small.tar
-  python -m experiments.run_copy unpack experiments/pretraining/pretrain_small.tar runs/pretrain_small
+  python -m experiments.run_copy pack runs/pretrain_small pretrain_small.tar
+  python -m experiments.run_copy unpack pretrain_small.tar runs/pretrain_small
 
 Holds configs, logs and the newest checkpoint of the stage that is being trained: weights, Adam's moments and the step,
 from which the position of the data and every random number follow. With --all it holds the newest checkpoint of every
