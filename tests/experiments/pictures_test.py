@@ -12,8 +12,8 @@ from tests.experiments.experiment_plots_test import example
 
 
 def test_every_scene_has_its_images_and_the_last_one_moves(tmp_path, monkeypatch):
-  """Three scenes of different speeds; restored.jpg, burst.gif with previews and frames, a table for each scene. A policy
-  of one time for all frames takes them too, where one is named."""
+  """Three scenes of different speeds; restored.jpg, burst.gif with previews and frames, a table for each scene. Where a
+  policy of one time for all frames is named it takes them too."""
   speeds = []
 
   def compared(model, scene, gain, *, seed, others):
