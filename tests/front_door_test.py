@@ -338,7 +338,7 @@ def test_one_pair_of_networks_for_bursts_of_several_sizes(tmp_path):
   previews = np.full((2, 16, 16, 4), 0.2)
   assert len(model.exposure_times(previews, 700.0)) in sizes
   raw = 0.2 + 0.02 * np.random.default_rng(0).normal(size=(8, 16, 16, 4))
-  for size in sizes:
+  for size in (2, 6):
     times = np.asarray(model.exposure_times(previews, 700.0, num_frames=size))
     assert len(times) == size and np.all(times > 0) and times.sum() <= timing.with_frames(size).budget_s * 1.001
     left_out = [np.where(np.arange(8) < size, values.T, 0).T for values in (raw, np.pad(times, (0, 8 - size)))]
