@@ -2,7 +2,7 @@
 
 python -m debir_jax.main --config=configs/burst_sizes.py --workdir=runs/burst_sizes
 
-Eight frames cost twice as much as four, and one pair learns four sizes: about four times the time of the quickstart.
+Eight frames cost twice as much as four, and one pair learns four sizes: an estimated four times the quickstart's time.
 BAENet has exposure times for every size, and predicts what an image will lose with each; where nobody asks for a size,
 the one that promises the least loss is taken (config.stage2.frame_penalty: what a frame must be worth). Each frame has
 the same part of the budget, as in Sec. 6.3 of the paper. No warm-up: it has no candidates for several sizes.

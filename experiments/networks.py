@@ -9,6 +9,8 @@ from typing import Any, Iterable, Mapping, Sequence
 
 import ml_collections
 
+from debir_jax.config.compatibility import compatibility_of
+from debir_jax.config.networks import models_of
 from debir_jax.evaluation import Method
 from debir_jax.policies import Policy, bracket, uniform
 from debir_jax.runtime.files import folder_name, local_path
@@ -117,7 +119,7 @@ def _stage1_source(config, workdir) -> pathlib.Path:
     return own
   weights = local_path(config.init_from, "config.init_from")
   known = with_defaults("restoration", load_weights(weights / RESTORER_STAGE1_FILE)[1])
-  wanted = json.loads(json.dumps(Experiment(config).compatibility["restoration"]))
+  wanted = json.loads(json.dumps(compatibility_of(config, models_of(config))["restoration"]))
   return weights if all(known.get(name) == value for name, value in wanted.items()) else own
 
 
