@@ -58,12 +58,11 @@ def simulate_burst(key: jax.Array, radiance: jax.Array, exposure_times: jax.Arra
   _check_radiance(radiance, timing.num_subframes(timing.num_frames * timing.min_exposure_s), timing)
   _check_exposure_times(exposure_times)
   _check_positive("preview_gain", preview_gain)
-  start_s, end_s = burst_windows(exposure_times, timing)
   taken = frame_mask(exposure_times)
   gains = _gain_of_every_frame(
       gains_for(exposure_times, preview_gain, timing) if gains is None else gains, taken)
   _check_positive("gains", gains)
-  raw = _take(key, radiance, start_s, end_s, gains, noise_model, timing, bits, black_level)
+  raw = _take(key, radiance, burst_windows(exposure_times, timing), gains, noise_model, timing, bits, black_level)
   return jnp.where(taken[:, None, None, None], raw, 0)
 
 
@@ -84,8 +83,7 @@ def simulate_previews(key: jax.Array, radiance: jax.Array, preview_gain: jax.Arr
   """
   _check_radiance(radiance, timing.target_index, timing)
   _check_positive("preview_gain", preview_gain)
-  start_s, end_s = preview_windows(timing)
-  return _take(key, radiance, start_s, end_s, preview_gain, noise_model, timing, bits, black_level)
+  return _take(key, radiance, preview_windows(timing), preview_gain, noise_model, timing, bits, black_level)
 
 
 def target_of(radiance: jax.Array, timing: BurstTiming) -> jax.Array:
@@ -94,8 +92,8 @@ def target_of(radiance: jax.Array, timing: BurstTiming) -> jax.Array:
   return radiance[timing.target_index]
 
 
-def _take(key, radiance, start_s, end_s, gains, noise_model, timing, bits, black_level):
-  signal = integrate_windows(radiance, start_s, end_s, timing)  # S_{s,e}, Eq. 7
+def _take(key, radiance, windows, gains, noise_model, timing, bits, black_level):
+  signal = integrate_windows(radiance, *windows, timing)  # S_{s,e}, Eq. 7
   noisy = add_noise(key, signal, gains, noise_model)  # + g N, Eq. 8
   raw = clip(noisy, black_level)  # Eq. 6
   return raw if bits is None else quantize(raw, bits, black_level)
