@@ -3,7 +3,7 @@
   python -m experiments.exposure_time_penalty --scale=tiny      # minutes; its numbers say nothing
   python -m experiments.exposure_time_penalty                   # the quickstart's networks and scenes
 
-A camera that exposes for less time saves energy and loses fewer moments. Stage 2 goes on from DEBIR's warm-up with a
+A camera that exposes for less time saves energy and loses fewer moments. Stage 2 goes on from BAENet's warm-up with a
 penalty per second of exposure in its loss (config.stage2.exposure_time_penalty), of several sizes; stage 3 as ever.
 Uniform exposures of several lengths, each with its fine-tuned restorer, are what can be had without looking. Written to
 <workdir>/exposure_time_penalty. The number of frames stays: readout between them takes the same time for all.
@@ -29,13 +29,12 @@ _UNIFORM_SUBFRAMES = (12, 16, 20, 24, 28, 32)
 def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
   """Trains what is missing, measures, writes the results; returns the table."""
   plain, start = networks.pretrained(config, workdir)
-  networks.trained(config, workdir, networks.DEBIR, {"bae.network": "baenet"})
   records = []
   for penalty in _PENALTIES:
     experiment, state = networks.trained(
         config, workdir, f"exposure time penalty {penalty:g}",
         {"bae.network": "baenet", "stage2.exposure_time_penalty": penalty},
-        stages=("stage2", "stage3"), start=(networks.DEBIR, "stage2_warmup"))
+        stages=("stage2", "stage3"), start=networks.WARM_UP)
     records += experiment.evaluate([networks.method(_name(penalty), experiment, state)])
   with locked(str(workdir / "exposure_time_penalty")) as path:
     records += plain.evaluate(

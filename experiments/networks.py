@@ -1,9 +1,11 @@
 """Networks that the experiments of one scale share: each is trained once, into `<workdir>/networks/<name>`.
 
+Where the config starts from the weights inside the package, as at the scale "medium", networks that those have are
+theirs. Labels of the warm-up, which can take longer than a training, are found once for all networks.
+
 Results on other test scenes are in `<workdir>/on_<source>`, whose networks are those of the workdir.
 """
 
-import json
 import pathlib
 from typing import Any, Iterable, Mapping, Sequence
 
@@ -13,19 +15,26 @@ from debir_jax.config.compatibility import compatibility_of
 from debir_jax.config.networks import models_of
 from debir_jax.evaluation import Method
 from debir_jax.policies import Policy, bracket, uniform
-from debir_jax.runtime.files import folder_name, local_path
+from debir_jax.runtime.files import folder_name, local_path, read_json, write_text
 from debir_jax.runtime.workdir import locked
 from debir_jax.training import comparison, runner
 from debir_jax.training.experiment import Experiment
+from debir_jax.training.stages import stage_named
 from debir_jax.training.state import TrainState
+from debir_jax.training.warmup_labels import labels_made_of
+from debir_jax.training.weight_files import fit
 from debir_jax.types import SUBFRAME_RATE_HZ
-from debir_jax.weights.descriptions import with_defaults
-from debir_jax.weights.weight_file import RESTORER_STAGE1_FILE, load_weights
+from debir_jax.weights.shipped import DEFAULT, shipped_files
+from debir_jax.weights.weight_file import RESTORER_FILE, RESTORER_STAGE1_FILE
 
 DEBIR = "DEBIR"
 UNIFORM_EXPOSURE = "uniform exposure (BAENet)"
 _RESTORER = "restorer"
 STAGES = ("stage2_warmup", "stage2", "stage3")
+WARM_UP = ("warm-up", "stage2_warmup")
+# Of the weights inside the package: name there, what is of this network, in which file its restorer is.
+_SHIPPED = {_RESTORER: ("small", ["restoration"], RESTORER_STAGE1_FILE),
+            DEBIR: ("small", ["restoration", "bae"], RESTORER_FILE)}
 
 
 def on_other_scenes(workdir: pathlib.Path, source: str) -> pathlib.Path:
@@ -35,7 +44,7 @@ def on_other_scenes(workdir: pathlib.Path, source: str) -> pathlib.Path:
 
 def pretrained(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> tuple[Experiment, TrainState]:
   """Stage 1, from which everything else starts; trained, unless the weights of `config.init_from` have it."""
-  source = _stage1_source(config, workdir)
+  source = _source(config, workdir, _RESTORER)
   if source == _folder(config, workdir, _RESTORER):
     runner.run(_changed(config, {"stages": ("stage1",), "init_from": ""}), str(source))
   experiment = Experiment(config)
@@ -52,14 +61,20 @@ def trained(config: ml_collections.ConfigDict, workdir: pathlib.Path, name: str,
     name: of the network.
     changes: fields of the config.
     stages: what it is trained by.
-    start: network and stage where the first of them starts; by default the shared restorer.
+    start: network and stage where the first of them starts; by default the shared restorer. WARM_UP: BAENet after its
+      warm-up, trained by no other stage.
     until: the stage after which its networks are wanted; the last one.
   """
-  source = _stage1_source(config, workdir) if start[0] == _RESTORER else _folder(config, workdir, start[0])
-  config = _changed(config, {"stages": stages, "init_from": str(source),
-                             "init_stage": start[1], "start_from_scratch": False, **changes})
-  runner.run(config, str(_folder(config, workdir, name)))
-  return load(config, workdir, name, stage=until or stages[-1])
+  if start == WARM_UP:
+    trained(config, workdir, WARM_UP[0], {"bae.network": "baenet"}, stages=("stage2_warmup",))
+  as_asked, folder = _changed(config, changes), _folder(config, workdir, name)
+  if _source(as_asked, workdir, name) == folder:
+    config_of_run = _changed(config, {"stages": stages, "init_from": str(_source(config, workdir, start[0])),
+                                      "init_stage": start[1], "start_from_scratch": False, **changes})
+    if "stage2_warmup" in stages:
+      _share_labels(config_of_run, folder)
+    runner.run(config_of_run, str(folder))
+  return load(as_asked, workdir, name, stage=until or stages[-1])
 
 
 def load(config: ml_collections.ConfigDict, workdir: pathlib.Path, name: str, *,
@@ -69,7 +84,7 @@ def load(config: ml_collections.ConfigDict, workdir: pathlib.Path, name: str, *,
   Raises:
     FileNotFoundError: it is not trained.
   """
-  experiment, folder = Experiment(config), _folder(config, workdir, name)
+  experiment, folder = Experiment(config), _source(config, workdir, name)
   if not experiment.has_stage(stage, folder):
     raise FileNotFoundError(f"There is no {name} in {folder}. Run `python -m experiments.table1` of the same --scale "
                             "and --workdir first.")
@@ -111,16 +126,33 @@ def method(name: str, experiment: Experiment, state: TrainState) -> Method:
   return Method(name, experiment.bae_policy(state), state.restoration_variables)
 
 
-def _stage1_source(config, workdir) -> pathlib.Path:
-  """Where stage 1 is found: in the weights that the config starts from, where they are for its bursts and network; else
-  in a run of its own."""
-  own = _folder(config, workdir, _RESTORER)
-  if not config.init_from or (own / "stage1").is_dir():
+def _source(config, workdir, name) -> pathlib.Path:
+  """Where a network is found: in the weights inside the package, where the config starts from those and they are for
+  its bursts and networks; else in a run of its own."""
+  own = _folder(config, workdir, name)
+  if name not in _SHIPPED or not config.init_from or own.is_dir():
     return own
-  weights = local_path(config.init_from, "config.init_from")
-  known = with_defaults("restoration", load_weights(weights / RESTORER_STAGE1_FILE)[1])
-  wanted = json.loads(json.dumps(compatibility_of(config, models_of(config))["restoration"]))
-  return weights if all(known.get(name) == value for name, value in wanted.items()) else own
+  weights, parts, restorer_file = _SHIPPED[name]
+  folder = shipped_files(weights)[0].parent
+  of_package = local_path(config.init_from, "config.init_from") == shipped_files(DEFAULT)[0].parent
+  compatibility = compatibility_of(config, models_of(config))
+  return folder if of_package and fit(folder, compatibility, parts, restorer_file=restorer_file) else own
+
+
+def _share_labels(config, folder) -> None:
+  """Copies the labels of another network, where they are those that this one would find, into its folder."""
+  others = list(folder.parent.glob("*/stage2_warmup/labels.json"))
+  path = folder / "stage2_warmup" / "labels.json"
+  if path.is_file() or not others:
+    return
+  experiment, stage = Experiment(config), stage_named("stage2_warmup")
+  state = runner.start_state(experiment, stage, folder)
+  made_of = labels_made_of(experiment, stage, state.restoration_variables)
+  for other in others:
+    if read_json(other, "Delete it.").get("made_of") == made_of:
+      path.parent.mkdir(parents=True, exist_ok=True)
+      write_text(path, other.read_text())
+      return
 
 
 def _base(config, workdir) -> pathlib.Path:

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 scale=${1:-small}
 shift || true
 remaining=()
-for name in table1 table2 table3 table4 table5 active_sl uniform_vs_nonuniform gain_range robustness patches \
+for name in table1 table2 table3 table4 table5 active_sl gain_range robustness patches \
             black_level exposure_time_penalty burst_size figures speed oracle exposure_sensitivity; do
   echo "== experiments.$name --scale=$scale"
   python -m "experiments.$name" --scale="$scale" "$@" || remaining+=("$name")

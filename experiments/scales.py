@@ -21,8 +21,8 @@ def config_of(scale: str, photos: str = "", photo_list: str = "") -> ml_collecti
   """The config of all stages at a scale, without a comparison, with scenes of folders of photos where they are given.
 
   tiny: one small step of each stage, to see that everything runs; its numbers say nothing. small: the quickstart's
-  networks and scenes. medium: those of `configs/pretrain_small.py`, which start from stage 1 of the weights inside the
-  package, as it takes hours. paper: the paper's, with the learning rates of `configs/stage2_tuned.py` in stage 2.
+  networks and scenes. medium: those of `configs/pretrain_small.py`; stage 1, which takes hours, and DEBIR are the
+  weights inside the package. paper: the paper's, with the learning rates of `configs/stage2_tuned.py` in stage 2.
   """
   if scale == "paper":
     config, tuned = default.get_config(), stage2_tuned.get_config()

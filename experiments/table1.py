@@ -45,6 +45,7 @@ _HAND_MADE = {
     "Gradient AE 2018": (lambda gain: GradientAE(reference_gain=gain, update="2018"), _REFERENCE_GAINS),
     "motion metering": (lambda blur_px: MotionMetering(max_blur_px=blur_px), [0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6]),
 }
+_NUM_CALIBRATION = 256
 _UNIFORM = networks.uniforms((8, 16, 24, 32))  # In 1/1920 s.
 METHODS = [*_LEARNED, *_HAND_MADE, "bracketing", *_UNIFORM]
 
@@ -77,10 +78,11 @@ def _hand_made(experiment: Experiment, restorer_variables: Any, path: pathlib.Pa
   """Policies whose free number is the best one on BAENet's training scenes; kept in calibration.json."""
   record, policies = path / "calibration.json", {}
   known = read_json(record, "Delete it.") if record.exists() else {}
-  made_of = fingerprint(jax.device_get(restorer_variables), scenes_made_of(experiment.scenes["bae"]),
+  scenes = range(min(_NUM_CALIBRATION, len(experiment.scenes["bae"])))
+  made_of = fingerprint(jax.device_get(restorer_variables), scenes_made_of(experiment.scenes["bae"]), len(scenes),
                         experiment.config.seed)
   evaluator = experiment.label_evaluator(num_draws=1)
-  evaluate = lambda methods: experiment.evaluate(methods, "bae", evaluator=evaluator)
+  evaluate = lambda methods: experiment.evaluate(methods, "bae", which=scenes, evaluator=evaluator)
   for name in [name for name in _HAND_MADE if name in methods]:
     policy_of, values = _HAND_MADE[name]
     if known.get(name, {}).get("made_of") != (made := fingerprint(made_of, values)):

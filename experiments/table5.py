@@ -38,8 +38,7 @@ _NETWORKS = {  # By row: see `networks.trained`. Rows of one network share it.
     REFERENCE: dict(name=networks.DEBIR), "S1, S2-1, S2-2": dict(name=networks.DEBIR, until="stage2"),
     "S1, S2-2, S3": _NO_WARM_UP, "S1, S2-2": dict(until="stage2", **_NO_WARM_UP),
     "S1, S2-1, S2-2, E2E": dict(name="end to end at last", stages=("end_to_end",), start=(networks.DEBIR, "stage2")),
-    "S1, S2-1, E2E": dict(name="end to end after warm-up", stages=("end_to_end",),
-                          start=(networks.DEBIR, "stage2_warmup")),
+    "S1, S2-1, E2E": dict(name="end to end after warm-up", stages=("end_to_end",), start=networks.WARM_UP),
     "E2E": dict(name="end to end", stages=("end_to_end",))}
 
 

@@ -7,6 +7,7 @@ very same capture.
 
 import json
 import pathlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,7 @@ from debir_jax.training.stages import Stage
 from debir_jax.types import Scene
 
 
-def warmup_labels(experiment: Experiment, stage: Stage, restorer_variables, directory: pathlib.Path) -> Labels:
+def warmup_labels(experiment: Experiment, stage: Stage, restorer_variables: Any, directory: pathlib.Path) -> Labels:
   """Finds the labels, or reads those that an interrupted run found.
 
   Args:
@@ -41,7 +42,7 @@ def warmup_labels(experiment: Experiment, stage: Stage, restorer_variables, dire
   evaluator = experiment.label_evaluator(num_draws)
   candidates = candidates_of(experiment.config)
   path = directory / "labels.json"
-  made_of = _made_of(experiment, stage, candidates, restorer_variables)
+  made_of = labels_made_of(experiment, stage, restorer_variables)
   # Before any process looks for labels, no process may have written them.
   known = processes.broadcast(path.exists())
   best = _read_labels(path, made_of) if known else _find_labels(
@@ -57,11 +58,12 @@ def warmup_labels(experiment: Experiment, stage: Stage, restorer_variables, dire
   return labels
 
 
-def _made_of(experiment, stage, candidates, restorer_variables) -> str:
-  """A fingerprint of all that labels depend on."""
+def labels_made_of(experiment: Experiment, stage: Stage, restorer_variables: Any) -> str:
+  """A fingerprint of all that labels depend on, which `labels.json` has as `made_of`."""
   config = experiment.config
   return fingerprint(
-      jax.device_get(restorer_variables), experiment.compatibility["restoration"], candidates.exposure_times.tolist(),
+      jax.device_get(restorer_variables), experiment.compatibility["restoration"],
+      candidates_of(config).exposure_times.tolist(),
       config[stage.name].label_draws, config[stage.name].label_metric, config.seed, config.capture.to_dict(),
       scenes_made_of(experiment.scenes[stage.split]))
 

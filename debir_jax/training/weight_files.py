@@ -36,14 +36,31 @@ def load_weight_files(state: TrainState, folder: pathlib.Path, compatibility: di
   """
   for part in parts:
     path = folder / (restorer_file if part == "restoration" else _FILES[part])
-    variables, description = load_weights(path)
-    wanted = compatibility[part]
-    found = {name: description.get(name, {}) for name in wanted}
-    check_compatible(with_defaults(part, found), wanted, f"{part} network in {path}")
+    variables = _load_compatible(path, part, compatibility)
     known = dict(params=getattr(state, f"{part}_params"), **getattr(state, f"{part}_stats"))
     params, stats = split_variables(_like(known, variables, path))
     state = state.replace(**{f"{part}_params": params, f"{part}_stats": stats})
   return state
+
+
+def fit(folder: pathlib.Path, compatibility: dict[str, Any], parts: Sequence[str], *,
+        restorer_file: str = RESTORER_FILE) -> bool:
+  """Whether a folder has the named networks, made for what they are to be used for: `load_weight_files` takes them."""
+  try:
+    for part in parts:
+      _load_compatible(folder / (restorer_file if part == "restoration" else _FILES[part]), part, compatibility)
+  except (FileNotFoundError, ValueError):
+    return False
+  return True
+
+
+def _load_compatible(path: pathlib.Path, part: str, compatibility: dict[str, Any]) -> Any:
+  """Variables of a file; raises a ValueError where its network was made for something else."""
+  variables, description = load_weights(path)
+  wanted = compatibility[part]
+  found = {name: description.get(name, {}) for name in wanted}
+  check_compatible(with_defaults(part, found), wanted, f"{part} network in {path}")
+  return variables
 
 
 def _like(known: Any, found: Any, path: pathlib.Path) -> Any:

@@ -153,7 +153,9 @@ def test_the_scale_of_hours_starts_from_the_weights_inside_the_package(tmp_path)
     loaded = experiment.load_stage(stage, weights, experiment.initial_state()).restoration_params
     jax.tree.map(np.testing.assert_array_equal, loaded, load_weights(shipped_files(name)[0])[0]["params"])
   of_two, root = networks.with_frames(config, tmp_path, 2)
-  assert networks._stage1_source(of_two, root) == root / "networks" / "restorer"
+  for name in ("restorer", networks.DEBIR):
+    assert networks._source(config, tmp_path, name) == weights
+    assert networks._source(of_two, root, name) == root / "networks" / name
 
 
 @pytest.mark.slow
@@ -176,7 +178,6 @@ def test_sensitivity_of_the_networks_of_table1(workdir):
     ("table4", ("--frames", "2", "4"), ("2 frames", "4 frames", "bracketing", "uniform {32}")),
     ("table5", (), ("S1, S2-2 ", "S1, S2-1, E2E", "| E2E ")),
     ("active_sl", (), ("Active S-L", "DEBIR", "bracketing")),
-    ("uniform_vs_nonuniform", (), ("uniform exposure (BAENet)", "DEBIR", "bracketing")),
     ("gain_range", (), ("Gain 256", "Gain 2048", "uniform {32}")),
     ("speed", (), ("BAENet", "burst to image")),
     ("exposure_time_penalty", (), ("DEBIR, 0.3 per second", "uniform {12}")),
