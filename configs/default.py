@@ -23,6 +23,8 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
   config.init_from = ""  # Where the first stage starts: the workdir of another run, or a folder of converted weights.
   # From which stage there; "": the one before it, e.g. stage2_warmup before stage2; stage1 goes on with stage1.
   config.init_stage = ""
+  # Let stage 1 start from a restorer for bursts of another length (aligned_unet, a folder of weights).
+  config.init_from_other_bursts = False
   config.start_from_scratch = False  # Let a stage start from random weights where the one before it is missing.
   config.batch_size = 4  # [paper]
   config.log_every_steps = 100

@@ -22,6 +22,8 @@ from debir_jax.weights.descriptions import (
 
 # What a network is told anew in every use, and may be: its weights mean the same under any penalty.
 _CHOSEN_IN_USE = ("architecture.penalties.",)
+# In what networks for bursts of different lengths differ; see `Experiment.load_restorer_of_other_bursts`.
+OF_BURST_LENGTH = ("trained_for.timing.num_frames", "trained_for.timing.budget_s", "trained_for.burst_sizes")
 # What a network may not know of itself, where it was converted alone.
 _MAY_BE_UNKNOWN = "trained_for.motion.weights"
 _LATER_CONDITIONS = {f"trained_for.{name}": value for name, value in TRAINED_FOR_DEFAULTS.items()}
@@ -43,19 +45,21 @@ def compatibility_of(config: ml_collections.ConfigDict, models: Models) -> dict[
 
 
 def check_compatible(found: dict[str, Any] | None, wanted: dict[str, Any], where: str, *,
-                     later: Mapping[str, Any] = types.MappingProxyType(_LATER_CONDITIONS)) -> None:
+                     later: Mapping[str, Any] = types.MappingProxyType(_LATER_CONDITIONS),
+                     except_for: tuple[str, ...] = ()) -> None:
   """Raises a ValueError that lists every field in which two descriptions differ.
 
   Args:
     found, wanted: nested dictionaries, JSON.
     where: what was found, for the message.
     later: fields, dotted, that came later, with what held before there were any.
+    except_for: fields, dotted, that may differ.
   """
   if not found:
     raise ValueError(f"The {where} does not say what it was trained for; it was not written by debir_jax.")
   found, wanted = dict(later) | dict(flatten(found)), dict(later) | dict(flatten(json.loads(json.dumps(wanted))))
   missing = object()
-  different = [name for name in sorted(found | wanted) if not name.startswith(_CHOSEN_IN_USE)
+  different = [name for name in sorted(found | wanted) if not name.startswith(_CHOSEN_IN_USE + except_for)
                and found.get(name, missing) != wanted.get(name, missing)
                and not (name == _MAY_BE_UNKNOWN and name not in found)]
   if different:

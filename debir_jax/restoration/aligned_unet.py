@@ -9,6 +9,8 @@ Three levels, residual blocks of two 3x3 convolutions; between levels 2x2 pixels
 beside dense layers, whose gradients are faster on CPUs than those of strided and transposed convolutions.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -19,6 +21,7 @@ from debir_jax.restoration.layers import Conv1x1, Conv3x3, draw_weights
 from debir_jax.restoration.wiener import wiener_merge
 
 _OUT_CHANNELS = 4
+_NUM_FRAME_PLANES, _NUM_MEAN_PLANES = 9, 9  # Of `planes_of`: of every frame, and of all together.
 _LEAST_OWN_SHARE = 0.05  # Of a frame's variance that its mean with others does not have: of a frame that is alone.
 _LARGEST_DIFFERENCE = 8.0  # Standard deviations; beyond it is not noise, by how much does not matter.
 _DIFFERENCE_SCALE, _LOG_STD_SCALE = 0.1, 0.2  # Planes are to be about as large as the image.
@@ -69,6 +72,22 @@ class AlignedUNet(nn.Module):
       inner = gelu(Conv3x3(x.shape[-1], name=f"{name}_{number}_conv0")(x))
       x = x + Conv3x3(x.shape[-1], name=f"{name}_{number}_conv1")(inner)
     return x
+
+
+def variables_for_frames(variables: Any, num_frames: int) -> Any:
+  """Variables for bursts of another length than those that they were trained for.
+
+  Fewer frames: the later ones are left out. More: as long as it is not trained again, the network sees frames that are
+  new to it in the mean and in the Wiener filter alone; a burst without them is restored as before.
+  """
+  params = dict(variables["params"])
+  kernel = params["in_conv"]["kernel"]  # [3, 3, 9 n + 9, features]
+  of_frames, of_means = jnp.split(kernel, [kernel.shape[2] - _NUM_MEAN_PLANES], axis=2)
+  wanted = num_frames * _NUM_FRAME_PLANES
+  new = jnp.zeros((*kernel.shape[:2], max(0, wanted - of_frames.shape[2]), kernel.shape[3]), kernel.dtype)
+  kernel = jnp.concatenate([of_frames[:, :, :wanted], new, of_means], 2)
+  params["in_conv"] = params["in_conv"] | dict(kernel=kernel)
+  return variables | dict(params=params)
 
 
 def planes_of(frames: jax.Array) -> tuple[jax.Array, jax.Array]:

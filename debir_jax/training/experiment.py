@@ -35,7 +35,7 @@ from debir_jax.training.losses import Batch
 from debir_jax.training.stages import Stage, stage_named
 from debir_jax.training.state import TrainState, create_state
 from debir_jax.training.steps import Outputs, StepOptions, Steps
-from debir_jax.training.weight_files import is_weight_folder, load_weight_files
+from debir_jax.training.weight_files import is_weight_folder, load_restorer_of_other_bursts, load_weight_files
 from debir_jax.types import Scene
 from debir_jax.weights.weight_file import RESTORER_FILE, RESTORER_STAGE1_FILE
 
@@ -114,6 +114,20 @@ class Experiment:
     if (source / "stage1" / "checkpoints").is_dir():
       return self.load_stage("stage1", source, state)
     return load_weight_files(state, source, self.compatibility, ["restoration"], restorer_file=RESTORER_STAGE1_FILE)
+
+  def load_restorer_of_other_bursts(self, source: pathlib.Path, state: TrainState) -> TrainState:
+    """A restorer that was trained for bursts of another length, of a folder of weight files, where stage 1 may start.
+
+    Raises:
+      FileNotFoundError: the folder has no restorer.
+      ValueError: see `load_restorer_of_other_bursts` of the weight files.
+    """
+    if not is_weight_folder(source):
+      raise FileNotFoundError(f"config.init_from_other_bursts: {source} is no folder of weight files. Make one of a "
+                              "run by `python -m debir_jax.convert --from RUN --to FOLDER`.")
+    name = RESTORER_STAGE1_FILE if (source / RESTORER_STAGE1_FILE).is_file() else RESTORER_FILE
+    return load_restorer_of_other_bursts(state, source, self.compatibility, self.setup.timing.num_frames,
+                                         restorer_file=name)
 
   def batches(self, split: str, first_step: int) -> Iterator[Scene]:
     """Batches of scenes from a step onwards; the same ones whenever the run is resumed."""

@@ -23,7 +23,8 @@ from debir_jax.training.state import TrainState
 
 _PACKAGES = ("debir_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 # Fields that may change between two starts of the same stage.
-_FREE_FIELDS = ("stages", "init_from", "init_stage", "start_from_scratch", "log_every_steps", "checkpoint_every_steps",
+_FREE_FIELDS = ("stages", "init_from", "init_stage", "init_from_other_bursts", "start_from_scratch",
+                "log_every_steps", "checkpoint_every_steps",
                 "compilation_cache", "compute", "evaluation", "comparison", "parallel", "guard", "profile",
                 "keep_every_steps", "resume_from", "data.data_dir", "data.num_threads", "data.num_prefetched",
                 "data.cache", "data.num_validation_scenes", "data.num_test_scenes", "data.validation_source",

@@ -77,6 +77,9 @@ def _check_stages(config, stages) -> None:
     raise ValueError("There is nothing to do: config.stages is empty and config.comparison.enabled is False.")
   comparison.check_comparable(config)
   names = {stage.name for stage in stages}
+  if config.init_from_other_bursts and not (config.init_from and stages and stages[0].starts_from is None):
+    raise ValueError("config.init_from_other_bursts is about the restorer that stage 1 starts from: name its folder by "
+                     "config.init_from, and begin with stage1.")
   if config.bae.network == "active_sl" and {"stage2", "end_to_end"} & names:
     raise ValueError("Active S-L is a classifier, through whose choice no gradient passes: leave out stage2 and "
                      "end_to_end, e.g. config.stages=('stage2_warmup', 'stage3').")
@@ -115,6 +118,8 @@ def start_state(experiment: Experiment, stage: Stage, workdir: pathlib.Path) -> 
   state, source = experiment.initial_state(), _source(experiment, workdir)
   if stage.starts_from is None and (not experiment.config.init_from or _is_of_others(source)):
     return state
+  if stage.starts_from is None and experiment.config.init_from_other_bursts:
+    return experiment.load_restorer_of_other_bursts(source, state)
   before = stage_named(experiment.config.init_stage or stage.starts_from or stage.name).name
   if experiment.has_stage(before, source):
     return experiment.load_stage(before, source, state)

@@ -6,7 +6,8 @@ from typing import Any, Sequence
 import jax
 import jax.numpy as jnp
 
-from debir_jax.config.compatibility import check_compatible
+from debir_jax.config.compatibility import OF_BURST_LENGTH, check_compatible
+from debir_jax.restoration.aligned_unet import variables_for_frames
 from debir_jax.training.state import TrainState, split_variables
 from debir_jax.weights.descriptions import with_defaults
 from debir_jax.weights.weight_file import BAENET_FILE, RESTORER_FILE, load_weights
@@ -43,6 +44,22 @@ def load_weight_files(state: TrainState, folder: pathlib.Path, compatibility: di
   return state
 
 
+def load_restorer_of_other_bursts(state: TrainState, folder: pathlib.Path, compatibility: dict[str, Any],
+                                  num_frames: int, *, restorer_file: str = RESTORER_FILE) -> TrainState:
+  """`state` with the restorer of a folder that is for bursts of another length: a start for training.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    ValueError: it was made for something else but for the length of bursts, is damaged, or no `AlignedUNet`.
+  """
+  path = folder / restorer_file
+  if (name := compatibility["restoration"]["architecture"]["name"]) != "aligned_unet":
+    raise ValueError(f"config.init_from_other_bursts: only aligned_unet can start from weights for bursts of another "
+                     f"length, not {name}. Train stage 1 from random weights.")
+  variables = variables_for_frames(_load_compatible(path, "restoration", compatibility, OF_BURST_LENGTH), num_frames)
+  return state.replace(restoration_params=_like(dict(params=state.restoration_params), variables, path)["params"])
+
+
 def fit(folder: pathlib.Path, compatibility: dict[str, Any], parts: Sequence[str], *,
         restorer_file: str = RESTORER_FILE) -> bool:
   """Whether a folder has the named networks, made for what they are to be used for: `load_weight_files` takes them."""
@@ -54,12 +71,12 @@ def fit(folder: pathlib.Path, compatibility: dict[str, Any], parts: Sequence[str
   return True
 
 
-def _load_compatible(path: pathlib.Path, part: str, compatibility: dict[str, Any]) -> Any:
-  """Variables of a file; raises a ValueError where its network was made for something else."""
+def _load_compatible(path, part, compatibility, except_for=()) -> Any:
+  """Variables of a file; raises a ValueError where its network was made for something else, but for some fields."""
   variables, description = load_weights(path)
   wanted = compatibility[part]
   found = {name: description.get(name, {}) for name in wanted}
-  check_compatible(with_defaults(part, found), wanted, f"{part} network in {path}")
+  check_compatible(with_defaults(part, found), wanted, f"{part} network in {path}", except_for=except_for)
   return variables
 
 

@@ -111,3 +111,18 @@ def test_frames_that_do_not_fit_are_named(shape, message):
   """With the shape seen."""
   with pytest.raises(ValueError, match=message):
     _NETWORK.init(jax.random.key(0), jnp.zeros(shape))
+
+
+def test_a_network_for_longer_bursts_starts_as_one_for_shorter_ones():
+  """A burst without the new frames is restored as before, also beside a batch; cut again, it is the same network."""
+  frames = _frames()
+  variables = jax.tree.map(lambda leaf: leaf + 0.01, _NETWORK.init(jax.random.key(0), frames))
+  wider = aligned_unet.variables_for_frames(variables, 6)
+  shapes = lambda variables: jax.tree.map(jnp.shape, variables)
+  assert shapes(wider) == shapes(_NETWORK.init(jax.random.key(0), _frames((6, 8, 12))))
+  left_out = _frames((2, 8, 12), seed=1).at[..., 5].set(0)
+  longer = _NETWORK.apply(wider, jnp.concatenate([frames, left_out]))
+  np.testing.assert_allclose(longer, _NETWORK.apply(variables, frames), atol=1e-3)  # LITTLE counts of what is left out.
+  seen = _NETWORK.apply(wider, jnp.concatenate([frames, left_out.at[..., 5].set(1)]))
+  assert jnp.abs(seen - longer).max() > 0.01
+  jax.tree.map(np.testing.assert_array_equal, aligned_unet.variables_for_frames(wider, 4), variables)

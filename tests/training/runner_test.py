@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 from small_run import NormedMean, small_config, wave_scenes
 
+from configs import burst_sizes
 from debir_jax.evaluation import read_records
 from debir_jax.policies import uniform
+from debir_jax.restoration.aligned_unet import variables_for_frames
 from debir_jax.training import runner
 from debir_jax.training.experiment import Experiment
 from debir_jax.training.stages import STAGES
+from debir_jax.weights.shipped import shipped_files
+from debir_jax.weights.weight_file import load_weights
 
 _STAGES = ("stage1", "stage2", "stage3")
 # Two steps of every stage, both saved.
@@ -81,6 +85,35 @@ def test_stage_1_does_not_begin_at_random_where_a_restorer_was_meant(tmp_path):
     runner.start_state(experiment, STAGES["stage1"], tmp_path / "run")
   (tmp_path / "raft.safetensors").write_bytes(b"")
   assert _same(runner.start_state(experiment, STAGES["stage1"], tmp_path / "run"), experiment.initial_state())
+
+
+def _of_eight_frames(**fields):
+  """The recipe for several burst sizes with few scenes."""
+  config = burst_sizes.get_config()
+  config.data.update(dict(crop_size=32, num_restore_scenes=4, num_bae_scenes=4))
+  config.update_from_flattened_dict(fields)
+  return config
+
+
+def test_stage_1_starts_from_a_restorer_for_other_bursts_where_that_is_said(tmp_path, workdir):
+  """That inside the package, for eight frames in the place of four; else that is refused."""
+  config = _of_eight_frames()
+  start = runner.start_state(experiment := Experiment(config), STAGES["stage1"], tmp_path)
+  known = load_weights(shipped_files("small_stage1")[0])[0]
+  expected = variables_for_frames(known, 8)["params"]
+  assert _same(start.restoration_params, expected) and not _same(known["params"], expected)
+  assert _same(start.bae_params, experiment.initial_state().bae_params)
+  for fields, error in (({"init_from_other_bursts": False}, "num_frames: 4 there, 8 here"),
+                        ({"init_from": str(workdir)}, "is no folder of weight files"),
+                        ({"capture.max_preview_gain": 700.0}, "max_preview_gain: 1024.0 there, 700.0 here"),
+                        ({"restorer.network": "burstormer", "restorer_inputs.aligned": False}, "only aligned_unet")):
+    config = _of_eight_frames(**fields)
+    with pytest.raises((ValueError, FileNotFoundError), match=error):
+      runner.start_state(Experiment(config), STAGES["stage1"], tmp_path)
+  for fields in ({"init_from": ""}, {"stages": ("stage2",)}):
+    config = _of_eight_frames(**fields)
+    with pytest.raises(ValueError, match="begin with stage1"):
+      runner.run(config, tmp_path / "run")
 
 
 def test_a_run_with_such_statistics_goes_on_bit_for_bit(workdir, tmp_path):
