@@ -97,6 +97,8 @@ def get_config(mode: str = "") -> ml_collections.ConfigDict:
       reorient=True,
       seed=0,  # Of the scenes and of the split of the photos.
       cache=False,  # Keep rendered scenes in memory (small data sets only).
+      # Keep them in files of this folder instead, for a run that goes on and for other runs of the same scenes.
+      cache_dir="",
       num_threads=config_dict.placeholder(int),  # That make scenes ahead; None: one per core, at most 8.
       num_prefetched=2,  # Batches that wait or are in the making, each in the device's memory in full.
       on_unreadable="stop",  # Or "skip": log it and take another scene, where a photo cannot be read any more.

@@ -43,7 +43,7 @@ def with_crop_size(config: ml_collections.ConfigDict, crop_size: int) -> ml_coll
   """The config with scenes of another size in px, as fast in px/s as before: to evaluate on, with batches of one."""
   config = config.copy_and_resolve_references()
   config.data.crop_size, config.batch_size, config.parallel.num_devices = crop_size, 1, 1
-  config.data.cache = False  # Large scenes are seen once, and hundreds of them would not fit into memory.
+  config.data.cache, config.data.cache_dir = False, ""  # Large scenes are seen once, and would fill memory or disk.
   return config
 
 
@@ -81,6 +81,8 @@ def parse(options: argparse.ArgumentParser) -> argparse.Namespace:
   use_locks(not args.nolock_workdir)
   args.config = config_of(args.scale, args.photos, args.photo_list)
   args.workdir = (args.workdir or pathlib.Path("runs") / args.scale).expanduser()
+  if args.config.data.cache:
+    args.config.data.cache_dir = str(args.workdir / "scenes")  # For all networks, which see the same scenes.
   args.config.data.data_dir = args.data_dir or args.config.data.data_dir
   if args.test_source:
     args.config.data.test_source = args.test_source

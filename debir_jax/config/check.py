@@ -48,7 +48,8 @@ _POSITIVE = (
     "guard.max_grad_norm", "guard.max_grad_norm_ratio", "restoration_optimizer.clip_norm", "bae_optimizer.clip_norm",
     "restoration_optimizer.offset_rate", *(f"{stage}.learning_rate" for stage in _STAGES),
     "end_to_end.bae_learning_rate")
-_PATHS = ("init_from", "data.photos", "data.photo_list", "data.test_clips", "motion.weights", "evaluation.lpips")
+_PATHS = ("init_from", "data.cache_dir", "data.photos", "data.photo_list", "data.test_clips", "motion.weights",
+          "evaluation.lpips")
 _NAMES = {
     "guard.on_nonfinite": ("stop", "skip"), "guard.on_bad_batch": ("skip", "stop"),
     "guard.on_collapse": ("log", "stop"), "data.on_unreadable": ("stop", "skip"),

@@ -29,6 +29,7 @@ from debir_jax.scenes import (
   CachedScenes,
   ClipScenes,
   DeadLeavesScenes,
+  FiledScenes,
   MixedScenes,
   MotionStatistics,
   Photo,
@@ -152,6 +153,8 @@ def _source_of(data, request):
       request, num_scenes=counts[name], seed=_seed_of(data.seed, request.split, name))
   made = [_MAKERS[name](data, of_name(name)) for name in names if counts[name]]
   source = made[0] if len(made) == 1 else MixedScenes(made)
+  if source.crop_size and data.cache_dir:
+    return FiledScenes(source, local_path(data.cache_dir, "config.data.cache_dir"))
   return CachedScenes(source, use_16_bits=True) if data.cache and source.crop_size else source
 
 

@@ -3,6 +3,7 @@
 from debir_jax.scenes.batches import BatchOptions, SceneBatches, batches, stack_scenes
 from debir_jax.scenes.clips import FRAMES_PER_CAPTURE, Clip, ClipScenes, clip_folder
 from debir_jax.scenes.dead_leaves import DeadLeavesScenes
+from debir_jax.scenes.file_cache import FiledScenes
 from debir_jax.scenes.image_files import UnreadablePhotoError
 from debir_jax.scenes.interpolate import (
     INTERPOLATORS,
@@ -26,8 +27,8 @@ from debir_jax.scenes.source import (
 )
 
 __all__ = [
-    "BatchOptions", "CachedScenes", "Clip", "ClipScenes", "DeadLeavesScenes", "FRAMES_PER_CAPTURE", "INTERPOLATORS",
-    "Interpolator", "MixedScenes", "MotionStatistics", "Photo", "PhotoMotionScenes", "PhotoSplits", "SceneBatches",
-    "SceneSettings", "SceneSource", "UnreadablePhotoError", "batches", "builtin_photos", "check_sequence_length",
-    "clip_folder", "frame_name", "group_of", "interpolate_clip", "interpolate_pair", "interpolator_named",
-    "moving_photo", "photo_folder", "scenes_made_of", "split_photos", "stack_scenes"]
+    "BatchOptions", "CachedScenes", "Clip", "ClipScenes", "DeadLeavesScenes", "FRAMES_PER_CAPTURE", "FiledScenes",
+    "INTERPOLATORS", "Interpolator", "MixedScenes", "MotionStatistics", "Photo", "PhotoMotionScenes", "PhotoSplits",
+    "SceneBatches", "SceneSettings", "SceneSource", "UnreadablePhotoError", "batches", "builtin_photos",
+    "check_sequence_length", "clip_folder", "frame_name", "group_of", "interpolate_clip", "interpolate_pair",
+    "interpolator_named", "moving_photo", "photo_folder", "scenes_made_of", "split_photos", "stack_scenes"]

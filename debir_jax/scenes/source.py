@@ -213,15 +213,21 @@ class CachedScenes:
   def scene(self, index: int) -> Scene:
     if index not in self._scenes:
       scene = jax.device_get(self._source.scene(index))
-      self._scenes[index] = dataclasses.replace(scene, radiance=self._encode(scene.radiance))
+      self._scenes[index] = dataclasses.replace(
+          scene, radiance=encode_16_bits(scene.radiance)) if self._use_16_bits else scene
     scene = self._scenes[index]
-    return jax.tree.map(jnp.asarray, dataclasses.replace(scene, radiance=self._decode(scene.radiance)))
+    scene = dataclasses.replace(scene, radiance=decode_16_bits(scene.radiance)) if self._use_16_bits else scene
+    return jax.tree.map(jnp.asarray, scene)
 
-  def _encode(self, radiance):
-    return np.round(np.clip(radiance, 0, 1) * 65535).astype(np.uint16) if self._use_16_bits else radiance
 
-  def _decode(self, stored):
-    return stored.astype(np.float32) / np.float32(65535) if self._use_16_bits else stored
+def encode_16_bits(radiance: np.ndarray) -> np.ndarray:
+  """Radiance as kept, in steps of 1/65535; values outside [0, 1] are cut."""
+  return np.round(np.clip(radiance, 0, 1) * 65535).astype(np.uint16)
+
+
+def decode_16_bits(stored: np.ndarray) -> np.ndarray:
+  """What `encode_16_bits` kept, float32."""
+  return stored.astype(np.float32) / np.float32(65535)
 
 
 def check_sequence_length(source: SceneSource, timing: BurstTiming, max_total_exposure_s: float) -> None:

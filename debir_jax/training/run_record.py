@@ -23,12 +23,12 @@ from debir_jax.training.state import TrainState
 
 _PACKAGES = ("debir_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 # Fields that may change between two starts of the same stage.
-_FREE_FIELDS = ("stages", "init_from", "init_stage", "init_from_other_bursts", "start_from_scratch",
-                "log_every_steps", "checkpoint_every_steps",
-                "compilation_cache", "compute", "evaluation", "comparison", "parallel", "guard", "profile",
-                "keep_every_steps", "resume_from", "data.data_dir", "data.num_threads", "data.num_prefetched",
-                "data.cache", "data.num_validation_scenes", "data.num_test_scenes", "data.validation_source",
-                "data.test_source", "data.test_clips", "data.test_clips_crop", "data.on_unreadable", "motion.weights")
+_FREE_FIELDS = ("stages", "init_from", "init_stage", "init_from_other_bursts", "start_from_scratch", "log_every_steps",
+                "checkpoint_every_steps", "compilation_cache", "compute", "evaluation", "comparison", "parallel",
+                "guard", "profile", "keep_every_steps", "resume_from", "data.data_dir", "data.num_threads",
+                "data.num_prefetched", "data.cache", "data.cache_dir", "data.num_validation_scenes",
+                "data.num_test_scenes", "data.validation_source", "data.test_source", "data.test_clips",
+                "data.test_clips_crop", "data.on_unreadable", "motion.weights")
 # Fields of scenes, by the only split that they concern: stages that see another one do not mind.
 _FIELDS_OF_SPLIT = {"data.num_restore_scenes": "restore", "data.num_bae_scenes": "bae", "data.bae_photos": "bae"}
 # Fields that came later, with what runs did before there were any: they go on.

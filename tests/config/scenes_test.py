@@ -16,6 +16,7 @@ from debir_jax.runtime.mesh import make_mesh
 from debir_jax.scenes import (
   CachedScenes,
   DeadLeavesScenes,
+  FiledScenes,
   MixedScenes,
   PhotoMotionScenes,
   batches,
@@ -296,6 +297,8 @@ def test_scenes_are_kept_in_memory_on_request(config):
   sources = scene_sources_of(config, dict(test=Grey(2, 230)))
   assert {split: type(source) for split, source in sources.items()} == dict(
       restore=CachedScenes, bae=CachedScenes, validation=CachedScenes, test=Grey)
+  config.data.cache_dir = "~/scenes"  # Goes before memory.
+  assert type(scene_sources_of(config)["bae"]) is FiledScenes
 
 
 @pytest.mark.parametrize("timing, second_start", [("paper", 176), ("release", 179)])
