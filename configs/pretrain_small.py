@@ -3,11 +3,12 @@
 nice -n 19 python -m debir_jax.main --config=configs/pretrain_small.py --config.data.photos=FOLDER,FOLDER \
     --workdir=runs/pretrain_small
 
-About three hours of 2 free CPU cores, two of them stage 1, and 18 GB of memory, or with --config.data.cache_dir=FOLDER as
-much disk. Resumable at any moment by the same command. docs/training.md says where to get the photos of its list;
-others: --config.data.photo_list="" and a folder of a few hundred. The networks are those of `quickstart.py`, at larger
-crops and for longer: 1.2 dB better on unseen photos; DEBIR 0.17 ± 0.05 dB ahead of the best fixed exposure and 0.65 ±
-0.07 of bracketing, all fine-tuned (`experiments/weights`; `experiments/pretraining` has how it was chosen).
+About three hours of 2 free CPU cores, two of them stage 1, and 18 GB of memory (or as much disk, with
+--config.data.cache_dir=FOLDER). Resumable at any moment by the same command. docs/training.md says where to get the
+photos of its list; others: --config.data.photo_list="" and a folder of a few hundred. The networks are those of
+`quickstart.py`, at larger crops and for longer: 1.2 dB better on unseen photos; DEBIR 0.17 ± 0.05 dB ahead of the best
+fixed exposure and 0.65 ± 0.07 of bracketing, all fine-tuned (`experiments/weights`; `experiments/pretraining` has how it
+was chosen).
 """
 
 from configs import default, quickstart

@@ -158,6 +158,17 @@ def test_the_scale_of_hours_starts_from_the_weights_inside_the_package(tmp_path)
     assert networks._source(of_two, root, name) == root / "networks" / name
 
 
+def test_labels_are_searched_once_for_all_networks(workdir, monkeypatch):
+  """A network begins with those of another one of the same scenes and restorer, but not with those of other ones."""
+  monkeypatch.setattr("debir_jax.training.runner.run", lambda config, workdir: None)
+  labels = lambda name: workdir / "networks" / name / "stage2_warmup" / "labels.json"
+  for name, changes in (("same", {"bae.use_gain": False}), ("another", {"seed": 5})):
+    with pytest.raises(FileNotFoundError, match=f"There is no {name}"):  # Nothing is trained.
+      networks.trained(scales.config_of("tiny"), workdir, name, changes)
+  assert labels("same").read_text() == labels("DEBIR").read_text()
+  assert not labels("another").exists()
+
+
 @pytest.mark.slow
 def test_sensitivity_of_the_networks_of_table1(workdir):
   """Numbers for every frame and speed, a landscape with the budget's edge, and three figures."""
