@@ -7,8 +7,8 @@ About three hours of 2 free CPU cores, two of them stage 1, and 18 GB of memory 
 --config.data.cache_dir=FOLDER). Resumable at any moment by the same command. docs/training.md says where to get the
 photos of its list; others: --config.data.photo_list="" and a folder of a few hundred. The networks are those of
 `quickstart.py`, at larger crops and for longer: 1.2 dB better on unseen photos; DEBIR 0.17 ± 0.05 dB ahead of the best
-fixed exposure and 0.65 ± 0.07 of bracketing, all fine-tuned (`experiments/weights`; `experiments/pretraining` has how it
-was chosen).
+fixed exposure and 0.65 ± 0.07 of bracketing, all fine-tuned (`experiments/weights`). How it was chosen:
+`experiments/pretraining`.
 """
 
 from configs import default, quickstart
