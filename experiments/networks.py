@@ -32,6 +32,7 @@ UNIFORM_EXPOSURE = "uniform exposure (BAENet)"
 _RESTORER = "restorer"
 STAGES = ("stage2_warmup", "stage2", "stage3")
 WARM_UP = ("warm-up", "stage2_warmup")
+_FROM_OTHER_BURSTS = {"init_from_other_bursts": True, "stage1.num_steps": 3000, "stage1.learning_rate": 3e-4}
 # Of the weights inside the package: name there, what is of this network, in which file its restorer is.
 _SHIPPED = {_RESTORER: ("small", ["restoration"], RESTORER_STAGE1_FILE),
             DEBIR: ("small", ["restoration", "bae"], RESTORER_FILE)}
@@ -43,10 +44,12 @@ def on_other_scenes(workdir: pathlib.Path, source: str) -> pathlib.Path:
 
 
 def pretrained(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> tuple[Experiment, TrainState]:
-  """Stage 1, from which everything else starts; trained, unless the weights of `config.init_from` have it."""
+  """Stage 1, from which everything else starts; trained, unless the weights inside the package have it. Where those are
+  for bursts of another length, it starts from them."""
   source = _source(config, workdir, _RESTORER)
   if source == _folder(config, workdir, _RESTORER):
-    runner.run(_changed(config, {"stages": ("stage1",), "init_from": ""}), str(source))
+    start = _FROM_OTHER_BURSTS if _of_package(config, _RESTORER, other_bursts=True) else {"init_from": ""}
+    runner.run(_changed(config, {"stages": ("stage1",), **start}), str(source))
   experiment = Experiment(config)
   return experiment, experiment.load_stage("stage1", source, experiment.initial_state())
 
@@ -130,13 +133,17 @@ def _source(config, workdir, name) -> pathlib.Path:
   """Where a network is found: in the weights inside the package, where the config starts from those and they are for
   its bursts and networks; else in a run of its own."""
   own = _folder(config, workdir, name)
-  if name not in _SHIPPED or not config.init_from or own.is_dir():
-    return own
+  return own if own.is_dir() else _of_package(config, name) or own
+
+
+def _of_package(config, name, *, other_bursts=False) -> pathlib.Path | None:
+  """The folder of a network in the weights inside the package, where the config starts from those and they fit."""
+  package = shipped_files(DEFAULT)[0].parent
+  if name not in _SHIPPED or not config.init_from or local_path(config.init_from, "config.init_from") != package:
+    return None
   weights, parts, restorer_file = _SHIPPED[name]
-  folder = shipped_files(weights)[0].parent
-  of_package = local_path(config.init_from, "config.init_from") == shipped_files(DEFAULT)[0].parent
-  compatibility = compatibility_of(config, models_of(config))
-  return folder if of_package and fit(folder, compatibility, parts, restorer_file=restorer_file) else own
+  folder, compatibility = shipped_files(weights)[0].parent, compatibility_of(config, models_of(config))
+  return folder if fit(folder, compatibility, parts, restorer_file=restorer_file, other_bursts=other_bursts) else None
 
 
 def _share_labels(config, folder) -> None:

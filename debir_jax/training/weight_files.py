@@ -61,11 +61,15 @@ def load_restorer_of_other_bursts(state: TrainState, folder: pathlib.Path, compa
 
 
 def fit(folder: pathlib.Path, compatibility: dict[str, Any], parts: Sequence[str], *,
-        restorer_file: str = RESTORER_FILE) -> bool:
-  """Whether a folder has the named networks, made for what they are to be used for: `load_weight_files` takes them."""
+        restorer_file: str = RESTORER_FILE, other_bursts: bool = False) -> bool:
+  """Whether a folder has the named networks, made for what they are to be used for: `load_weight_files` takes them.
+
+  With `other_bursts`, also for bursts of another length: `load_restorer_of_other_bursts` takes them.
+  """
   try:
     for part in parts:
-      _load_compatible(folder / (restorer_file if part == "restoration" else _FILES[part]), part, compatibility)
+      _load_compatible(folder / (restorer_file if part == "restoration" else _FILES[part]), part, compatibility,
+                       OF_BURST_LENGTH if other_bursts else ())
   except (FileNotFoundError, ValueError):
     return False
   return True

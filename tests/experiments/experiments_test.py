@@ -140,8 +140,9 @@ def test_the_scale_of_hours_goes_on_with_its_own_config(tmp_path):
     check_config(scales.config_of("small"), STAGES["stage1"], tmp_path)
 
 
-def test_the_scale_of_hours_starts_from_the_weights_inside_the_package(tmp_path):
-  """Stage 1 is theirs, and nothing is trained for it; bursts that they are not for want a stage 1 of their own."""
+def test_the_scale_of_hours_starts_from_the_weights_inside_the_package(tmp_path, monkeypatch):
+  """Stage 1 is theirs, and nothing is trained for it; for bursts of another length it is trained on from there, for
+  another black level from the beginning."""
   config = scales.config_of("medium", "builtin")
   config.data.update(dict(photo_list="", num_restore_scenes=8, num_bae_scenes=8))
   experiment, start = networks.pretrained(config, tmp_path)
@@ -156,6 +157,16 @@ def test_the_scale_of_hours_starts_from_the_weights_inside_the_package(tmp_path)
   for name in ("restorer", networks.DEBIR):
     assert networks._source(config, tmp_path, name) == weights
     assert networks._source(of_two, root, name) == root / "networks" / name
+  ran = []
+  monkeypatch.setattr("debir_jax.training.runner.run", lambda config, folder: ran.append(config))
+  black = config.copy_and_resolve_references()
+  black.capture.black_level = 0.05
+  for its_config, root in ((of_two, root), (black, tmp_path / "black")):
+    with pytest.raises(FileNotFoundError):  # Nothing was trained.
+      networks.pretrained(its_config, root)
+  assert [(run.stages, run.init_from_other_bursts, run.stage1.num_steps) for run in ran] == [
+      (("stage1",), True, 3000), (("stage1",), False, config.stage1.num_steps)]
+  assert [run.init_from for run in ran] == [str(weights), ""]
 
 
 def test_labels_are_searched_once_for_all_networks(workdir, monkeypatch):
