@@ -5,6 +5,8 @@ A mosaic `[H, W]` is RGGB: R at (0, 0), Gr at (0, 1), Gb at (1, 0), B at (1, 1),
 Every function takes leading axes (frames, batch) and does not clip, so that calls can be chained.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -153,10 +155,14 @@ def reorient(packed: jax.Array, orientation: jax.Array) -> jax.Array:
   """
   if packed.shape[-3] != packed.shape[-2]:
     raise ValueError(f"Only squares have 8 orientations, got shape {packed.shape}.")
-  if_bit = lambda bit, change, planes: jax.lax.cond(orientation & bit > 0, change, lambda planes: planes, planes)
-  packed = if_bit(1, lambda planes: _repeat_last(flip_left_right(planes), -2), packed)
-  packed = if_bit(2, lambda planes: _repeat_last(flip_up_down(planes), -3), packed)
-  return if_bit(4, transpose, packed)
+  # Of the places of one image, as the planes themselves are hundreds of images: each is read once, and written once.
+  places = jnp.arange(math.prod(packed.shape[-3:])).reshape(packed.shape[-3:])
+  if_bit = lambda bit, change, places: jax.lax.cond(orientation & bit > 0, change, lambda places: places, places)
+  places = if_bit(1, lambda places: _repeat_last(flip_left_right(places), -2), places)
+  places = if_bit(2, lambda places: _repeat_last(flip_up_down(places), -3), places)
+  places = if_bit(4, transpose, places)
+  flat = packed.reshape(*packed.shape[:-3], -1)
+  return jnp.take(flat, places.ravel(), axis=-1, mode="clip").reshape(packed.shape)
 
 
 def reorient_flow(flow: jax.Array, orientation: jax.Array) -> jax.Array:
