@@ -21,16 +21,30 @@ import numpy as np
 
 from debir_jax.imaging.bayer import NUM_ORIENTATIONS, reorient, reorient_flow
 from debir_jax.scenes.image_files import UnreadablePhotoError
-from debir_jax.scenes.source import SceneSource, scene_in_epoch
+from debir_jax.scenes.source import SceneSource, decoded, kept_scene
 from debir_jax.types import Scene
 
 _ORIENTATION_TAG = 0x0f11b
 _MANY_EPOCHS = 2**31  # Endless for all compatibility; grain's own endless repeat overflows with batches of one.
 
-_empty = jax.jit(lambda scene, count: jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype), scene),
-                 static_argnums=1)
-_put = jax.jit(lambda batch, scene, index: jax.tree.map(lambda leaf, part: leaf.at[index].set(part), batch, scene),
-               donate_argnums=0)
+
+@functools.partial(jax.jit, static_argnums=1)
+def _empty(scene, count):
+  """A batch for scenes like this one."""
+  return jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype), decoded(scene))
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _put(batch, scene, index, orientation):
+  """A batch with a scene at an index, in an orientation unless that is None: read once, and written once."""
+  scene = decoded(scene if orientation is None else _reorient(scene, orientation))
+  return jax.tree.map(lambda leaf, part: leaf.at[index].set(part), batch, scene)
+
+
+def _reorient(scene, orientation):
+  motion = scene.motion and dataclasses.replace(
+      scene.motion, flow_px=reorient_flow(scene.motion.flow_px, orientation))
+  return dataclasses.replace(scene, radiance=reorient(scene.radiance, orientation), motion=motion)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -127,13 +141,6 @@ def batches(
   return SceneBatches(iterator, start_step, reader)
 
 
-@jax.jit
-def _reorient(scene: Scene, orientation) -> Scene:
-  motion = scene.motion and dataclasses.replace(
-      scene.motion, flow_px=reorient_flow(scene.motion.flow_px, orientation))
-  return dataclasses.replace(scene, radiance=reorient(scene.radiance, orientation), motion=motion)
-
-
 class _Reader:
   """Makes scenes of a source in threads, with the remedy for unreadable ones."""
 
@@ -144,7 +151,7 @@ class _Reader:
   def batch(self, wanted, device=None):
     """The scenes of (epoch, index) pairs `[B, 2]`, stacked on the device."""
     with jax.default_device(device):
-      return stack_scenes(self._scenes(wanted, device), len(wanted))
+      return _stacked(self._scenes(wanted, device), len(wanted))
 
   def sharded_batch(self, wanted, sharding):
     """The same over devices: those of this process make their scenes, one device after the other."""
@@ -158,7 +165,7 @@ class _Reader:
     self._pool.shutdown(wait=False, cancel_futures=True)
 
   def _scenes(self, wanted, device):
-    """In their order, no more of them ahead than there are threads."""
+    """Scenes as they are kept, and their orientations, in their order, no more ahead than there are threads."""
     making = collections.deque()
     for epoch, index in wanted.tolist():
       making.append(self._pool.submit(self._scene, epoch, index, device))
@@ -170,15 +177,15 @@ class _Reader:
   def _scene(self, epoch, index, device):
     with jax.default_device(device):
       scene = self._readable_scene(epoch, index)
-      if not self._options.reorient:
-        return scene
-      rng = np.random.default_rng([self._seed, _ORIENTATION_TAG, epoch, index])
-      return _reorient(scene, rng.integers(NUM_ORIENTATIONS))
+    if not self._options.reorient:
+      return scene, None
+    rng = np.random.default_rng([self._seed, _ORIENTATION_TAG, epoch, index])
+    return scene, rng.integers(NUM_ORIENTATIONS)
 
   def _readable_scene(self, epoch, index):
     for offset in range(len(self._source)):
       try:
-        return scene_in_epoch(self._source, (index + offset) % len(self._source), epoch)
+        return kept_scene(self._source, (index + offset) % len(self._source), epoch)
       except UnreadablePhotoError as error:
         if self._options.on_unreadable == "stop":
           raise
@@ -195,8 +202,13 @@ def stack_scenes(scenes: Iterable[Scene], count: int) -> Scene:
     scenes: made one at a time if they are a generator: beside the batch, one of them is in memory.
     count: how many there are, at least one.
   """
+  return _stacked(((scene, None) for scene in scenes), count)
+
+
+def _stacked(scenes, count):
+  """The same of pairs of a scene and its orientation."""
   batch = None
-  for index, scene in enumerate(scenes):
-    batch = _put(_empty(scene, count) if batch is None else batch, scene, index)
+  for index, (scene, orientation) in enumerate(scenes):
+    batch = _put(_empty(scene, count) if batch is None else batch, scene, index, orientation)
     del scene
   return jax.block_until_ready(batch)

@@ -17,7 +17,7 @@ from debir_jax.runtime.fingerprint import fingerprint
 from debir_jax.scenes.source import (
   SceneSource,
   check_index,
-  decode_16_bits,
+  decoded,
   encode_16_bits,
   group_of,
   scenes_made_of,
@@ -50,7 +50,11 @@ class FiledScenes:
     return scenes_made_of(self._source)
 
   def scene(self, index: int) -> Scene:
-    """A scene, rendered where there is no file of it.
+    """See `kept_scene`."""
+    return jax.tree.map(jnp.asarray, decoded(self.kept_scene(index)))
+
+  def kept_scene(self, index: int) -> Scene:
+    """A scene as it is kept, see `decoded`, rendered where there is no file of it.
 
     Raises:
       ValueError: its file is damaged, or there is no room for all of them.
@@ -62,9 +66,7 @@ class FiledScenes:
       scene = self._rendered(index)
       write_bytes(radiance, _npy(scene.radiance))
       write_bytes(others, _npz(jax.tree.leaves(dataclasses.replace(scene, radiance=np.zeros(0)))))
-    leaves = [jnp.asarray(leaf) for leaf in _read_npz(others)]
-    return dataclasses.replace(jax.tree.unflatten(structure, leaves),
-                               radiance=jnp.asarray(decode_16_bits(_read_npy(radiance))))
+    return dataclasses.replace(jax.tree.unflatten(structure, _read_npz(others)), radiance=_read_npy(radiance))
 
   @functools.cached_property
   def _place(self) -> tuple[pathlib.Path, Any]:

@@ -106,6 +106,11 @@ def scene_in_epoch(source: SceneSource, index: int, epoch: int) -> Scene:
   return source.scene_in_epoch(index, epoch) if hasattr(source, "scene_in_epoch") else source.scene(index)
 
 
+def kept_scene(source: SceneSource, index: int, epoch: int) -> Scene:
+  """`scene_in_epoch`, as caches keep it, see `decoded`."""
+  return source.kept_scene(index) if hasattr(source, "kept_scene") else scene_in_epoch(source, index, epoch)
+
+
 def scenes_made_of(source: SceneSource) -> str:
   """A text that differs where scenes differ, as far as their source says: by a method `made_of() -> str`, or its sizes.
   """
@@ -211,13 +216,15 @@ class CachedScenes:
     return scenes_made_of(self._source)
 
   def scene(self, index: int) -> Scene:
+    return jax.tree.map(jnp.asarray, decoded(self.kept_scene(index)))
+
+  def kept_scene(self, index: int) -> Scene:
+    """A scene as it is kept; see `decoded`."""
     if index not in self._scenes:
       scene = jax.device_get(self._source.scene(index))
       self._scenes[index] = dataclasses.replace(
           scene, radiance=encode_16_bits(scene.radiance)) if self._use_16_bits else scene
-    scene = self._scenes[index]
-    scene = dataclasses.replace(scene, radiance=decode_16_bits(scene.radiance)) if self._use_16_bits else scene
-    return jax.tree.map(jnp.asarray, scene)
+    return self._scenes[index]
 
 
 def encode_16_bits(radiance: np.ndarray) -> np.ndarray:
@@ -225,9 +232,12 @@ def encode_16_bits(radiance: np.ndarray) -> np.ndarray:
   return np.round(np.clip(radiance, 0, 1) * 65535).astype(np.uint16)
 
 
-def decode_16_bits(stored: np.ndarray) -> np.ndarray:
-  """What `encode_16_bits` kept, float32."""
-  return stored.astype(np.float32) / np.float32(65535)
+def decoded(kept: Scene) -> Scene:
+  """A scene whose radiance `encode_16_bits` may have kept, with radiance in float32."""
+  if kept.radiance.dtype != np.uint16:
+    return kept
+  # Not by a division, which XLA replaces: then scenes would differ in the last bit by how they are read.
+  return dataclasses.replace(kept, radiance=kept.radiance.astype(np.float32) * np.float32(1 / 65535))
 
 
 def check_sequence_length(source: SceneSource, timing: BurstTiming, max_total_exposure_s: float) -> None:

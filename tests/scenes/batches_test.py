@@ -214,6 +214,25 @@ def test_16_bit_cache_rounds_alike_every_time(photo_source):
   np.testing.assert_allclose(first.radiance, photo_source.scene(3).radiance, atol=7.8e-6)
 
 
+@pytest.mark.parametrize("reorient", [False, True])
+def test_batches_of_scenes_kept_in_16_bits_are_those_of_the_scenes_to_the_bit(photo_source, reorient):
+  """Which are decoded and turned on their way into the batch."""
+  class Plain:
+    """The same scenes, of a source that keeps none."""
+
+    def __init__(self, source):
+      self.crop_size, self.num_subframes, self.scene = source.crop_size, source.num_subframes, source.scene
+
+    def __len__(self):
+      return len(photo_source)
+
+  cache, options = scenes.CachedScenes(photo_source, use_16_bits=True), BatchOptions(reorient=reorient)
+  kept, plain = (scenes.batches(source, 2, 0, options=options) for source in (cache, Plain(cache)))
+  for _ in range(6):
+    _assert_equal(next(kept), next(plain))
+  kept.close(), plain.close()
+
+
 def test_cache_refuses_what_does_not_fit():
   """The message has both sizes."""
   with pytest.raises(ValueError, match=r"Caching 5 scenes takes .* GiB, more than max_bytes"):
