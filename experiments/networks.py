@@ -35,7 +35,8 @@ WARM_UP = ("warm-up", "stage2_warmup")
 _FROM_OTHER_BURSTS = {"init_from_other_bursts": True, "stage1.num_steps": 3000, "stage1.learning_rate": 3e-4}
 # Of the weights inside the package: name there, what is of this network, in which file its restorer is.
 _SHIPPED = {_RESTORER: ("small", ["restoration"], RESTORER_STAGE1_FILE),
-            DEBIR: ("small", ["restoration", "bae"], RESTORER_FILE)}
+            DEBIR: ("small", ["restoration", "bae"], RESTORER_FILE),
+            UNIFORM_EXPOSURE: ("small_one_time", ["restoration", "bae"], RESTORER_FILE)}
 
 
 def on_other_scenes(workdir: pathlib.Path, source: str) -> pathlib.Path:

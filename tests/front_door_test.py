@@ -1,6 +1,7 @@
 """The front door: weights in, exposure times and images out, from any folder and with few imports."""
 
 import dataclasses
+import itertools
 import pathlib
 import shutil
 import subprocess
@@ -57,7 +58,7 @@ def test_importing_the_package_imports_nothing_else(tmp_path):
   known = _python("import sys, debir_jax; print([m for m in ('jax', 'numpy', 'flax') if m in sys.modules], "
                   "set(debir_jax.__all__) <= set(dir(debir_jax)), debir_jax.list_weights(), 'jax' in sys.modules)",
                   tmp_path)
-  assert known.split() == ["[]", "True", "('small',", "'small_stage1')", "False"]
+  assert known.split() == ["[]", "True", "('small',", "'small_stage1',", "'small_one_time')", "False"]
   with pytest.raises(AttributeError, match="nothing"):
     debir_jax.nothing  # pylint: disable=pointless-statement
 
@@ -141,7 +142,7 @@ def test_large_images_are_restored_in_tiles(tmp_path):
   np.testing.assert_allclose(tiled[:64, :16], whole[:64, :16], atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["small", "small_stage1"])
+@pytest.mark.parametrize("name", debir_jax.list_weights())
 def test_shipped_weights_are_finite_and_for_the_paper(name):
   """Every name loads; both restorers share their BAENet, so that exposure times are compared under equal ones."""
   model = debir_jax.load(name)
@@ -150,9 +151,17 @@ def test_shipped_weights_are_finite_and_for_the_paper(name):
   assert set(model.description) == {"restorer", "baenet"}
 
 
-def test_the_two_shipped_restorers_differ():
-  stage1, stage3 = (load_weights(shipped_files(name)[0])[0] for name in ("small_stage1", "small"))
-  assert any(np.any(a != b) for a, b in zip(jax.tree.leaves(stage1), jax.tree.leaves(stage3)))
+def test_the_shipped_restorers_differ():
+  files = [load_weights(shipped_files(name)[0])[0] for name in debir_jax.list_weights()]
+  for one, other in itertools.combinations(files, 2):
+    assert any(np.any(a != b) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other)))
+
+
+def test_the_network_of_one_time_predicts_one_time(model):
+  """For all frames, and others than those of the network of several."""
+  previews = np.random.default_rng(0).uniform(0, 0.5, (2, 64, 64, 4)).astype(np.float32)
+  times = debir_jax.load("small_one_time").exposure_times(previews, 700.0)
+  assert times.shape == (4,) and np.ptp(times) < 1e-6 < np.ptp(model.exposure_times(previews, 700.0))
 
 
 def test_a_folder_or_a_file_is_loaded_like_a_name(tmp_path, model, burst):
@@ -170,7 +179,7 @@ def test_a_folder_or_a_file_is_loaded_like_a_name(tmp_path, model, burst):
 
 
 def test_what_is_not_there_is_named_with_what_is(tmp_path):
-  with pytest.raises(FileNotFoundError, match="'huge'.*small, small_stage1"):
+  with pytest.raises(FileNotFoundError, match="'huge'.*small, small_stage1, small_one_time"):
     debir_jax.load("huge")
   with pytest.raises(FileNotFoundError, match="neither restorer.safetensors nor baenet.safetensors.*convert --help"):
     debir_jax.load(tmp_path)

@@ -9,6 +9,7 @@ _FOLDER = pathlib.Path(__file__).parent
 _SHIPPED = {
     "small": ("small/restorer.safetensors", "small/baenet.safetensors"),
     "small_stage1": ("small/restorer_stage1.safetensors", "small/baenet.safetensors"),
+    "small_one_time": ("small_one_time/restorer.safetensors", "small_one_time/baenet.safetensors"),
 }
 
 
@@ -17,7 +18,9 @@ def list_weights() -> tuple[str, ...]:
 
   "small": a restorer (`AlignedUNet`) of 596,788 parameters, fine-tuned under BAENet's exposure times, and a BAENet of
   63,221, for bursts of four frames. "small_stage1": the same BAENet, with the restorer as it was before that, trained
-  on exposure times at random: compare fixed exposure times under this one.
+  on exposure times at random: compare fixed exposure times under this one. "small_one_time": a BAENet of 59,378
+  parameters that predicts one exposure time for all frames, and a restorer that was fine-tuned under it, from the same
+  stage 1: what times of their own are worth.
   """
   return tuple(_SHIPPED)
 

@@ -157,6 +157,10 @@ def test_the_scale_of_hours_starts_from_the_weights_inside_the_package(tmp_path,
   for name in ("restorer", networks.DEBIR):
     assert networks._source(config, tmp_path, name) == weights
     assert networks._source(of_two, root, name) == root / "networks" / name
+  one_time = config.copy_and_resolve_references()
+  one_time.bae.network = "uniform_exposure"
+  assert networks._source(one_time, tmp_path, networks.UNIFORM_EXPOSURE).name == "small_one_time"
+  assert networks._source(one_time, tmp_path, networks.DEBIR) == tmp_path / "networks" / "DEBIR"  # Another network.
   ran = []
   monkeypatch.setattr("debir_jax.training.runner.run", lambda config, folder: ran.append(config))
   black = config.copy_and_resolve_references()
