@@ -9,23 +9,15 @@ from typing import Any
 import zipfile
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from debir_jax.runtime.files import write_bytes
 from debir_jax.runtime.fingerprint import fingerprint
-from debir_jax.scenes.source import (
-  SceneSource,
-  check_index,
-  decoded,
-  encode_16_bits,
-  group_of,
-  scenes_made_of,
-)
+from debir_jax.scenes.source import KeptScenes, SceneSource, check_index, encode_16_bits
 from debir_jax.types import Scene
 
 
-class FiledScenes:
+class FiledScenes(KeptScenes):
   """Keeps every rendered scene in a folder, its radiance rounded as `CachedScenes` does with 16 bits.
 
   Files are in `<folder>/<scenes>`, where the name <scenes> tells apart what sources say they are made of and how their
@@ -35,23 +27,8 @@ class FiledScenes:
 
   def __init__(self, source: SceneSource, folder: pathlib.Path):
     """A source whose scenes are to be kept, and the folder, which is made where it is absent."""
-    self.crop_size, self.num_subframes = source.crop_size, source.num_subframes
-    self._source, self._folder = source, folder
-
-  def __len__(self) -> int:
-    return len(self._source)
-
-  def group(self, index: int) -> str:
-    """As its source says."""
-    return group_of(self._source, index)
-
-  def made_of(self) -> str:
-    """As its source says."""
-    return scenes_made_of(self._source)
-
-  def scene(self, index: int) -> Scene:
-    """See `kept_scene`."""
-    return jax.tree.map(jnp.asarray, decoded(self.kept_scene(index)))
+    super().__init__(source)
+    self._folder = folder
 
   def kept_scene(self, index: int) -> Scene:
     """A scene as it is kept, see `decoded`, rendered where there is no file of it.

@@ -188,21 +188,12 @@ class MixedScenes:
     raise AssertionError("The index was checked.")
 
 
-class CachedScenes:
-  """Keeps every rendered scene in host memory, in full or quantised to 16 bits.
-
-  With 16 bits, radiance is rounded to steps of 1/65535 (error at most 7.7e-6; values outside [0, 1] are cut), also
-  when a scene is first handed out, so that a scene is the same however often it was asked for.
+class KeptScenes:
+  """The scenes of a source by a method `kept_scene(index) -> Scene`, whose radiance may be as `encode_16_bits` makes it.
   """
 
-  def __init__(self, source: SceneSource, *, use_16_bits: bool = False, max_bytes: int = 8 * 2**30):
-    """Raises ValueError if the scenes would take more than max_bytes."""
-    num_bytes = len(source) * source.num_subframes * source.crop_size**2 * (2 if use_16_bits else 4)
-    if num_bytes > max_bytes:
-      raise ValueError(f"Caching {len(source)} scenes takes {num_bytes / 2**30:.1f} GiB, more than max_bytes = "
-                       f"{max_bytes / 2**30:.1f} GiB. Use fewer scenes, 16 bits, or no cache.")
-    self.crop_size, self.num_subframes = source.crop_size, source.num_subframes
-    self._source, self._use_16_bits, self._scenes = source, use_16_bits, {}
+  def __init__(self, source: SceneSource):
+    self.crop_size, self.num_subframes, self._source = source.crop_size, source.num_subframes, source
 
   def __len__(self) -> int:
     return len(self._source)
@@ -217,6 +208,23 @@ class CachedScenes:
 
   def scene(self, index: int) -> Scene:
     return jax.tree.map(jnp.asarray, decoded(self.kept_scene(index)))
+
+
+class CachedScenes(KeptScenes):
+  """Keeps every rendered scene in host memory, in full or quantised to 16 bits.
+
+  With 16 bits, radiance is rounded to steps of 1/65535 (error at most 7.7e-6; values outside [0, 1] are cut), also
+  when a scene is first handed out, so that a scene is the same however often it was asked for.
+  """
+
+  def __init__(self, source: SceneSource, *, use_16_bits: bool = False, max_bytes: int = 8 * 2**30):
+    """Raises ValueError if the scenes would take more than max_bytes."""
+    super().__init__(source)
+    num_bytes = len(source) * source.num_subframes * source.crop_size**2 * (2 if use_16_bits else 4)
+    if num_bytes > max_bytes:
+      raise ValueError(f"Caching {len(source)} scenes takes {num_bytes / 2**30:.1f} GiB, more than max_bytes = "
+                       f"{max_bytes / 2**30:.1f} GiB. Use fewer scenes, 16 bits, files (`FiledScenes`), or no cache.")
+    self._use_16_bits, self._scenes = use_16_bits, {}
 
   def kept_scene(self, index: int) -> Scene:
     """A scene as it is kept; see `decoded`."""
