@@ -3,9 +3,9 @@
   python -m experiments.frames --photos=FOLDER,FOLDER --photo_list=experiments/pretraining/photo_splits.json \
       --to=experiments/weights/frames
 
-The pair is `small_burst_sizes` of the weights inside the package, or another one of `configs/burst_sizes.py`, and chooses
-the exposure times of each size; all methods are restored by its restorer as stage 1 left it, which was made for none of
-them. Each frame has the same part of the budget, as in Table 4 of the paper; one scene is the same for all sizes, so
+The pair is `small_burst_sizes` of the weights inside the package, or another one of `configs/burst_sizes.py`, and
+chooses the exposure times of each size; all methods are restored by its restorer as stage 1 left it, which was made for
+none of them. Each frame has the same part of the budget, as in Table 4 of the paper. All sizes see the same scenes, so
 columns may be compared. Last column: as many frames as the pair chooses by itself, which is free to take all of them.
 Written to --to: table.md, table.csv, records and figures.
 """

@@ -189,8 +189,7 @@ class MixedScenes:
 
 
 class KeptScenes:
-  """The scenes of a source by a method `kept_scene(index) -> Scene`, whose radiance may be as `encode_16_bits` makes it.
-  """
+  """Scenes of a source by a method `kept_scene(index) -> Scene`, whose radiance may be as `encode_16_bits` makes it."""
 
   def __init__(self, source: SceneSource):
     self.crop_size, self.num_subframes, self._source = source.crop_size, source.num_subframes, source
