@@ -4,9 +4,9 @@ r"""BAENets of several runs on the same captures, under one restorer, beside fix
       --photo_list=experiments/pretraining/photo_splits.json --bae runs/quickstart runs/other --to=runs/recipes
 
 The restorer is that of stage 1 of --from, so that only the exposure times differ; each run of --bae gives its BAENet as
-stage 2 left it, by its own config. Scenes are of validation photos, on which choices are made and nothing is claimed.
-Written to --to: table.md, the mean and, by fifths of the motion that the previews show, where a BAENet wins and loses;
-scores.json.
+stage 2 left it, by its own config; weights inside the package go by their names. Scenes are of validation photos, on
+which choices are made and nothing is claimed. Written to --to: table.md, the mean and, by fifths of the motion that the
+previews show, where a BAENet wins and loses; scores.json.
 """
 
 import pathlib
@@ -21,7 +21,10 @@ from debir_jax.evaluation.statistics import Units, mean_and_error
 from debir_jax.policies import Policy, uniform
 from debir_jax.runtime.platform import prepare_memory
 from debir_jax.training.experiment import Experiment
+from debir_jax.training.weight_files import is_weight_folder
 from debir_jax.types import SUBFRAME_RATE_HZ
+from debir_jax.weights.model import load
+from debir_jax.weights.shipped import list_weights
 from experiments import yardstick
 from experiments.tables import mean_with_interval
 
@@ -29,16 +32,18 @@ _UNIFORM = (12, 16, 20, 24, 28, 32)  # Exposure times of all frames, in 1/1920 s
 _PARTS = 5  # Of the captures, by motion.
 
 
-def policy_of(workdir: pathlib.Path, stage: str = "stage2") -> Policy:
-  """The BAENet of a run, as a stage left it.
+def policy_of(source: pathlib.Path, stage: str = "stage2") -> Policy:
+  """The BAENet of a run, as a stage left it, or of weights: a folder, or a name of `debir_jax.list_weights`.
 
   Raises:
     FileNotFoundError: the run, or the stage, is not there.
   """
-  experiment = Experiment(run_config(workdir))
-  if not experiment.has_stage(stage, workdir):
-    raise FileNotFoundError(f"{workdir} has no {stage}.")
-  return experiment.bae_policy(experiment.load_stage(stage, workdir, experiment.initial_state()))
+  if str(source) in list_weights() or is_weight_folder(source):
+    return load(str(source)).policy
+  experiment = Experiment(run_config(source))
+  if not experiment.has_stage(stage, source):
+    raise FileNotFoundError(f"{source} has no {stage}.")
+  return experiment.bae_policy(experiment.load_stage(stage, source, experiment.initial_state()))
 
 
 def run(experiment: Experiment, variables, policies: dict[str, Policy], split: str) -> dict:
@@ -79,7 +84,8 @@ def main(argv: list[str]) -> None:
   """Measures and writes."""
   parser = yardstick.make_parser("bae_recipes", __doc__)
   yardstick.add_run_options(parser)
-  parser.add_argument("--bae", nargs="+", type=pathlib.Path, default=[], metavar="WORKDIR", help="runs with stage 2")
+  parser.add_argument("--bae", nargs="+", type=pathlib.Path, default=[], metavar="RUN",
+                      help="runs with stage 2, or weights")
   parser.add_argument("--split", choices=("validation", "test"), default="validation", help="of scenes (%(default)s)")
   args = parser.parse_args(argv)
   prepare_memory()
