@@ -1,6 +1,6 @@
 """A page of results out of what the experiments wrote.
 
-  python -m experiments.report                                   # experiments/results/small
+  python -m experiments.report                                   # experiments/results/medium
   python -m experiments.report --results=runs/small              # what was just measured
 
 writes README.md into that folder: a section for every experiment with its command, when and where it was measured, its
@@ -106,7 +106,7 @@ def main() -> None:
   """Reads the options and writes the page."""
   parser = argparse.ArgumentParser(prog="python -m experiments.report", description=__doc__,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("--results", type=pathlib.Path, default=pathlib.Path(__file__).parent / "results" / "small",
+  parser.add_argument("--results", type=pathlib.Path, default=pathlib.Path(__file__).parent / "results" / "medium",
                       help="folder with a folder for each experiment of one scale, tiny, small, medium or paper")
   results = parser.parse_args().results
   try:

@@ -58,7 +58,8 @@ def test_importing_the_package_imports_nothing_else(tmp_path):
   known = _python("import sys, debir_jax; print([m for m in ('jax', 'numpy', 'flax') if m in sys.modules], "
                   "set(debir_jax.__all__) <= set(dir(debir_jax)), debir_jax.list_weights(), 'jax' in sys.modules)",
                   tmp_path)
-  assert known.split() == ["[]", "True", "('small',", "'small_stage1',", "'small_one_time')", "False"]
+  assert known.split() == ["[]", "True", "('small',", "'small_stage1',", "'small_one_time',",
+                           "'small_burst_sizes')", "False"]
   with pytest.raises(AttributeError, match="nothing"):
     debir_jax.nothing  # pylint: disable=pointless-statement
 
@@ -146,7 +147,8 @@ def test_large_images_are_restored_in_tiles(tmp_path):
 def test_shipped_weights_are_finite_and_for_the_paper(name):
   """Every name loads; both restorers share their BAENet, so that exposure times are compared under equal ones."""
   model = debir_jax.load(name)
-  assert model.timing == BurstTiming.paper() and isinstance(model.noise_model, IsoNoise)
+  assert model.timing == BurstTiming.paper(num_frames=8 if name == "small_burst_sizes" else 4)
+  assert isinstance(model.noise_model, IsoNoise)
   assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((model.restorer_variables, model.policy)))
   assert set(model.description) == {"restorer", "baenet"}
 
@@ -154,7 +156,19 @@ def test_shipped_weights_are_finite_and_for_the_paper(name):
 def test_the_shipped_restorers_differ():
   files = [load_weights(shipped_files(name)[0])[0] for name in debir_jax.list_weights()]
   for one, other in itertools.combinations(files, 2):
-    assert any(np.any(a != b) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other)))
+    assert any(a.shape != b.shape or np.any(a != b) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other)))
+
+
+def test_the_networks_for_burst_sizes_take_as_many_frames_as_asked(burst):
+  """Others are left out; a burst of four frames is restored nearly as by the restorer for four."""
+  model = debir_jax.load("small_burst_sizes")
+  previews = np.random.default_rng(0).uniform(0, 0.5, (2, 64, 64, 4)).astype(np.float32)
+  for size in (2, 4, 6, 8):
+    times = np.asarray(model.exposure_times(previews, 700.0, num_frames=size))
+    assert np.count_nonzero(times) == size and times.sum() <= size * 32 / 1920 * (1 + 1e-5)
+  restored = model.restore(burst.raw, burst.exposure_times)
+  assert restored.shape == burst.raw.shape[1:]
+  np.testing.assert_allclose(restored, debir_jax.load().restore(burst.raw, burst.exposure_times), atol=0.1)
 
 
 def test_the_network_of_one_time_predicts_one_time(model):
@@ -179,7 +193,7 @@ def test_a_folder_or_a_file_is_loaded_like_a_name(tmp_path, model, burst):
 
 
 def test_what_is_not_there_is_named_with_what_is(tmp_path):
-  with pytest.raises(FileNotFoundError, match="'huge'.*small, small_stage1, small_one_time"):
+  with pytest.raises(FileNotFoundError, match="'huge'.*small, small_stage1, small_one_time, small_burst_sizes"):
     debir_jax.load("huge")
   with pytest.raises(FileNotFoundError, match="neither restorer.safetensors nor baenet.safetensors.*convert --help"):
     debir_jax.load(tmp_path)

@@ -29,7 +29,7 @@ def model_card(workdir: pathlib.Path, networks: Mapping[str, tuple[dict, dict]],
   """
   config = read_json(workdir / "config.json", "The run writes it when it starts.")
   facts = [*_networks(networks), *_conditions(next(iter(networks.values()))[1]["trained_for"]), *_data(config["data"]),
-           *_training(workdir, config), *_start(workdir)]
+           *_training(workdir, config), *_origin(config), *_start(workdir)]
   table = "\n".join(f"| {name} | {value} |" for name, value in facts)
   return f"# Model card\n\n| | |\n|---|---|\n{table}\n\n{notes.strip() or _NO_NOTES}\n"
 
@@ -43,7 +43,10 @@ def _networks(networks):
 def _conditions(trained_for: Mapping[str, Any]):
   timing = trained_for["timing"]
   counts = [SUBFRAME_RATE_HZ * timing[f"{name}_s"] for name in ("min_exposure", "max_exposure", "budget")]
-  yield "bursts", "{} frames, each {:.4g} to {:.4g}/1920 s, {:.4g}/1920 s in all".format(timing["num_frames"], *counts)
+  sizes = ", ".join(map(str, trained_for.get("burst_sizes") or [timing["num_frames"]]))
+  most = "at most " if trained_for.get("burst_sizes") else ""
+  yield "bursts", "{} frames, each {:.4g} to {:.4g}/1920 s, {}{:.4g}/1920 s in all".format(
+      sizes, *counts[:2], most, counts[2])
   yield "noise", (f"{trained_for['noise']}, preview gains from {trained_for['min_preview_gain']:g} to "
                   f"{trained_for['max_preview_gain']:g}, linear")
 
@@ -62,6 +65,13 @@ def _training(workdir, config):
     hours = sum((line["step"] - before) * line.get("step_s", 0) for before, line in zip(
         [0, *(line["step"] for line in lines)], lines)) / 3600
     yield name, f"{lines[-1]['step']:,} steps of {config['batch_size']}, {hours:.2f} h"
+
+
+def _origin(config):
+  """What the first of its stages started from; a folder's own name, as the path to it is a person's."""
+  if config["init_from"]:
+    yield "started from", pathlib.Path(config["init_from"]).name + (
+        ", for bursts of another length" if config.get("init_from_other_bursts") else "")
 
 
 def _start(workdir):

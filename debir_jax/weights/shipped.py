@@ -10,6 +10,7 @@ _SHIPPED = {
     "small": ("small/restorer.safetensors", "small/baenet.safetensors"),
     "small_stage1": ("small/restorer_stage1.safetensors", "small/baenet.safetensors"),
     "small_one_time": ("small_one_time/restorer.safetensors", "small_one_time/baenet.safetensors"),
+    "small_burst_sizes": ("small_burst_sizes/restorer.safetensors", "small_burst_sizes/baenet.safetensors"),
 }
 
 
@@ -20,7 +21,8 @@ def list_weights() -> tuple[str, ...]:
   63,221, for bursts of four frames. "small_stage1": the same BAENet, with the restorer as it was before that, trained
   on exposure times at random: compare fixed exposure times under this one. "small_one_time": a BAENet of 59,378
   parameters that predicts one exposure time for all frames, and a restorer that was fine-tuned under it, from the same
-  stage 1: what times of their own are worth.
+  stage 1: what times of their own are worth. "small_burst_sizes": a pair of 604,564 and 92,684 parameters for bursts of
+  two, four, six and eight frames, which also chooses how many.
   """
   return tuple(_SHIPPED)
 

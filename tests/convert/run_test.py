@@ -81,13 +81,14 @@ def test_the_card_of_a_run_tells_what_was_done(saved):
   """Networks, conditions, steps and hours by stage, and the notes; steps that were logged twice count once."""
   workdir, _ = saved("stage2", 2.0)
   config = quickstart.get_config("debug")
+  config.init_from = str(workdir / "earlier")
   write_environment(config, workdir)
   lines = [dict(step=100, step_s=18.0), dict(step=200, step_s=18.0), dict(step=200, step_s=36.0)]
   (workdir / "stage2" / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
   card = model_card(workdir, run_networks(workdir, config), "Photos of mine, CC0.")
   for text in ("| restorer | burstormer, ", "| baenet | baenet, ", "4 frames, each 8 to 64/1920 s, 128/1920 s in all",
                "preview gains from 512 to 1024", "| stage2 | 200 steps of 2, 1.50 h |", "| versions | debir_jax",
-               "Photos of mine, CC0."):
+               "| started from | earlier |", "Photos of mine, CC0."):
     assert text in card
   assert str(workdir) not in card
 
