@@ -12,6 +12,7 @@ Written to --to: table.md, table.csv, records and figures.
 
 import argparse
 import pathlib
+import sys
 
 from configs import burst_sizes
 from debir_jax.evaluation import Method
@@ -64,7 +65,7 @@ def config_of(options: argparse.Namespace):
   return config
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
   """Reads the options and runs."""
   parser = argparse.ArgumentParser(prog="python -m experiments.frames", description=__doc__,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -75,10 +76,10 @@ def main() -> None:
   add("--photo_list", default="experiments/pretraining/photo_splits.json", metavar="FILE", help="splits (%(default)s)")
   add("--size", type=int, default=96, help="side of the scenes, mosaic px (%(default)s)")
   add("--scenes", type=int, default=128, help="how many (%(default)s)")
-  options = parser.parse_args()
+  options = parser.parse_args(argv)
   scales.report(lambda: run(options), options.to)
 
 
 if __name__ == "__main__":
   prepare_memory()
-  main()
+  main(sys.argv[1:])
