@@ -6,11 +6,13 @@
 The pair is `small_burst_sizes` of the weights inside the package, or another one of `configs/burst_sizes.py`, and
 chooses the exposure times of each size; all methods are restored by its restorer as stage 1 left it, which was made for
 none of them. Each frame has the same part of the budget, as in Table 4 of the paper. All sizes see the same scenes, so
-columns may be compared. Last column: as many frames as the pair chooses by itself, which is free to take all of them.
-Written to --to: table.md, table.csv, records and figures.
+columns may be compared. A row that is the same in all of them: as many frames as the pair chooses by itself, which is
+free to take all. With --exact_motion frames are aligned by the motion that scenes tell. Written to --to: table.md,
+table.csv, records and figures.
 """
 
 import argparse
+import functools
 import pathlib
 import sys
 
@@ -36,11 +38,13 @@ def run(options: argparse.Namespace) -> str:
   state = experiment.load_stage("stage2", weights, experiment.initial_state())
   policy, restorer = experiment.bae_policy(state), state.restoration_variables
   timing, records = experiment.setup.timing, {}
+  evaluate = functools.partial(experiment.evaluate, split=options.split, evaluator=experiment.evaluator_with(
+      num_draws=1, exact_motion=options.exact_motion))
+  chosen = evaluate([Method(_CHOICE, policy, restorer)])
   for size in experiment.models.burst_sizes:
     methods = {networks.DEBIR: policy.for_frames(size), **fixed_policies(timing, size)}
-    records[f"{size} frames"] = experiment.evaluate([
+    records[f"{size} frames"] = chosen + evaluate([
         Method(name, policy, restorer) for name, policy in methods.items()])
-  records[_CHOICE] = experiment.evaluate([Method(networks.DEBIR, policy, restorer)])
   with locked(str(options.to)) as path:
     return tables.write(records, path, reference=networks.DEBIR, paper=table4.PAPER,
                         paper_columns=[f"PSNR, {count} frames" for count in table4.FRAMES])
@@ -59,7 +63,8 @@ def config_of(options: argparse.Namespace):
   config = burst_sizes.get_config()
   config.init_from = options.weights or str(shipped_files("small_burst_sizes")[0].parent)
   config.data.update(dict(photos=options.photos, photo_list=options.photo_list if options.photos else "",
-                          crop_size=options.size, num_test_scenes=options.scenes, cache=False))
+                          crop_size=options.size, num_test_scenes=options.scenes,
+                          num_validation_scenes=options.scenes, cache=False))
   config.data.photos = config.data.photos or "builtin"
   config.evaluation.num_draws = 1
   return config
@@ -76,6 +81,9 @@ def main(argv: list[str]) -> None:
   add("--photo_list", default="experiments/pretraining/photo_splits.json", metavar="FILE", help="splits (%(default)s)")
   add("--size", type=int, default=96, help="side of the scenes, mosaic px (%(default)s)")
   add("--scenes", type=int, default=128, help="how many (%(default)s)")
+  add("--split", choices=("validation", "test"), default="test", help="of the photos (%(default)s)")
+  add("--exact_motion", action="store_true", help="align by the motion that scenes tell: what is lost without is the "
+                                                  "search's")
   options = parser.parse_args(argv)
   scales.report(lambda: run(options), options.to)
 
