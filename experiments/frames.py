@@ -77,8 +77,7 @@ def main(argv: list[str]) -> None:
   add = parser.add_argument
   add("--to", type=pathlib.Path, required=True, help="a folder")
   add("--weights", help="a folder of weights, or the workdir of a run (small_burst_sizes)")
-  add("--photos", default="", metavar="FOLDER,FOLDER", help="with the photos of the list (built-in photos)")
-  add("--photo_list", default="experiments/pretraining/photo_splits.json", metavar="FILE", help="splits (%(default)s)")
+  scales.add_listed_photos(parser)
   add("--size", type=int, default=96, help="side of the scenes, mosaic px (%(default)s)")
   add("--scenes", type=int, default=128, help="how many (%(default)s)")
   add("--split", choices=("validation", "test"), default="test", help="of the photos (%(default)s)")

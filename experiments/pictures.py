@@ -27,7 +27,7 @@ from debir_jax.runtime.platform import prepare_memory
 from debir_jax.scenes import builtin_photos, moving_photo
 from debir_jax.scenes.photo_splits import read_list
 from debir_jax.weights.model import load
-from experiments import capture_plots, tables
+from experiments import capture_plots, scales, tables
 
 _FAIR = "small_stage1"
 _SCENES = {"still": 0.0, "slow": 120.0, "fast": 600.0}  # Speeds of the camera, mosaic px/s.
@@ -94,8 +94,7 @@ def main(argv: list[str]) -> None:
   add("--to", type=pathlib.Path, required=True, help="a folder")
   add("--weights", help="a name of debir_jax.list_weights(), a folder or a file (small_stage1)")
   add("--one_time", metavar="WEIGHTS", help="whose BAENet predicts one time for all frames: a column of its own")
-  add("--photos", default="", metavar="FOLDER,FOLDER", help="with the photos of the list (built-in photos)")
-  add("--photo_list", default="experiments/pretraining/photo_splits.json", metavar="FILE", help="splits (%(default)s)")
+  scales.add_listed_photos(parser)
   add("--size", type=int, default=384, help="side of the scenes, mosaic px (%(default)s)")
   add("--gain", type=float, default=700.0, help="of the previews (%(default)s)")
   add("--seed", type=int, default=0, help="of motion and noise (%(default)s)")

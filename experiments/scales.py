@@ -75,6 +75,14 @@ def parser(description: str, name: str) -> argparse.ArgumentParser:
   return found
 
 
+def add_listed_photos(options: argparse.ArgumentParser) -> None:
+  """Adds --photos and --photo_list of experiments that have no scale, but measure weights on the photos of a list."""
+  options.add_argument("--photos", default="", metavar="FOLDER,FOLDER",
+                       help="with the photos of the list (built-in photos)")
+  options.add_argument("--photo_list", default="experiments/pretraining/photo_splits.json", metavar="FILE",
+                       help="splits (%(default)s)")
+
+
 def parse(options: argparse.ArgumentParser) -> argparse.Namespace:
   """The options of the command line, and in `config` the config that they name."""
   args = options.parse_args()

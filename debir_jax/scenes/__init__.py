@@ -1,6 +1,6 @@
 """Where radiance comes from: scenes as sequences of packed camera RAW with 1920 entries per second."""
 
-from debir_jax.scenes.batches import BatchOptions, SceneBatches, batches, stack_scenes
+from debir_jax.scenes.batches import BatchOptions, SceneBatches, batches
 from debir_jax.scenes.clips import FRAMES_PER_CAPTURE, Clip, ClipScenes, clip_folder
 from debir_jax.scenes.dead_leaves import DeadLeavesScenes
 from debir_jax.scenes.file_cache import FiledScenes
@@ -31,4 +31,4 @@ __all__ = [
     "INTERPOLATORS", "Interpolator", "MixedScenes", "MotionStatistics", "Photo", "PhotoMotionScenes", "PhotoSplits",
     "SceneBatches", "SceneSettings", "SceneSource", "UnreadablePhotoError", "batches", "builtin_photos",
     "check_sequence_length", "clip_folder", "frame_name", "group_of", "interpolate_clip", "interpolate_pair",
-    "interpolator_named", "moving_photo", "photo_folder", "scenes_made_of", "split_photos", "stack_scenes"]
+    "interpolator_named", "moving_photo", "photo_folder", "scenes_made_of", "split_photos"]

@@ -195,18 +195,13 @@ class _Reader:
     raise UnreadablePhotoError("Not one scene can be read.")
 
 
-def stack_scenes(scenes: Iterable[Scene], count: int) -> Scene:
+def _stacked(scenes: Iterable[tuple[Scene, int | None]], count: int) -> Scene:
   """One `Scene` with a leading batch axis, computed to the end (so that no work is left to the consumer).
 
   Args:
-    scenes: made one at a time if they are a generator: beside the batch, one of them is in memory.
+    scenes: with their orientations, made one at a time if they are a generator: beside the batch, one is in memory.
     count: how many there are, at least one.
   """
-  return _stacked(((scene, None) for scene in scenes), count)
-
-
-def _stacked(scenes, count):
-  """The same of pairs of a scene and its orientation."""
   batch = None
   for index, (scene, orientation) in enumerate(scenes):
     batch = _put(_empty(scene, count) if batch is None else batch, scene, index, orientation)

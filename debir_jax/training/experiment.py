@@ -126,8 +126,7 @@ class Experiment:
       raise FileNotFoundError(f"config.init_from_other_bursts: {source} is no folder of weight files. Make one of a "
                               "run by `python -m debir_jax.convert --from RUN --to FOLDER`.")
     name = RESTORER_STAGE1_FILE if (source / RESTORER_STAGE1_FILE).is_file() else RESTORER_FILE
-    return load_restorer_of_other_bursts(state, source, self.compatibility, self.setup.timing.num_frames,
-                                         restorer_file=name)
+    return load_restorer_of_other_bursts(state, source, self.compatibility, restorer_file=name)
 
   def batches(self, split: str, first_step: int) -> Iterator[Scene]:
     """Batches of scenes from a step onwards; the same ones whenever the run is resumed."""

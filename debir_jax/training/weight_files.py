@@ -45,7 +45,7 @@ def load_weight_files(state: TrainState, folder: pathlib.Path, compatibility: di
 
 
 def load_restorer_of_other_bursts(state: TrainState, folder: pathlib.Path, compatibility: dict[str, Any],
-                                  num_frames: int, *, restorer_file: str = RESTORER_FILE) -> TrainState:
+                                  *, restorer_file: str = RESTORER_FILE) -> TrainState:
   """`state` with the restorer of a folder that is for bursts of another length: a start for training.
 
   Raises:
@@ -53,10 +53,12 @@ def load_restorer_of_other_bursts(state: TrainState, folder: pathlib.Path, compa
     ValueError: it was made for something else but for the length of bursts, is damaged, or no `AlignedUNet`.
   """
   path = folder / restorer_file
-  if (name := compatibility["restoration"]["architecture"]["name"]) != "aligned_unet":
+  wanted = compatibility["restoration"]
+  if (name := wanted["architecture"]["name"]) != "aligned_unet":
     raise ValueError(f"config.init_from_other_bursts: only aligned_unet can start from weights for bursts of another "
                      f"length, not {name}. Train stage 1 from random weights.")
-  variables = variables_for_frames(_load_compatible(path, "restoration", compatibility, OF_BURST_LENGTH), num_frames)
+  variables = variables_for_frames(_load_compatible(path, "restoration", compatibility, OF_BURST_LENGTH),
+                                   wanted["trained_for"]["timing"]["num_frames"])
   return state.replace(restoration_params=_like(dict(params=state.restoration_params), variables, path)["params"])
 
 
