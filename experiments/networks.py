@@ -39,6 +39,11 @@ _SHIPPED = {_RESTORER: ("small", ["restoration"], RESTORER_STAGE1_FILE),
             UNIFORM_EXPOSURE: ("small_one_time", ["restoration", "bae"], RESTORER_FILE)}
 
 
+def of_seed(workdir: pathlib.Path, seed: int) -> pathlib.Path:
+  """Where networks and results of a training seed are: of seed 0 in the workdir itself."""
+  return workdir / f"seed_{seed}" if seed else workdir
+
+
 def on_other_scenes(workdir: pathlib.Path, source: str) -> pathlib.Path:
   """Where results on other test scenes are, see the module."""
   return workdir / f"on_{folder_name(source)}"
@@ -140,6 +145,8 @@ def _source(config, workdir, name) -> pathlib.Path:
 def _of_package(config, name, *, other_bursts=False) -> pathlib.Path | None:
   """The folder of a network in the weights inside the package, where the config starts from those and they fit."""
   package = shipped_files(DEFAULT)[0].parent
+  if config.seed and name != _RESTORER:  # Those in the package are of seed 0; stage 1 is for all seeds.
+    return None
   if name not in _SHIPPED or not config.init_from or local_path(config.init_from, "config.init_from") != package:
     return None
   weights, parts, restorer_file = _SHIPPED[name]
@@ -149,7 +156,8 @@ def _of_package(config, name, *, other_bursts=False) -> pathlib.Path | None:
 
 def _share_labels(config, folder) -> None:
   """Copies the labels of another network, where they are those that this one would find, into its folder."""
-  others = list(folder.parent.glob("*/stage2_warmup/labels.json"))
+  roots = folder.parents[1:3] if config.seed else folder.parents[1:2]  # Those of seed 0 lie above.
+  others = [path for root in roots for path in root.glob("networks/*/stage2_warmup/labels.json")]
   path = folder / "stage2_warmup" / "labels.json"
   if path.is_file() or not others:
     return

@@ -5,9 +5,15 @@
   done
   python -m experiments.pooled_seeds runs/quickstart_0 runs/quickstart_1 runs/quickstart_2 --to=runs/quickstart_pooled
 
+or, of Table 1,
+
+  for seed in 0 1 2; do python -m experiments.table1 --seed=$seed --workdir=runs/small; done
+  python -m experiments.pooled_seeds runs/small/table1 runs/small/seed_1/table1 runs/small/seed_2/table1 --to=FOLDER
+
 The runs must have measured the same scenes with the same noise: differences are taken within scene, draw and seed, and
 their intervals are over both photos and seeds. Writes table.md and table.json, as a comparison does, what differences
-such a test can show at all, and by_condition.png: where DEBIR is ahead, by motion and gain.
+such a test can show at all, and by_condition.png: where DEBIR is ahead, by motion and gain. Methods that not every run
+has are left out.
 """
 
 import argparse
@@ -35,10 +41,10 @@ def pooled(workdirs: list[pathlib.Path]) -> dict[str, list[Record]]:
   """
   found, seeds = collections.defaultdict(list), {}
   for workdir in workdirs:
-    files = records_paths(workdir / "results")
+    files = records_paths(workdir / "results") or records_paths(workdir)
     if not files:
-      raise FileNotFoundError(f"There are no records of a comparison in {workdir / 'results'}. Run the config with "
-                              "--config.comparison.enabled=True into that workdir.")
+      raise FileNotFoundError(f"There are no records of a comparison in {workdir / 'results'} or {workdir}. Run the "
+                              "config with --config.comparison.enabled=True into that workdir, or experiments.table1.")
     if found and set(files) != set(found):
       raise ValueError(f"{workdir} was compared by {', '.join(files)}, {workdirs[0]} by {', '.join(found)}.")
     for column, path in files.items():
@@ -47,7 +53,15 @@ def pooled(workdirs: list[pathlib.Path]) -> dict[str, list[Record]]:
       if seeds.setdefault(seed, workdir) != workdir:
         raise ValueError(f"{workdir} and {seeds[seed]} have one training seed, {seed}: they are one run.")
       found[column] += records
-  return dict(found)
+  return {column: _of_all_seeds(records, len(workdirs)) for column, records in found.items()}
+
+
+def _of_all_seeds(records, num_seeds):
+  """The records of those methods that every seed has."""
+  seeds = collections.defaultdict(set)
+  for record in records:
+    seeds[record.method].add(record.training_seed)
+  return [record for record in records if len(seeds[record.method]) == num_seeds]
 
 
 def power_in_words(summaries: dict[str, list[MethodSummary]]) -> str:
@@ -60,7 +74,8 @@ def power_in_words(summaries: dict[str, list[MethodSummary]]) -> str:
 def main(argv: list[str]) -> None:
   parser = argparse.ArgumentParser(prog="python -m experiments.pooled_seeds", description=__doc__,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("workdirs", type=pathlib.Path, nargs="+", metavar="WORKDIR", help="of a run with a comparison")
+  parser.add_argument("workdirs", type=pathlib.Path, nargs="+", metavar="WORKDIR",
+                      help="of a run with a comparison, or the folder table1 of the experiments")
   parser.add_argument("--to", type=pathlib.Path, required=True, metavar="FOLDER", help="where the table goes")
   args = parser.parse_args(argv)
   try:

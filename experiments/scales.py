@@ -11,7 +11,7 @@ from configs import default, pretrain_small, quickstart, stage2_tuned
 from debir_jax.runtime.workdir import use_locks
 from debir_jax.training import runner
 from debir_jax.weights.shipped import shipped_files
-from experiments.networks import on_other_scenes
+from experiments.networks import of_seed, on_other_scenes
 
 SCALES = ("tiny", "small", "medium", "paper")
 _PAPER_CROP_SIZE = 256
@@ -64,6 +64,10 @@ def parser(description: str, name: str) -> argparse.ArgumentParser:
                           "others bring seven")
   found.add_argument("--photo_list", default="", metavar="FILE",
                      help="which of them belong to which split, as `python -m debir_jax.scenes.photo_splits` writes it")
+  found.add_argument("--seed", type=int, default=0, metavar="N",
+                     help="of training (%(default)s): networks and results of another one go into <workdir>/seed_N; "
+                          "stage 1 of the weights inside the package is for all. experiments.pooled_seeds puts Table 1 "
+                          "of several together")
   found.add_argument("--test_source", default="", metavar="NAME",
                      help="scenes to measure on, see config.data.test_source: for instance high_fps_video, clips of "
                           "yours; results go into <workdir>/on_NAME, networks are those of the workdir")
@@ -91,6 +95,7 @@ def parse(options: argparse.ArgumentParser) -> argparse.Namespace:
   args.workdir = (args.workdir or pathlib.Path("runs") / args.scale).expanduser()
   if args.config.data.cache:
     args.config.data.cache_dir = str(args.workdir / "scenes")  # For all networks, which see the same scenes.
+  args.config.seed, args.workdir = args.seed, of_seed(args.workdir, args.seed)
   args.config.data.data_dir = args.data_dir or args.config.data.data_dir
   if args.test_source:
     args.config.data.test_source = args.test_source

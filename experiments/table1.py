@@ -81,7 +81,7 @@ def _hand_made(experiment: Experiment, restorer_variables: Any, path: pathlib.Pa
   known = read_json(record, "Delete it.") if record.exists() else {}
   scenes = range(min(_NUM_CALIBRATION, len(experiment.scenes["bae"])))
   made_of = fingerprint(jax.device_get(restorer_variables), scenes_made_of(experiment.scenes["bae"]), len(scenes),
-                        experiment.config.seed)
+                        experiment.config.data.seed)
   evaluator = experiment.label_evaluator(num_draws=1)
   evaluate = lambda methods: experiment.evaluate(methods, "bae", which=scenes, evaluator=evaluator)
   for name in [name for name in _HAND_MADE if name in methods]:

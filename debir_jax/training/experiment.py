@@ -224,9 +224,10 @@ class Experiment:
     return with_progress(self.all_scenes(split, indices), len(indices), "scenes")
 
   def label_evaluator(self, num_draws: int) -> Evaluator:
-    """Searches the pseudo-ground-truth under the conditions of training."""
+    """Searches the pseudo-ground-truth under the conditions of training. It belongs to the scenes, as a data set's
+    labels do: another training seed learns from the same."""
     chain = dataclasses.replace(self.chain(training=True), exact_motion=self.config.stage2_warmup.exact_motion)
-    return self._evaluator(chain, num_draws, self.config.seed)
+    return self._evaluator(chain, num_draws, self.config.data.seed)
 
   def bae_policy(self, state: TrainState) -> BAENetPolicy:
     """BAENet of a state as a policy."""

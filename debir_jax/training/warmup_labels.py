@@ -64,7 +64,7 @@ def labels_made_of(experiment: Experiment, stage: Stage, restorer_variables: Any
   return fingerprint(
       jax.device_get(restorer_variables), experiment.compatibility["restoration"],
       candidates_of(config).exposure_times.tolist(),
-      config[stage.name].label_draws, config[stage.name].label_metric, config.seed, config.capture.to_dict(),
+      config[stage.name].label_draws, config[stage.name].label_metric, config.data.seed, config.capture.to_dict(),
       scenes_made_of(experiment.scenes[stage.split]))
 
 

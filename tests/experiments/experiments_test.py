@@ -7,6 +7,7 @@ import io
 import json
 import pathlib
 import re
+import shutil
 import sys
 
 import jax
@@ -161,6 +162,10 @@ def test_the_scale_of_hours_starts_from_the_weights_inside_the_package(tmp_path,
   one_time.bae.network = "uniform_exposure"
   assert networks._source(one_time, tmp_path, networks.UNIFORM_EXPOSURE).name == "small_one_time"
   assert networks._source(one_time, tmp_path, networks.DEBIR) == tmp_path / "networks" / "DEBIR"  # Another network.
+  seed_1, root_1 = config.copy_and_resolve_references(), networks.of_seed(tmp_path, 1)
+  seed_1.seed = 1
+  assert networks._source(seed_1, root_1, "restorer") == weights
+  assert networks._source(seed_1, root_1, networks.DEBIR) == tmp_path / "seed_1" / "networks" / "DEBIR"
   ran = []
   monkeypatch.setattr("debir_jax.training.runner.run", lambda config, folder: ran.append(config))
   black = config.copy_and_resolve_references()
@@ -174,14 +179,21 @@ def test_the_scale_of_hours_starts_from_the_weights_inside_the_package(tmp_path,
 
 
 def test_labels_are_searched_once_for_all_networks(workdir, monkeypatch):
-  """A network begins with those of another one of the same scenes and restorer, but not with those of other ones."""
+  """A network begins with those of another one of the same scenes and restorer, also of another training seed, but not
+  with those of other ones."""
   monkeypatch.setattr("debir_jax.training.runner.run", lambda config, workdir: None)
   labels = lambda name: workdir / "networks" / name / "stage2_warmup" / "labels.json"
-  for name, changes in (("same", {"bae.use_gain": False}), ("another", {"seed": 5})):
+  for name, changes in (("same", {"bae.use_gain": False}), ("another", {"stage2_warmup.label_draws": 5})):
     with pytest.raises(FileNotFoundError, match=f"There is no {name}"):  # Nothing is trained.
       networks.trained(scales.config_of("tiny"), workdir, name, changes)
   assert labels("same").read_text() == labels("DEBIR").read_text()
   assert not labels("another").exists()
+  config, root = scales.config_of("tiny"), networks.of_seed(workdir, 1)
+  config.seed = 1
+  shutil.copytree(workdir / "networks" / "restorer", root / "networks" / "restorer")
+  with pytest.raises(FileNotFoundError, match="There is no DEBIR"):
+    networks.trained(config, root, networks.DEBIR, {})
+  assert (root / labels(networks.DEBIR).relative_to(workdir)).read_text() == labels(networks.DEBIR).read_text()
 
 
 @pytest.mark.slow

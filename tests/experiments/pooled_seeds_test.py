@@ -11,14 +11,14 @@ from experiments import pooled_seeds
 _GAIN = {0: 0.5, 1: 0.3}  # dB of DEBIR over the other, by training seed.
 
 
-def _run(folder, seed, column="stage 1 restorer", file_seed=None):
+def _run(folder, seed, column="stage 1 restorer", file_seed=None, results="results", others=("uniform {16}",)):
   rng = np.random.default_rng(7)  # Scenes are the same for every seed.
   scenes = rng.normal(30, 3, 6)
   records = [Record(method=method, scene_id=scene, draw=draw, psnr=psnr + seed + (method == "DEBIR") * _GAIN[seed],
                     ssim=0.8, l1=0.02, exposure_times=(0.01, 0.01), preview_gain=600.0, motion_magnitude=0.2,
                     group=f"photo {scene // 2}", training_seed=seed if file_seed is None else file_seed)
-             for method in ("DEBIR", "uniform {16}") for scene, psnr in enumerate(scenes) for draw in range(2)]
-  write_records(records_path(folder / "results", column), records)
+             for method in ("DEBIR", *others) for scene, psnr in enumerate(scenes) for draw in range(2)]
+  write_records(records_path(folder / results, column), records)
   return folder
 
 
@@ -31,6 +31,14 @@ def test_differences_are_taken_within_a_seed_and_averaged_over_seeds(tmp_path, c
   shown = f"{2.8 * rows['uniform {16}']['difference_error']:.2f} dB (stage 1 restorer)"
   for text in ((tmp_path / "pooled/table.md").read_text(), capsys.readouterr().out):
     assert "uniform {16}" in text and shown in text
+
+
+def test_of_table_1_those_methods_are_pooled_that_all_seeds_have(tmp_path):
+  runs = [_run(tmp_path / "0", 0, results="", others=("uniform {16}", "uniform {24}")),
+          _run(tmp_path / "1", 1, results="")]
+  pooled_seeds.main([*map(str, runs), "--to", str(tmp_path / "pooled")])
+  rows = json.loads((tmp_path / "pooled/table.json").read_text())["stage 1 restorer"]
+  assert [row["method"] for row in rows] == ["DEBIR", "uniform {16}"]
 
 
 def test_runs_that_do_not_belong_together_are_named(tmp_path):

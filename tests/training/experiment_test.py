@@ -24,7 +24,7 @@ _IDS = jnp.arange(3)
 @pytest.fixture(scope="module")
 def experiment():
   """Evaluation and training have seeds of their own."""
-  config = small_config(**{"evaluation.seed": 1, "evaluation.num_draws": 2, "seed": 5,
+  config = small_config(**{"evaluation.seed": 1, "evaluation.num_draws": 2, "seed": 5, "data.seed": 3,
                            "end_to_end.bae_learning_rate": 3e-5})
   return Experiment(config, restorer=NormedMean(), scenes=wave_scenes())
 
@@ -68,8 +68,9 @@ def test_evaluation_and_labels_look_through_the_chain_of_the_config():
 
 
 def test_evaluation_and_labels_draw_other_noise(experiment):
-  """By the seed of the evaluation and that of the run; draws of the evaluation are as many as the config says."""
-  assert (experiment.evaluator.seed, experiment.label_evaluator(3).seed) == (1, 5)
+  """By the seed of the evaluation and that of the scenes, whose labels all training seeds share; draws of the
+  evaluation are as many as the config says."""
+  assert (experiment.evaluator.seed, experiment.label_evaluator(3).seed) == (1, 3)
   assert (experiment.evaluator.num_draws, experiment.label_evaluator(3).num_draws) == (2, 3)
   keys = [jax.random.key_data(evaluator.conditions(_IDS, 0).burst_key)
           for evaluator in (experiment.evaluator, experiment.label_evaluator(3))]
