@@ -2,6 +2,7 @@
 
   python -m experiments.table5 --scale=tiny      # minutes; its numbers say nothing
   python -m experiments.table5                   # the quickstart's networks and scenes
+  python -m experiments.table5 --rows "S1, S2-2" "S1, S2-2, S3"     # some of them
 
 S1: the restorer on exposure times drawn at random. S2-1, S2-2: BAENet's warm-up and its training through the simulator.
 S3: fine-tuning of the restorer. E2E: both networks at once along the gradient of Eq. 13, BAENet at the learning rate of
@@ -9,12 +10,14 @@ S2-2, the restorer at that of S3 and for as many steps; E2E alone at the rate of
 share S1. Results go into <workdir>/table5.
 
 E2E alone trains its restorer on few exposure times only, all along. What that is worth without BAENet says a row that
-the paper has not: a restorer trained in the same way, from random weights, on the longest uniform exposure.
+the paper has not: a restorer trained in the same way, from random weights, on the longest uniform exposure. Both take
+as long as S1 does, which at the scale "medium" is hours: --rows leaves them out.
 
 The paper's numbers belong to other scenes (GoPro) and networks of full size: compare the order, not the values.
 """
 
 import pathlib
+from typing import Sequence
 
 import ml_collections
 
@@ -40,19 +43,24 @@ _NETWORKS = {  # By row: see `networks.trained`. Rows of one network share it.
     "S1, S2-1, S2-2, E2E": dict(name="end to end at last", stages=("end_to_end",), start=(networks.DEBIR, "stage2")),
     "S1, S2-1, E2E": dict(name="end to end after warm-up", stages=("end_to_end",), start=networks.WARM_UP),
     "E2E": dict(name="end to end", stages=("end_to_end",))}
+UNIFORM_ALONE = "longest uniform exposure alone"
+ROWS = [*_NETWORKS, UNIFORM_ALONE]
 
 
-def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> str:
+def run(config: ml_collections.ConfigDict, workdir: pathlib.Path, rows: Sequence[str]) -> str:
   """Trains what is missing, measures, writes the results; returns the table."""
   config.end_to_end.num_steps = config.stage3.num_steps
   plain, _ = networks.pretrained(config, workdir)
   records = []
   for row, network in _NETWORKS.items():
+    if row not in rows:
+      continue
     changes = {"bae.network": "baenet", **(_from_scratch(config) if row == "E2E" else {})}
     experiment, state = networks.trained(config, workdir, changes=changes, **network)
     records += experiment.evaluate([networks.method(row, experiment, state)])
   with locked(str(workdir / "table5")) as path:
-    records += plain.evaluate([_uniform_alone(config, path)])
+    if UNIFORM_ALONE in rows:
+      records += plain.evaluate([_uniform_alone(config, path)])
     return tables.write({"measured": records}, path, reference=REFERENCE, paper=PAPER)
 
 
@@ -74,10 +82,18 @@ def _uniform_alone(config, folder) -> Method:
   timing = experiment.setup.timing
   policy = uniform(timing.budget_s / timing.num_frames)
   restorer = comparison.finetuned(experiment, "uniform alone", policy, experiment.initial_state(), folder)
-  return Method("longest uniform exposure alone", policy, restorer)
+  return Method(UNIFORM_ALONE, policy, restorer)
 
 
-main = scales.main_of(__doc__, "table5", run)
+def main() -> None:
+  """Reads the options and runs."""
+  parser = scales.parser(__doc__, "table5")
+  parser.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS, metavar="ROW",
+                      help=f"some of {'; '.join(ROWS)}; the one of all stages always is among them")
+  args = scales.parse(parser)
+  rows = [REFERENCE, *args.rows]
+  scales.report(lambda: run(args.config, args.workdir, rows), args.workdir / "table5")
+
 
 if __name__ == "__main__":
   prepare_memory()

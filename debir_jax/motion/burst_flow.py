@@ -3,16 +3,19 @@
 From the instant t = 0 that is restored, what is seen at p, relative to the middle of a window of the image, is seen t
 later at p + d(t, p), with
 
-  d(t, p) = t v + t^2 / 5 a + t (zoom p + turn Jp),   J: a quarter turn; lengths in packed px, t in units of 10 ms
+  d(t, p) = t v + t^2 / 5 a + t^3 / 50 j + t (zoom p + turn Jp)
 
-so that all frames decide together, also those that are too noisy or too blurred to be matched alone. A candidate is
-good if the frames, read along it, are alike: the *ratio* of their cross energy to their self energy over what they
-have in common. Neither cross-correlation alone (it lays high contrast over high contrast) nor squared differences (they
-prefer reading between pixels, which averages noise) will do. Before that frames are blurred, for the noise, and what
-varies slowly is taken away, for the light.
+where J is a quarter turn, lengths are in packed px and t is in units of 10 ms. So all frames decide together, also
+those that are too noisy or too blurred to be matched alone. A candidate is good if the frames, read along it, are
+alike: the *ratio* of their cross energy to their self energy, at each place over those frames that see it. Neither
+cross-correlation alone (it lays high contrast over high contrast) nor squared differences (they prefer reading between
+pixels, which averages noise) will do. Before that frames are blurred, for the noise, and what varies slowly is taken
+away, for the light.
 
 Many candidates are drawn around a prior of speeds, with standing still among them; the best are kept and drawn around,
-ever more closely. It is a function of the frames alone: its draws have a fixed key.
+ever more closely. So the frames of the first 50 ms are searched, without j; the way to each later one is then drawn
+around its continuation, one after the other. Frames far away would spoil what is found for the near ones, if all were
+searched at once. The search is a function of the frames alone: its draws have a fixed key.
 """
 
 import dataclasses
@@ -24,7 +27,7 @@ import numpy as np
 from debir_jax.imaging.resample import gaussian_blur, read_at
 
 UNIT_S = 0.01  # Of time, here and where motions are added to what is found.
-ACCELERATION_SCALE = 5.0
+ACCELERATION_SCALE, _JERK_SCALE = 5.0, 50.0
 
 # The prior, in packed px and units of time: log-normal speeds; the others relative to the speed, turn and zoom at half
 # a window's side.
@@ -33,16 +36,23 @@ _ACCELERATION, _TURN, _ZOOM = 0.15, 0.1, 0.06
 _NUM_DRAWN, _NUM_STILL = 3000, 1
 
 # Rounds of drawing around the best: how much frames are blurred (px), how many are kept, how far is drawn.
-_ROUNDS = (*((2.5, 24, 0.6**number) for number in range(3)), *((1.3, 10, 0.6**number) for number in range(3, 6)))
+_ROUNDS = (*((1.8, 24, 0.6**number) for number in range(3)), *((1.3, 10, 0.6**number) for number in range(3, 6)))
 _CHILDREN = 12  # Drawn around each.
 _SPREAD = np.array([0.35, 0.35, 0.12, 0.12, 0.12, 0.08])  # vx, vy, ax, ay, turn, zoom; turn and zoom at half a side.
+# Frames of the search: the first ones by their number, or by their time. Then for each later one rounds as above, with
+# how far the way to it is drawn, packed px.
+_NUM_FIRST, _NUM_HELD, _FIRST_TIME = 4, 5, 5.0
+_LATER_ROUNDS = ((1.8, 1, 0.2, 3.0), (1.8, 16, 0.15, 1.2), (1.3, 12, 0.1, 0.5))
+_LATER_DRAWN = 144
+_BENT_FROM = 0.7  # Of the way that is known: until there it hardly changes.
 # Where the windows around have been searched.
-_NUM_NEAR, _NUM_DRAWN_LATE = 4, 800
-_LATE_ROUNDS = ((2.5, 24, 0.6), (2.5, 16, 0.36), (1.3, 10, 0.2), (1.3, 10, 0.08))
+_NUM_NEAR, _NUM_DRAWN_NEAR = 4, 800
+_NEAR_ROUNDS = ((1.8, 24, 0.6), (1.8, 16, 0.36), (1.3, 10, 0.2), (1.3, 10, 0.08))
+_BLURS_PX = sorted({blur_px for blur_px, *_ in (*_ROUNDS, *_LATER_ROUNDS, *_NEAR_ROUNDS)})
 _BACKGROUND_PX = 6.0  # What varies more slowly is light, not detail.
 _FIRST_STRIDE, _STRIDE = 4, 2  # Not every px is needed of blurred images.
 _STILL_SHARE = 0.97  # Frames that are nearly as alike without any motion stand still: noise fits some motion better.
-_LEAST_SHARE = 0.45  # Of the window that the frames must have in common to be trusted fully.
+_LEAST_SHARE = 0.45  # Of the window that frames must see in pairs to be trusted fully.
 
 _WINDOW, _STEP = 96, 64  # Largest side of a window that one set of parameters describes, and to the next, packed px.
 
@@ -53,7 +63,7 @@ class WindowedMotion:
   """A motion with its own parameters in each of a grid of windows, blended between their middles.
 
   Attributes:
-    parameters: `[rows, columns, 6]`: v (x, y), a (x, y), turn, zoom, see the module.
+    parameters: `[rows, columns, 8]`: v (x, y), a (x, y), turn, zoom, j (x, y), see the module.
     size: (height, width) of the image, packed px.
   """
 
@@ -65,14 +75,15 @@ class WindowedMotion:
     (y, to_rows, middle_y), (x, to_columns, middle_x) = (_blending(side) for side in self.size)
     blend = lambda values: jnp.einsum("yi,xj,ij...->yx...", to_rows, to_columns, values)
     velocity, acceleration = blend(self.parameters[..., :2]), blend(self.parameters[..., 2:4])
-    turn, zoom = self.parameters[..., 4:5], self.parameters[..., 5:]
+    turn, zoom, jerk = self.parameters[..., 4:5], self.parameters[..., 5:6], blend(self.parameters[..., 6:])
     # Around each window's own middle: blended as zoom * p - zoom * middle.
     middle = jnp.stack(jnp.broadcast_arrays(middle_x[None, :], middle_y[:, None]), -1)
     place = jnp.stack(jnp.broadcast_arrays(x[None, :], y[:, None]), -1)
     linear = (blend(zoom) * place - blend(zoom * middle)
               + blend(turn) * _quarter_turn(place) - blend(turn * _quarter_turn(middle)))
     elapsed = (jnp.asarray(times_s) / UNIT_S)[:, None, None, None]
-    return elapsed * (velocity + linear) + elapsed**2 / ACCELERATION_SCALE * acceleration
+    return (elapsed * (velocity + linear) + elapsed**2 / ACCELERATION_SCALE * acceleration
+            + elapsed**3 / _JERK_SCALE * jerk)
 
 
 def find_motion(raw: jax.Array, times_s: jax.Array, weights: jax.Array) -> WindowedMotion:
@@ -103,16 +114,19 @@ class _Burst:
   """Frames without noise and light, by the blur; `elapsed` and `weights` `[n]`, see `find_motion`."""
 
   def __init__(self, gray, elapsed, weights):
-    self.detail = {sigma: detail_of(gray, sigma) for sigma in sorted({sigma for sigma, *_ in _ROUNDS + _LATE_ROUNDS})}
+    self.detail = {sigma: detail_of(gray, sigma) for sigma in _BLURS_PX}
     self.elapsed, self.weights = elapsed, weights
 
-  def ratios(self, sigma, parameters, corner, sides, stride):
-    """How alike the frames are along each candidate in a window."""
-    return _ratios(self.detail[sigma], parameters, self.elapsed, self.weights, stride, corner, sides)
+  def ratios(self, sigma, parameters, corner, sides, stride, first):
+    """How alike the first frames are along each candidate in a window, or, of few, those of the first time."""
+    held = min(max(first, _NUM_HELD), len(self.elapsed))
+    elapsed, weights = self.elapsed[:held], self.weights[:held]
+    weights = jnp.where((jnp.arange(held) < first) | (elapsed <= _FIRST_TIME), weights, 0)
+    return _ratios(self.detail[sigma][:held], parameters, elapsed, weights / jnp.sum(weights), stride, corner, sides)
 
 
 def _refined_windows(burst, size):
-  """Parameters `[rows, columns, 6]` of the windows of a large image.
+  """Parameters `[rows, columns, 8]` of the windows of a large image.
 
   A camera that moves moves all of the image: windows twice as large, side by side, are searched fully. Every window
   then begins from those around it, and from fewer draws, for what moves by itself.
@@ -130,43 +144,82 @@ def _refined_windows(burst, size):
     from_middles = (corner + (jnp.array(sides) - 1) / 2 - middles)[:, ::-1]  # (x, y)
     near = jax.lax.top_k(-jnp.sum(from_middles**2, -1), min(_NUM_NEAR, coarse.shape[0]))[1]
     around, offset = coarse[near], from_middles[near]
-    velocity = around[:, :2] + around[:, 5:] * offset + around[:, 4:5] * _quarter_turn(offset)
+    velocity = around[:, :2] + around[:, 5:6] * offset + around[:, 4:5] * _quarter_turn(offset)
     around = jnp.concatenate([velocity, around[:, 2:]], -1)
     begin = jnp.concatenate([around, around.mean(0, keepdims=True)])
-    return _closer(burst, corner, sides, 1, begin, _NUM_DRAWN_LATE, _LATE_ROUNDS)
+    return _closer(burst, corner, sides, 1, begin, _NUM_DRAWN_NEAR, _NEAR_ROUNDS)
 
   corners = jnp.stack(jnp.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
-  return jax.lax.map(refined, corners).reshape(len(rows), len(columns), 6)
+  return jax.lax.map(refined, corners).reshape(len(rows), len(columns), 8)
 
 
 def _searched(burst, corner, sides, coarseness):
-  """Parameters `[6]` of one window of which nothing is known."""
-  return _closer(burst, corner, sides, coarseness, jnp.zeros((0, 6)), _NUM_DRAWN, _ROUNDS)
+  """Parameters `[8]` of one window of which nothing is known."""
+  return _closer(burst, corner, sides, coarseness, jnp.zeros((0, 8)), _NUM_DRAWN, _ROUNDS)
 
 
 def _closer(burst, corner, sides, coarseness, begin, num_drawn, rounds):
-  """Parameters `[6]` of one window: the best of some to begin with, of draws, and of rounds of draws around the best.
+  """Parameters `[8]` of one window: the best of some to begin with, of draws, and of rounds of draws around the best.
 
   Args:
     burst: what is compared.
     corner, sides: of the window, (y, x), packed px.
     coarseness: px are looked at so many times as far from each other as in small windows.
-    begin: `[m, 6]`, parameters.
+    begin: `[m, 8]`, parameters.
     num_drawn: how many are drawn from the prior.
     rounds: see `_ROUNDS`.
   """
   draw_key, *round_keys = jax.random.split(jax.random.key(0), 1 + len(rounds))
-  unit = jnp.array([1, 1, 1, 1, max(sides) / 2, max(sides) / 2])
-  ratios = lambda sigma, drawn, stride: burst.ratios(sigma, drawn / unit, corner, sides, coarseness * stride)
-  drawn = jnp.concatenate([_draw_candidates(draw_key)[:num_drawn], begin * unit])
-  scores = ratios(rounds[0][0], drawn, _FIRST_STRIDE)
+  unit = jnp.array([1, 1, 1, 1, max(sides) / 2, max(sides) / 2, 1, 1])
+  ratios = lambda sigma, drawn, stride, frames: burst.ratios(
+      sigma, drawn / unit, corner, sides, coarseness * stride, frames)
+  drawn = jnp.concatenate([_without_jerk(_draw_candidates(draw_key)[:num_drawn]), begin * unit])
+  scores = ratios(rounds[0][0], drawn, _FIRST_STRIDE, _NUM_FIRST)
   for key, (sigma, count, spread) in zip(round_keys, rounds):
-    best = drawn[jax.lax.top_k(scores, count)[1]]
-    steps = jnp.asarray(spread * _SPREAD, jnp.float32) * jax.random.normal(key, (count, _CHILDREN, 6))
-    drawn = jnp.concatenate([best, (best[:, None] + steps).reshape(-1, 6)])
-    scores = ratios(sigma, drawn, _STRIDE)
-  still = ratios(rounds[-1][0], jnp.zeros((1, 6)), _STRIDE)[0]
-  return jnp.where(still > _STILL_SHARE * jnp.max(scores), 0.0, drawn[jnp.argmax(scores)] / unit)
+    best = _best(drawn, scores, count)
+    drawn = _around(best, _without_jerk(spread * _drawn_steps(key, count, _CHILDREN)))
+    scores = ratios(sigma, drawn, _STRIDE, _NUM_FIRST)
+  drawn, scores = _followed(burst.elapsed, ratios, drawn, scores)
+  still = ratios(rounds[-1][0], jnp.zeros((1, 8)), _STRIDE, len(burst.elapsed))[0]
+  return jnp.where(still > _STILL_SHARE * jnp.max(scores), 0.0, _best(drawn, scores, 1)[0] / unit)
+
+
+def _followed(elapsed, ratios, drawn, scores):
+  """Candidates and ratios of all frames, out of those of the first ones.
+
+  The motion up to a time is known, and is bent after it: t^2 (t - known) is added, and little else is changed.
+  """
+  for index in range(_NUM_FIRST, len(elapsed)):
+    known, until = _BENT_FROM * elapsed[index - 1], elapsed[index]
+    # Frames that were left out may lie anywhere.
+    bend = jnp.where(until > known, 1 / (until**2 * (until - known)), 0.0)
+    for number, (sigma, kept, spread, way_px) in enumerate(_LATER_ROUNDS):
+      step_key, bend_key = jax.random.split(jax.random.fold_in(jax.random.key(index), number))
+      best = _best(drawn, scores, kept)
+      steps = _without_jerk(spread * _drawn_steps(step_key, kept, _LATER_DRAWN // kept))
+      bent = way_px * bend * jax.random.normal(bend_key, (*steps.shape[:2], 2))
+      steps = steps.at[..., 2:4].add(-known * ACCELERATION_SCALE * bent).at[..., 6:].add(_JERK_SCALE * bent)
+      drawn = _around(best, steps)
+      scores = ratios(sigma, drawn, _STRIDE, index + 1)
+  return drawn, scores
+
+
+def _best(drawn, scores, count):
+  return drawn[jax.lax.top_k(scores, count)[1]]
+
+
+def _drawn_steps(key, count, children):
+  """`[count, children, 6]`, around each of some candidates."""
+  return jnp.asarray(_SPREAD, jnp.float32) * jax.random.normal(key, (count, children, 6))
+
+
+def _around(best, steps):
+  """The best, and steps from them."""
+  return jnp.concatenate([best, (best[:, None] + steps).reshape(-1, 8)])
+
+
+def _without_jerk(parameters):
+  return jnp.concatenate([parameters, jnp.zeros((*parameters.shape[:-1], 2))], -1)
 
 
 def _draw_candidates(key):
@@ -189,7 +242,7 @@ def detail_of(frames: jax.Array, sigma_px: float) -> jax.Array:
 
 
 def _ratios(detail, parameters, elapsed, weights, stride=_STRIDE, corner=(0, 0), sides=None):
-  """How alike the frames `[n, h, w]` are along each candidate `[m, 6]` in a window, by default the image: `[m]`, at
+  """How alike the frames `[n, h, w]` are along each candidate `[m, 8]` in a window, by default the image: `[m]`, at
   most 1. Where motion leads out of the window they are read there."""
   height, width = detail.shape[1:]
   sides = sides or (height, width)
@@ -201,18 +254,19 @@ def _ratios(detail, parameters, elapsed, weights, stride=_STRIDE, corner=(0, 0),
   time, weights = elapsed[:, None], weights[:, None]
 
   def ratio(candidate):
-    velocity_x, velocity_y, acceleration_x, acceleration_y, turn, zoom = candidate
+    velocity_x, velocity_y, acceleration_x, acceleration_y, turn, zoom, jerk_x, jerk_y = candidate
     there_x = x + time * (velocity_x + zoom * from_middle_x - turn * from_middle_y)
     there_y = y + time * (velocity_y + zoom * from_middle_y + turn * from_middle_x)
-    there_x += time**2 / ACCELERATION_SCALE * acceleration_x
-    there_y += time**2 / ACCELERATION_SCALE * acceleration_y
+    there_x += time**2 / ACCELERATION_SCALE * acceleration_x + time**3 / _JERK_SCALE * jerk_x
+    there_y += time**2 / ACCELERATION_SCALE * acceleration_y + time**3 / _JERK_SCALE * jerk_y
     read = jax.vmap(read_at)(detail, there_x, there_y)  # [n, px]
-    inside = jnp.all((there_x >= 0) & (there_x <= width - 1) & (there_y >= 0) & (there_y <= height - 1), 0)
-    weighted = weights * read * inside
-    cross = jnp.sum(jnp.sum(weighted, 0)**2) - jnp.sum(weighted**2)
+    seen = weights * ((there_x >= 0) & (there_x <= width - 1) & (there_y >= 0) & (there_y <= height - 1))
+    others = jnp.sum(seen, 0) - seen
+    cross = jnp.sum(jnp.sum(seen * read, 0)**2) - jnp.sum((seen * read)**2)
     # With frames that are all alike both energies are equal.
-    own = jnp.sum(weights * (1 - weights) * read**2 * inside)
-    return cross / (own + 1e-12) * jnp.minimum(inside.mean() / _LEAST_SHARE, 1)**2
+    own = jnp.sum(seen * others * read**2)
+    share = jnp.mean(jnp.sum(seen * others, 0)) / (jnp.sum(weights * (jnp.sum(weights) - weights)) + 1e-12)
+    return cross / (own + 1e-12) * jnp.minimum(share / _LEAST_SHARE, 1)**2
 
   return jax.lax.map(ratio, parameters, batch_size=64)
 

@@ -32,7 +32,7 @@ class Example:
   Attributes:
     gray: `[1 + n, h, w]`, mean of the packed planes; the preview first.
     middle_s, exposure_s, weights: `[1 + n]`, see `find_motion`; the weight of the preview is 0 where there is none.
-    parameters: `[rows, columns, 6]`, of the motion that was found.
+    parameters: `[rows, columns, 8]`, of the motion that was found.
     flow_px: `[1 + n, h, w, 2]`, exact, until the middle of each exposure; to the preview's by the first velocity.
   """
 

@@ -39,7 +39,7 @@ def _in_disc(x, y, side):
 
 def test_flow_is_the_global_one_plus_the_residual():
   """t v + t^2 / 5 a, t in 10 ms."""
-  base = WindowedMotion(parameters=jnp.array([[[1.0, 0, 0, 0, 0, 0]]]), size=(8, 12))
+  base = WindowedMotion(parameters=jnp.array([[[1.0, 0, 0, 0, 0, 0, 0, 0]]]), size=(8, 12))
   residual = jnp.broadcast_to(jnp.array([0.5, -1.0, 0.0, 1.0]), (8, 12, 4))
   flow = LocalMotion(base=base, residual=residual, error=jnp.zeros((8, 12))).at(jnp.array([0.0, 0.02]))
   np.testing.assert_allclose(flow[0], 0, atol=1e-7)
@@ -109,7 +109,7 @@ def test_frames_without_detail_give_a_finite_motion():
 def test_a_mirrored_burst_has_the_mirrored_base_and_nearly_the_mirrored_residual():
   """Residuals are taken along the motion, so that a turned image, with its base, is nothing new."""
   frames = _frames((1.0, 0.0), (2.0, 0.5)).mean(-1)
-  base = lambda vx, vy: WindowedMotion(parameters=jnp.array([[[vx, vy, 0, 0, 0, 0]]], jnp.float32), size=(48, 48))
+  base = lambda vx, vy: WindowedMotion(parameters=jnp.array([[[vx, vy, 0, 0, 0, 0, 0, 0]]], jnp.float32), size=(48, 48))
   look = lambda gray, base: find_residual(load_networks(), gray, _TIMES_S, _EXPOSURE_S, jnp.ones(4), base)[-1][0]
   flow = residual_flow(look(frames, base(1.0, 0.0)), jnp.array([4.0]))[0]
   turned = residual_flow(look(frames.swapaxes(1, 2), base(0.0, 1.0)), jnp.array([4.0]))[0].swapaxes(0, 1)[..., ::-1]
