@@ -67,7 +67,7 @@ def run(args) -> dict:
   """Computes and writes everything; returns what is in sensitivity.json."""
   config = args.config
   experiment, state = networks.load(config, args.workdir, networks.DEBIR)
-  keys = jax.random.split(jax.random.key(args.seed), args.draws)
+  keys = jax.random.split(jax.random.key(args.noise_seed), args.draws)
   capture_of = functools.partial(_capture_at_speed, experiment, state, args.scene)
   captured, times = capture_of(1.0)
   path = args.workdir / _NAME
@@ -143,7 +143,7 @@ def main() -> None:
                       help="multiples of the scene's speed (%(default)s)")
   parser.add_argument("--draws", type=int, default=16, help="noise draws (%(default)s)")
   parser.add_argument("--points", type=int, default=17, help="of the landscape, each way (%(default)s)")
-  parser.add_argument("--seed", type=int, default=0, help="of the noise (%(default)s)")
+  parser.add_argument("--noise_seed", type=int, default=0, help="of the noise (%(default)s)")
   args = scales.parse(parser)
   scales.report(lambda: _in_words(run(args)), args.workdir / _NAME)
 
