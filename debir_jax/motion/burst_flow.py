@@ -192,7 +192,7 @@ def _followed(elapsed, ratios, drawn, scores):
   for index in range(_NUM_FIRST, len(elapsed)):
     known, until = _BENT_FROM * elapsed[index - 1], elapsed[index]
     # Frames that were left out may lie anywhere.
-    bend = jnp.where(until > known, 1 / (until**2 * (until - known)), 0.0)
+    bend = jnp.where(until > jnp.maximum(known, 0), 1 / (until**2 * (until - known)), 0.0)
     for number, (sigma, kept, spread, way_px) in enumerate(_LATER_ROUNDS):
       step_key, bend_key = jax.random.split(jax.random.fold_in(jax.random.key(index), number))
       best = _best(drawn, scores, kept)
