@@ -5,11 +5,11 @@
   python -m experiments.figures --scenes 0 7 21   # other test scenes in Figures 2 and 4
   python -m experiments.figures --captures my_captures    # Figure 4 alone, of images restored elsewhere; trains nothing
 
-Figure 2: what DEBIR, bracketing and the longest uniform exposure make of the same captures, each with its fine-tuned
-restorer; the first test scenes, not chosen ones. Figure 3: exposure times that BAENet predicts against motion, at
-the lowest gain of training, and histograms of t_1 at the lowest and the highest. Figure 4, in the paper of real
-cameras: bursts and results of the same methods on large scenes, with the detail that has the strongest gradients; or
-the images of `--captures`, a folder with a subfolder for every method (see experiments/captures.py). Written to
+Figure 2: what DEBIR, bracketing and the uniform exposures {16} and {32} make of the same captures, each with its
+fine-tuned restorer; the first test scenes, not chosen ones. Figure 3: exposure times that BAENet predicts against
+motion, at the lowest gain of training, and histograms of t_1 at the lowest and the highest. Figure 4, in the paper of
+real cameras: bursts and results of the same methods on large scenes, with the detail that has the strongest gradients;
+or the images of `--captures`, a folder with a subfolder for every method (see experiments/captures.py). Written to
 <workdir>/figures.
 """
 

@@ -4,9 +4,9 @@
   python -m experiments.gain_range                   # the quickstart's networks and scenes
 
 All test scenes at each of seven gains, from half the lowest gain of training to twice the highest, for DEBIR,
-bracketing and the longest uniform exposure, each with its fine-tuned restorer; the same scenes and noise draws for all.
-Outside of the range the gain that BAENet sees is clipped to it. Written to <workdir>/gain_range: table.md, JSON,
-figure.
+bracketing and the uniform exposures {16} and {32}, each with its fine-tuned restorer; the same scenes and noise draws
+for all. Outside of the range the gain that BAENet sees is clipped to it. Written to <workdir>/gain_range: table.md,
+JSON, figure.
 """
 
 import pathlib

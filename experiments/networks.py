@@ -111,10 +111,13 @@ def with_frames(config: ml_collections.ConfigDict, workdir: pathlib.Path,
 
 
 def fixed(experiment: Experiment, start: TrainState, workdir: pathlib.Path) -> list[Method]:
-  """Bracketing and the longest uniform exposure, each with a restorer fine-tuned for it."""
+  """Bracketing and the uniform exposures of the whole and of half the budget, each with a restorer fine-tuned for it.
+
+  Half of it, {16}, is the best fixed exposure for scenes that move as `configs/pretrain_small.py` has them.
+  """
   timing = experiment.setup.timing
   longest = SUBFRAME_RATE_HZ * timing.budget_s / timing.num_frames
-  return finetuned(experiment, start, workdir, {"bracketing": bracket(timing), **uniforms([longest])})
+  return finetuned(experiment, start, workdir, {"bracketing": bracket(timing), **uniforms([longest / 2, longest])})
 
 
 def uniforms(counts: Iterable[float]) -> dict[str, Policy]:

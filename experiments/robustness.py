@@ -3,8 +3,8 @@
   python -m experiments.robustness --scale=tiny      # minutes; its numbers say nothing
   python -m experiments.robustness                   # the quickstart's networks and scenes
 
-DEBIR, bracketing and the longest uniform exposure, each with its fine-tuned restorer, on all test scenes, as they
-are and where
+DEBIR, bracketing and the uniform exposures {16} and {32}, each with its fine-tuned restorer, on all test scenes, as
+they are and where
 
   motion stops, motion starts    at the end of the previews: the motion that BAENet sees is not that of the burst
   gain x 0.5, gain x 2           BAENet is told a wrong gain of the preview; the burst is taken with the true one

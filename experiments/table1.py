@@ -6,8 +6,8 @@
 Every method starts from the same restorer (stage 1). Learned exposure times go through the same stages as BAENet's; the
 free number of hand-made ones is set to what is best on BAENet's training scenes, 128 of them at most. Then the restorer
 is fine-tuned for every method by as many steps as for DEBIR. Results go into <workdir>/table1: table.md, table.csv,
-records and figures. The same command goes on with what was stopped. Active S-L, which has two frames, is in
-`experiments.active_sl`.
+records and figures, one of them of where each method pays, by motion and gain. The same command goes on with what was
+stopped. Active S-L, which has two frames, is in `experiments.active_sl`.
 
 The paper's numbers belong to other scenes (GoPro) and networks of full size: compare the order, not the values.
 """
@@ -19,7 +19,7 @@ from typing import Any, Sequence
 import jax
 import ml_collections
 
-from debir_jax.evaluation import Method, calibrate
+from debir_jax.evaluation import Method, calibrate, plots
 from debir_jax.policies import AverageAE, GradientAE, MotionMetering, Policy, bracket
 from debir_jax.runtime.files import read_json, write_text
 from debir_jax.runtime.fingerprint import fingerprint
@@ -71,6 +71,9 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path, methods: Seque
     for column, variables in columns.items():
       log(f"measuring {len(policies)} methods on the test scenes, {column} ...")
       records[column] = experiment.evaluate([Method(name, policies[name], variables[name]) for name in policies])
+    if len(policies) > 1:
+      plots.differences_by_condition(path / "by_condition.png", records[comparison.FINETUNED_COLUMN],
+                                     reference=REFERENCE)
     return tables.write(records, path, reference=REFERENCE, paper=PAPER)
 
 

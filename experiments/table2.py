@@ -6,11 +6,11 @@
   python -m experiments.table2 --niqe modelparameters.mat --brisque allmodel allrange --topiq
 
 The paper's camera system being the authors', captures are simulated: test scenes of the paper's size at the speeds
-of training, by DEBIR, bracketing and the longest uniform exposure, each with its fine-tuned restorer. There the true
-image is known, so PSNR stands beside the metrics and tells whether they agree. `--captures` measures a folder of your
-own instead, with a subfolder for every method (see experiments/captures.py); where one of them is called `reference`,
-its images are the true ones, and PSNR stands beside the metrics there too. --lpips adds LPIPS where the true image is
-known.
+of training, by DEBIR, bracketing and the uniform exposures {16} and {32}, each with its fine-tuned restorer. There the
+true image is known, so PSNR stands beside the metrics and tells whether they agree. `--captures` measures a folder of
+your own instead, with a subfolder for every method (see experiments/captures.py); where one of them is called
+`reference`, its images are the true ones, and PSNR stands beside the metrics there too. --lpips adds LPIPS where the
+true image is known.
 
 NIQE, BRISQUE and TOPIQ rest on other people's files, see debir_jax/evaluation/no_reference. Without --niqe a
 pristine model is fitted on the true images of scenes of training, of photos that no test scene shows (and kept as

@@ -5,8 +5,8 @@
   python -m experiments.table4 --frames 2 4                # some of them
 
 For every burst length a restorer of its own (stage 1), DEBIR (stages 2 and 3), and the restorer fine-tuned for exposure
-bracketing and for the longest uniform exposure. The budget is 32/1920 s per frame. Scenes of longer bursts are longer
-sequences with motion of their own: compare methods within a column. Results go into <workdir>/table4.
+bracketing and for the uniform exposures {16} and {32}. The budget is 32/1920 s per frame. Scenes of longer bursts are
+longer sequences with motion of their own: compare methods within a column. Results go into <workdir>/table4.
 
 The paper's numbers belong to other scenes (GoPro) and networks of full size: compare the order, not the values.
 """

@@ -23,6 +23,7 @@ from debir_jax.types import SUBFRAME_RATE_HZ
 _IMAGE_SIDE_INCHES = 1.75
 _PANEL_INCHES = (2.9, 2.6)
 _MAX_POINTS_UNSMOOTHED = 40
+_NUM_COLORS = 10  # Of matplotlib, before they repeat.
 _NUM_INTERVALS = 4  # Between ticks, at most: differences have many digits.
 
 
@@ -183,11 +184,12 @@ def differences_by_condition(path: str | os.PathLike, records: Iterable[Record],
   for axis, (name, values) in zip(axes[0], conditions.items()):
     order = np.argsort(values, kind="stable")
     bins = np.array_split(order, max(1, min(num_bins, len(order) // 2)))
-    for method, others in of_methods.items():
-      points = [_difference([ours[place] for place in chosen], [others[place] for place in chosen]) for chosen in bins]
+    for place, (method, others) in enumerate(of_methods.items()):
+      points = [_difference([ours[index] for index in chosen], [others[index] for index in chosen]) for chosen in bins]
       means, errors = np.transpose(points)
       axis.errorbar([np.mean(np.asarray(values)[chosen]) for chosen in bins], means, yerr=np.nan_to_num(errors),
-                    marker="o", markersize=3, linewidth=1, capsize=2, label=method)
+                    marker="o", markersize=3, linewidth=1, capsize=2, label=method, color=f"C{place % _NUM_COLORS}",
+                    linestyle="--" if place >= _NUM_COLORS else "-")
     axis.axhline(0, color="black", linewidth=0.8)
     axis.set_xlabel(name, fontsize=9)
     axis.grid(alpha=0.25)

@@ -77,7 +77,7 @@ def test_table1_compares_every_method_with_both_restorers(workdir):
   for row in rows[3:]:
     assert float(row["psnr"]) == pytest.approx(of_scenes(records[row["method"]], "psnr").mean(), rel=1e-9)
     assert float(row["lpips"] or 0) == 0 and int(row["num_scenes"]) == len(records["DEBIR"])
-  for picture in ("differences.png", "exposure_times.png"):
+  for picture in ("differences.png", "by_condition.png", "exposure_times.png"):
     assert (workdir / "table1" / picture).read_bytes().startswith(b"\x89PNG")
 
 
