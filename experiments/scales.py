@@ -71,6 +71,9 @@ def parser(description: str, name: str) -> argparse.ArgumentParser:
   found.add_argument("--test_source", default="", metavar="NAME",
                      help="scenes to measure on, see config.data.test_source: for instance high_fps_video, clips of "
                           "yours; results go into <workdir>/on_NAME, networks are those of the workdir")
+  found.add_argument("--lpips", default="", metavar="FILE",
+                     help="weights that `python -m debir_jax.convert` made, see debir_jax/evaluation/lpips.py (LPIPS "
+                          "is left out)")
   found.add_argument("--data_dir", default="", metavar="FOLDER", help="where prepared data sets are")
   found.add_argument("--nohuge_pages", action="store_true",
                      help="do not start once more to put arrays on huge pages")  # Read by prepare_memory.
@@ -96,6 +99,7 @@ def parse(options: argparse.ArgumentParser) -> argparse.Namespace:
   if args.config.data.cache:
     args.config.data.cache_dir = str(args.workdir / "scenes")  # For all networks, which see the same scenes.
   args.config.seed, args.workdir = args.seed, of_seed(args.workdir, args.seed)
+  args.config.evaluation.lpips = args.lpips
   args.config.data.data_dir = args.data_dir or args.config.data.data_dir
   if args.test_source:
     args.config.data.test_source = args.test_source

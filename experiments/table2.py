@@ -9,8 +9,8 @@ The paper's camera system being the authors', captures are simulated: test scene
 of training, by DEBIR, bracketing and the uniform exposures {16} and {32}, each with its fine-tuned restorer. There the
 true image is known, so PSNR stands beside the metrics and tells whether they agree. `--captures` measures a folder of
 your own instead, with a subfolder for every method (see experiments/captures.py); where one of them is called
-`reference`, its images are the true ones, and PSNR stands beside the metrics there too. --lpips adds LPIPS where the
-true image is known.
+`reference`, its images are the true ones, and PSNR stands beside the metrics there too. LPIPS is of images whose true
+one is known.
 
 NIQE, BRISQUE and TOPIQ rest on other people's files, see debir_jax/evaluation/no_reference. Without --niqe a
 pristine model is fitted on the true images of scenes of training, of photos that no test scene shows (and kept as
@@ -60,13 +60,12 @@ class Files:
   niqe: pathlib.Path | None = None
   brisque: tuple[pathlib.Path, pathlib.Path] | None = None
   topiq: bool = False
-  lpips: pathlib.Path | None = None
 
 
 def run(config: ml_collections.ConfigDict, workdir: pathlib.Path, files: Files, folder: pathlib.Path | None) -> str:
   """Trains what is missing, unless there is a folder of captures; measures, writes the results; returns the table."""
   given = _given(files)  # A wrong file is told before hours of training.
-  lpips = load_lpips(files.lpips) if files.lpips else None
+  lpips = load_lpips(config.evaluation.lpips) if config.evaluation.lpips else None
   methods = [] if folder else _methods(config, workdir)
   with locked(str(workdir / "table2")) as path:
     metrics, notes = _all_metrics(config, given, path)
@@ -225,12 +224,10 @@ def main() -> None:
   parser.add_argument("--brisque", type=pathlib.Path, nargs=2, metavar=("MODEL", "RANGE"),
                       help="allmodel and allrange of the authors' release (BRISQUE is left out)")
   parser.add_argument("--topiq", action="store_true", help="with your own installation of pyiqa (left out)")
-  parser.add_argument("--lpips", type=pathlib.Path, metavar="FILE",
-                      help="weights that `python -m debir_jax.convert` made (LPIPS is left out)")
   parser.add_argument("--captures", type=pathlib.Path, metavar="DIR",
                       help="restored images of your own, a subfolder for every method (simulated captures)")
   args = scales.parse(parser)
-  files = Files(args.niqe, args.brisque and tuple(args.brisque), args.topiq, args.lpips)
+  files = Files(args.niqe, args.brisque and tuple(args.brisque), args.topiq)
   config = args.config
   scales.report(lambda: run(config, args.workdir, files, args.captures), args.workdir / "table2")
 
