@@ -15,10 +15,11 @@ away, for the light.
 Many candidates are drawn around a prior of speeds, with standing still among them; the best are kept and drawn around,
 ever more closely. So the frames of the first 50 ms are searched, without j; the way to each later one is then drawn
 around its continuation, one after the other. Frames far away would spoil what is found for the near ones, if all were
-searched at once. The search is a function of the frames alone: its draws have a fixed key.
+searched at once. The search is a function of the frames alone: its draws are always the same.
 """
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -38,12 +39,13 @@ _NUM_DRAWN, _NUM_STILL = 3000, 1
 # Rounds of drawing around the best: how much frames are blurred (px), how many are kept, how far is drawn.
 _ROUNDS = (*((1.8, 24, 0.6**number) for number in range(3)), *((1.3, 10, 0.6**number) for number in range(3, 6)))
 _CHILDREN = 12  # Drawn around each.
-_SPREAD = np.array([0.35, 0.35, 0.12, 0.12, 0.12, 0.08])  # vx, vy, ax, ay, turn, zoom; turn and zoom at half a side.
+# vx, vy, ax, ay, turn, zoom; turn and zoom at half a side.
+_SPREAD = np.array([0.35, 0.35, 0.12, 0.12, 0.12, 0.08], np.float32)
 # Frames of the search: the first ones by their number, or by their time. Then for each later one rounds as above, with
 # how far the way to it is drawn, packed px.
 _NUM_FIRST, _NUM_HELD, _FIRST_TIME = 4, 5, 5.0
 _LATER_ROUNDS = ((1.8, 1, 0.2, 3.0), (1.8, 16, 0.15, 1.2), (1.3, 12, 0.1, 0.5))
-_LATER_DRAWN = 144
+_LATER_DRAWN, _LATER_KEPT = 144, 16
 _BENT_FROM = 0.7  # Of the way that is known: until there it hardly changes.
 # Where the windows around have been searched.
 _NUM_NEAR, _NUM_DRAWN_NEAR = 4, 800
@@ -52,6 +54,7 @@ _BLURS_PX = sorted({blur_px for blur_px, *_ in (*_ROUNDS, *_LATER_ROUNDS, *_NEAR
 _BACKGROUND_PX = 6.0  # What varies more slowly is light, not detail.
 _FIRST_STRIDE, _STRIDE = 4, 2  # Not every px is needed of blurred images.
 _STILL_SHARE = 0.97  # Frames that are nearly as alike without any motion stand still: noise fits some motion better.
+_BATCH = 64  # Candidates at once.
 _LEAST_SHARE = 0.45  # Of the window that frames must see in pairs to be trusted fully.
 
 _WINDOW, _STEP = 96, 64  # Largest side of a window that one set of parameters describes, and to the next, packed px.
@@ -169,23 +172,28 @@ def _closer(burst, corner, sides, coarseness, begin, num_drawn, rounds):
     num_drawn: how many are drawn from the prior.
     rounds: see `_ROUNDS`.
   """
-  draw_key, *round_keys = jax.random.split(jax.random.key(0), 1 + len(rounds))
   unit = jnp.array([1, 1, 1, 1, max(sides) / 2, max(sides) / 2, 1, 1])
   ratios = lambda sigma, drawn, stride, frames: burst.ratios(
       sigma, drawn / unit, corner, sides, coarseness * stride, frames)
-  drawn = jnp.concatenate([_without_jerk(_draw_candidates(draw_key)[:num_drawn]), begin * unit])
+  drawn = jnp.concatenate([_without_jerk(_drawn_candidates()[:num_drawn]), begin * unit])
   scores = ratios(rounds[0][0], drawn, _FIRST_STRIDE, _NUM_FIRST)
-  for key, (sigma, count, spread) in zip(round_keys, rounds):
-    best = _best(drawn, scores, count)
-    drawn = _around(best, _without_jerk(spread * _drawn_steps(key, count, _CHILDREN)))
-    scores = ratios(sigma, drawn, _STRIDE, _NUM_FIRST)
-  drawn, scores = _followed(burst.elapsed, ratios, drawn, scores)
+  best, scores = _best(drawn, scores, rounds[0][1])
+  for (sigma, count), alike in itertools.groupby(enumerate(rounds), lambda pair: pair[1][:2]):
+    steps = np.stack([spread * _drawn_steps((0, number), count, _CHILDREN) for number, (*_, spread) in alike])
+
+    def one_round(found, steps, sigma=sigma, count=count):
+      drawn = _around(found[0], _without_jerk(steps))
+      return _best(drawn, ratios(sigma, drawn, _STRIDE, _NUM_FIRST), count), None
+
+    # Rounds of one kind are a loop: unrolled, they compile several times as long.
+    (best, scores), _ = jax.lax.scan(one_round, (best[:count], scores[:count]), steps)
+  best, scores = _followed(burst.elapsed, ratios, best, scores)
   still = ratios(rounds[-1][0], jnp.zeros((1, 8)), _STRIDE, len(burst.elapsed))[0]
-  return jnp.where(still > _STILL_SHARE * jnp.max(scores), 0.0, _best(drawn, scores, 1)[0] / unit)
+  return jnp.where(still > _STILL_SHARE * scores[0], 0.0, best[0] / unit)
 
 
-def _followed(elapsed, ratios, drawn, scores):
-  """Candidates and ratios of all frames, out of those of the first ones.
+def _followed(elapsed, ratios, best, scores):
+  """The best candidates and their ratios in all frames, out of those in the first ones.
 
   The motion up to a time is known, and is bent after it: t^2 (t - known) is added, and little else is changed.
   """
@@ -194,42 +202,51 @@ def _followed(elapsed, ratios, drawn, scores):
     # Frames that were left out may lie anywhere.
     bend = jnp.where(until > jnp.maximum(known, 0), 1 / (until**2 * (until - known)), 0.0)
     for number, (sigma, kept, spread, way_px) in enumerate(_LATER_ROUNDS):
-      step_key, bend_key = jax.random.split(jax.random.fold_in(jax.random.key(index), number))
-      best = _best(drawn, scores, kept)
-      steps = _without_jerk(spread * _drawn_steps(step_key, kept, _LATER_DRAWN // kept))
-      bent = way_px * bend * jax.random.normal(bend_key, (*steps.shape[:2], 2))
+      steps = _without_jerk(spread * _drawn_steps((index, number), kept, _LATER_DRAWN // kept))
+      bent = way_px * bend * _normal((index, number, 1), (*steps.shape[:2], 2))
       steps = steps.at[..., 2:4].add(-known * ACCELERATION_SCALE * bent).at[..., 6:].add(_JERK_SCALE * bent)
-      drawn = _around(best, steps)
-      scores = ratios(sigma, drawn, _STRIDE, index + 1)
-  return drawn, scores
+      drawn = _around(best[:kept], steps)
+      best, scores = _best(drawn, ratios(sigma, drawn, _STRIDE, index + 1), _LATER_KEPT)
+  return best, scores
 
 
 def _best(drawn, scores, count):
-  return drawn[jax.lax.top_k(scores, count)[1]]
+  """So many, with their scores, the best first."""
+  scores, places = jax.lax.top_k(scores, count)
+  return drawn[places], scores
 
 
-def _drawn_steps(key, count, children):
+def _drawn_steps(seed, count, children):
   """`[count, children, 6]`, around each of some candidates."""
-  return jnp.asarray(_SPREAD, jnp.float32) * jax.random.normal(key, (count, children, 6))
+  return _SPREAD * _normal(seed, (count, children, 6))
+
+
+def _normal(seed, shape):
+  """Draws that are always the same, by NumPy's generator whose numbers never change: drawn by JAX inside the program,
+  they would take most of the time that it compiles."""
+  return np.random.RandomState(seed).standard_normal(shape).astype(np.float32)
 
 
 def _around(best, steps):
-  """The best, and steps from them."""
-  return jnp.concatenate([best, (best[:, None] + steps).reshape(-1, 8)])
+  """The best, steps from them, and the means of all and of the best third: where all err by chance, means err less."""
+  third = -(-len(best) // 3)
+  means = jnp.stack([best.mean(0), best[:third].mean(0)])
+  return jnp.concatenate([best, (best[:, None] + steps).reshape(-1, 8), means])
 
 
 def _without_jerk(parameters):
   return jnp.concatenate([parameters, jnp.zeros((*parameters.shape[:-1], 2))], -1)
 
 
-def _draw_candidates(key):
+def _drawn_candidates():
   """`[_NUM_DRAWN, 6]`, the first of which stands still."""
-  speed_key, angle_key, rest_key = jax.random.split(key, 3)
-  speed = _MEDIAN_SPEED * jnp.exp(_LOG_SPEED_STD * jax.random.normal(speed_key, (_NUM_DRAWN, 1)))
-  angle = 2 * jnp.pi * jax.random.uniform(angle_key, (_NUM_DRAWN, 1))
-  rest = jax.random.normal(rest_key, (_NUM_DRAWN, 4)) * jnp.array([_ACCELERATION, _ACCELERATION, _TURN, _ZOOM])
-  candidates = speed * jnp.concatenate([jnp.cos(angle), jnp.sin(angle), rest], -1)
-  return candidates.at[:_NUM_STILL].set(0)
+  draws = _normal((0,), (_NUM_DRAWN, 7))
+  speed = _MEDIAN_SPEED * np.exp(_LOG_SPEED_STD * draws[:, :1])
+  direction = draws[:, 1:3] / np.linalg.norm(draws[:, 1:3], axis=-1, keepdims=True)
+  rest = draws[:, 3:] * np.array([_ACCELERATION, _ACCELERATION, _TURN, _ZOOM], np.float32)
+  candidates = speed * np.concatenate([direction, rest], -1)
+  candidates[:_NUM_STILL] = 0
+  return candidates
 
 
 def detail_of(frames: jax.Array, sigma_px: float) -> jax.Array:
@@ -268,7 +285,12 @@ def _ratios(detail, parameters, elapsed, weights, stride=_STRIDE, corner=(0, 0),
     share = jnp.mean(jnp.sum(seen * others, 0)) / (jnp.sum(weights * (jnp.sum(weights) - weights)) + 1e-12)
     return cross / (own + 1e-12) * jnp.minimum(share / _LEAST_SHARE, 1)**2
 
-  return jax.lax.map(ratio, parameters, batch_size=64)
+  # Batches of one size: a smaller one at the end would be compiled too.
+  count = len(parameters)
+  batches = -(-count // _BATCH)
+  batch_size = -(-count // batches)
+  padded = jnp.pad(parameters, ((0, batches * batch_size - count), (0, 0)))
+  return jax.lax.map(ratio, padded, batch_size=batch_size)[:count]
 
 
 def _quarter_turn(place):
