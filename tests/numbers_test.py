@@ -57,7 +57,7 @@ def test_numbers_in_texts_are_those_of_their_files(path):
 
 def test_there_are_such_texts():
   """README and the notes of results name their files."""
-  assert {"README.md", "experiments/results/small/robustness/notes.md"} <= {
+  assert {"README.md", "experiments/results/medium/robustness/notes.md"} <= {
       str(path.relative_to(_ROOT)) for path in _TEXTS}
 
 

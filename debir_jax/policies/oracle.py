@@ -49,17 +49,22 @@ def search_exposure_times(loss_of: Callable[[jax.Array], jax.Array], candidates:
     loss_of: maps exposure times `[n]` in s to a differentiable loss: of the scene, through simulator and restorer.
     candidates: where to look first, `[m, n]`, s.
     timing: of the burst.
-    num_steps: of the descent (Adam on the logits of the bounded softmax, Eq. 3, which keeps times within bounds).
+    num_steps: of the descent (Adam on the logits of the bounded softmax, Eq. 3, which keeps times within bounds); with
+      none the best candidate is what is found.
     learning_rate: its first one, of cosine decay to 0; 0.1 changes a ratio of two times by up to 10 % a step.
 
   Raises:
-    ValueError: the candidates have another number of frames, or there is no step.
+    ValueError: the candidates have another number of frames, or steps are negative.
   """
-  if candidates.ndim != 2 or candidates.shape[1] != timing.num_frames or num_steps < 1:
-    raise ValueError(f"candidates must be exposure times [m, {timing.num_frames}] and num_steps at least 1, got shape "
+  if candidates.ndim != 2 or candidates.shape[1] != timing.num_frames or num_steps < 0:
+    raise ValueError(f"candidates must be exposure times [m, {timing.num_frames}] and num_steps at least 0, got shape "
                      f"{candidates.shape} and {num_steps}.")
   candidate_losses = jax.lax.map(loss_of, candidates)  # One after the other: a burst takes much memory.
-  start = _logits_of(candidates[jnp.argmin(candidate_losses)], timing)
+  best = jnp.argmin(candidate_losses)
+  if num_steps == 0:
+    return OracleResult(exposure_times=candidates[best], loss=candidate_losses[best], candidate_losses=candidate_losses,
+                        path=jnp.zeros((0, timing.num_frames)), path_losses=jnp.zeros(0))
+  start = _logits_of(candidates[best], timing)
   optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps))
 
   def loss_of_logits(logits):

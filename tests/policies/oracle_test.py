@@ -34,6 +34,13 @@ def test_the_result_is_never_worse_than_the_best_candidate():
   assert found.loss == found.candidate_losses.min()
 
 
+def test_without_steps_the_best_candidate_is_found():
+  """And nothing else is tried."""
+  found = search_exposure_times(lambda times: jnp.sum((1920 * times - 21) ** 2), CANDIDATES, TIMING, num_steps=0)
+  np.testing.assert_allclose(found.exposure_times, CANDIDATES[jnp.argmin(found.candidate_losses)])
+  assert found.loss == found.candidate_losses.min() and found.path.shape == (0, 4) and found.path_losses.shape == (0,)
+
+
 def test_times_stay_within_the_bounds():
   """A loss that wants everything at once: the budget is used up, no time is too short."""
   found = search_exposure_times(lambda times: -jnp.sum(times[:2]), CANDIDATES, TIMING, num_steps=200, learning_rate=0.5)
