@@ -22,7 +22,7 @@ from experiments.tables import comparison_in_words
 
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 # In the order of the paper; what is found beside them comes after.
-_ORDER = ("table1", "table2", "active_sl", "figures", "table3", "table4", "table5",
+_ORDER = ("table1", "pooled_seeds", "table2", "active_sl", "figures", "table3", "table4", "table5",
           "gain_range", "robustness", "black_level", "patches", "exposure_time_penalty", "burst_size", "speed",
           "oracle", "exposure_sensitivity")
 
