@@ -71,6 +71,9 @@ def parser(description: str, name: str) -> argparse.ArgumentParser:
   found.add_argument("--test_source", default="", metavar="NAME",
                      help="scenes to measure on, see config.data.test_source: for instance high_fps_video, clips of "
                           "yours; results go into <workdir>/on_NAME, networks are those of the workdir")
+  found.add_argument("--num_draws", type=int, metavar="N",
+                     help="captures of each test scene, with a gain and noise of their own (the config's): small "
+                          "differences between networks take several")
   found.add_argument("--lpips", default="", metavar="FILE",
                      help="weights that `python -m debir_jax.convert` made, see debir_jax/evaluation/lpips.py (LPIPS "
                           "is left out)")
@@ -100,6 +103,8 @@ def parse(options: argparse.ArgumentParser) -> argparse.Namespace:
     args.config.data.cache_dir = str(args.workdir / "scenes")  # For all networks, which see the same scenes.
   args.config.seed, args.workdir = args.seed, of_seed(args.workdir, args.seed)
   args.config.evaluation.lpips = args.lpips
+  if args.num_draws is not None:
+    args.config.evaluation.num_draws = args.num_draws
   args.config.data.data_dir = args.data_dir or args.config.data.data_dir
   if args.test_source:
     args.config.data.test_source = args.test_source
