@@ -59,8 +59,9 @@ def _programs(experiment: Experiment) -> dict[str, tuple[Callable, jax.Array]]:
     found[f"previews to exposure times, {name}"] = (
         lambda previews, policy=policy: policy(conditions.exposure_key, look(previews), timing), seen.previews)
   burst = capture_under(conditions, scene.radiance, bracket(timing)(None, seen, timing), timing)
-  restored = lambda inputs: restore(models.restorer, state.restoration_variables, inputs)
-  return found | {"burst to image": (restored, restorer_inputs(burst, models.restorer_inputs))}
+  inputs_of = lambda burst: restorer_inputs(burst, models.restorer_inputs)  # Some find the motion of the burst first.
+  restored = lambda burst: restore(models.restorer, state.restoration_variables, inputs_of(burst))
+  return found | {"burst to the restorer's inputs": (inputs_of, burst), "burst to image": (restored, burst)}
 
 
 def _milliseconds(fn: Callable, argument: jax.Array) -> list[float]:
