@@ -45,7 +45,7 @@ _SPREAD = np.array([0.35, 0.35, 0.12, 0.12, 0.12, 0.08], np.float32)
 # how far the way to it is drawn, packed px.
 _NUM_FIRST, _NUM_HELD, _FIRST_TIME = 4, 5, 5.0
 _LATER_ROUNDS = ((1.8, 1, 0.2, 3.0), (1.8, 16, 0.15, 1.2), (1.3, 12, 0.1, 0.5))
-_LATER_DRAWN, _LATER_KEPT = 144, 16
+_LATER_DRAWN, _LATER_KEPT = 144, max(kept for _, kept, *_ in _LATER_ROUNDS)
 _BENT_FROM = 0.7  # Of the way that is known: until there it hardly changes.
 # Where the windows around have been searched.
 _NUM_NEAR, _NUM_DRAWN_NEAR = 4, 800
